@@ -1,0 +1,61 @@
+"""What the commands share: help that is quick, errors in one sentence, exit codes."""
+
+import os
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+GROUPS = ("model", "dataset", "sparsifier", "growth", "optimizer", "recipe", "protocol", "budget", "logger")
+USAGE_ERROR = 2
+
+
+class Exit(Exception):
+    """Ends a command with a code, after its message has been shown."""
+
+    def __init__(self, code: int) -> None:
+        super().__init__(code)
+        self.code = code
+
+
+def describe_groups() -> str:
+    """The config groups and their options, read off the folder without importing anything heavy."""
+    here = Path(__file__).parent
+    folder = here / "conf" if (here / "conf").is_dir() else here.parent / "conf"
+    lines = []
+    for group in GROUPS:
+        names = ", ".join(sorted(path.stem for path in (folder / group).glob("*.yaml")))
+        lines.append(f"  {group:<11}{names}\n")
+    return "".join(lines)
+
+
+def guard(command: Callable[[], None]) -> None:
+    """Run a command; what the user can mend is one sentence on stderr and exit code 2, not a traceback.
+
+    HYDRA_FULL_ERROR=1 brings tracebacks back.
+    """
+    full = os.environ.get("HYDRA_FULL_ERROR") == "1"
+    os.environ["HYDRA_FULL_ERROR"] = "1"  # so that Hydra raises instead of printing
+    from hydra.errors import HydraException
+    from omegaconf.errors import OmegaConfBaseException
+
+    from sparse_rnn.config import explain
+    from sparse_rnn.registry import ConfigError
+
+    try:
+        command()
+    except Exit as end:
+        sys.exit(end.code)
+    except ConfigError as error:
+        if full:
+            raise
+        fail(str(error))
+    except (HydraException, OmegaConfBaseException) as error:
+        if full:
+            raise
+        fail(explain(error))
+
+
+def fail(sentence: str, code: int = USAGE_ERROR) -> None:
+    """Print a sentence on stderr and exit."""
+    print(f"error: {sentence}", file=sys.stderr)
+    sys.exit(code)

@@ -1,0 +1,343 @@
+"""The configuration of a run: its schema, its checks, its identity."""
+
+import hashlib
+import json
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import MISSING as NO_DEFAULT
+from dataclasses import dataclass, field, fields, is_dataclass
+from pathlib import Path
+from typing import Any
+
+from hydra import compose, initialize_config_dir
+from hydra.core.config_store import ConfigStore
+from hydra.core.global_hydra import GlobalHydra
+from hydra.errors import HydraException, MissingConfigException, OverrideParseException
+from omegaconf import II, MISSING, DictConfig, OmegaConf
+from omegaconf.errors import ConfigAttributeError, ConfigKeyError, MissingMandatoryValue, OmegaConfBaseException, ValidationError
+
+from sparse_rnn import data, models  # noqa: F401  (fill the registry)
+from sparse_rnn.data.datasets import DatasetConfig
+from sparse_rnn.models.language_model import ModelConfig
+from sparse_rnn.optim.build import OptimizerConfig
+from sparse_rnn.protocol import ProtocolConfig
+from sparse_rnn.registry import ConfigError, choices, lookup, near
+from sparse_rnn.sparsity.growth import GrowthRule
+from sparse_rnn.sparsity.sparsifier import SparsifierConfig
+
+CONFIG_DIR = next(
+    path for path in (Path(__file__).parent / "conf", Path(__file__).parent.parent / "conf") if path.is_dir()
+)
+NOT_IDENTITY = frozenset({"logger", "device", "threads", "checkpoint"})
+OFFICIAL_CODE_MODELS = ("stacked_lstm", "rhn")
+GROUPS = ("model", "dataset", "optimizer", "growth", "sparsifier", "recipe", "protocol", "budget", "logger")
+OPTIONAL_GROUPS = ("size", "tuning")
+SHORTHANDS = {"snapshots": "snapshots.enabled"}
+
+
+@dataclass
+class RecipeConfig:
+    """The papers' settings for a model and an optimizer. `assumed`: what the papers do not give."""
+
+    name: str = MISSING
+    sparsity: float = MISSING
+    removal_rate: float = MISSING
+    assumed: str = ""
+
+
+@dataclass
+class TrainingConfig:
+    """Length and shape of training. clip: largest gradient norm. bptt: window length, in tokens.
+
+    valid_batch, test_batch: sequences side by side in evaluation.
+    """
+
+    epochs: int = MISSING
+    batch: int = 20
+    bptt: int = 35
+    variable_bptt: bool = False
+    clip: float = 0.25
+    valid_batch: int = 10
+    test_batch: int = 1
+
+    def __post_init__(self) -> None:
+        for key in ("epochs", "batch", "bptt", "valid_batch", "test_batch"):
+            if getattr(self, key) < 1:
+                raise ConfigError(f"training.{key}={getattr(self, key)} must be at least 1.")
+        if not self.clip > 0:
+            raise ConfigError(f"training.clip={self.clip} must be greater than 0.")
+
+
+@dataclass
+class BudgetConfig:
+    """How much of the paper's size and length a run has; None: all tokens of a split.
+
+    average_by: share of the epochs after which averaging starts in any case.
+    """
+
+    name: str = MISSING
+    average_by: float = 1.0
+    train_tokens: int | None = None
+    eval_tokens: int | None = None
+
+
+@dataclass
+class CheckpointConfig:
+    """every_minutes: between checkpoints inside an epoch. keep: what a finished run leaves: best, last or none."""
+
+    every_minutes: float = 10.0
+    keep: str = "best"
+
+    def __post_init__(self) -> None:
+        if self.keep not in ("best", "last", "none"):
+            raise ConfigError(f"checkpoint.keep={self.keep} must be one of best, last, none.")
+        if not self.every_minutes > 0:
+            raise ConfigError(f"checkpoint.every_minutes={self.every_minutes} must be greater than 0.")
+
+
+@dataclass
+class SnapshotsConfig:
+    """Whether masks and hidden states on the first `tokens` test tokens are stored after every epoch."""
+
+    enabled: bool = False
+    tokens: int = 2000
+
+    def __post_init__(self) -> None:
+        if self.tokens < 2:
+            raise ConfigError(f"snapshots.tokens={self.tokens} must be at least 2.")
+
+
+@dataclass
+class LoggerConfig:
+    """wandb: whether a W&B run is written, in `mode` offline or online; every: steps between rows of training loss."""
+
+    name: str = MISSING
+    wandb: bool = True
+    mode: str = "offline"
+    project: str = "sparse_rnn"
+    entity: str | None = None
+    every: int = 200
+
+    def __post_init__(self) -> None:
+        if self.mode not in ("offline", "online"):
+            raise ConfigError(f"logger.mode={self.mode} must be one of offline, online.")
+        if self.every < 1:
+            raise ConfigError(f"logger.every={self.every} must be at least 1.")
+
+
+@dataclass
+class RunConfig:
+    """All that a run is. `init_seed` draws weights and first topology, `seed` everything else."""
+
+    model: Any = MISSING
+    dataset: Any = MISSING
+    optimizer: Any = MISSING
+    growth: Any = MISSING
+    sparsifier: SparsifierConfig = MISSING
+    recipe: RecipeConfig = MISSING
+    training: TrainingConfig = MISSING
+    protocol: ProtocolConfig = field(default_factory=ProtocolConfig)
+    budget: BudgetConfig = MISSING
+    checkpoint: CheckpointConfig = field(default_factory=CheckpointConfig)
+    snapshots: SnapshotsConfig = field(default_factory=SnapshotsConfig)
+    logger: LoggerConfig = MISSING
+    seed: int = 1
+    init_seed: int = II("seed")
+    device: str = "auto"
+    threads: int | None = None
+
+
+@dataclass
+class Run:
+    """A checked configuration: the typed view of RunConfig."""
+
+    model: ModelConfig
+    dataset: DatasetConfig
+    optimizer: OptimizerConfig
+    growth: GrowthRule
+    sparsifier: SparsifierConfig
+    recipe: RecipeConfig
+    training: TrainingConfig
+    protocol: ProtocolConfig
+    budget: BudgetConfig
+    checkpoint: CheckpointConfig
+    snapshots: SnapshotsConfig
+    logger: LoggerConfig
+    seed: int
+    init_seed: int
+    device: str
+    threads: int | None
+
+
+def register_schemas() -> None:
+    """Put the schema of every component into Hydra's ConfigStore, as `<group>/schema_<name>`."""
+    store = ConfigStore.instance()
+    store.store(name="schema", node=RunConfig)
+    for group in ("model", "dataset", "optimizer", "growth"):
+        for name in choices(group):
+            store.store(group=group, name=f"schema_{name}", node=lookup(group, name))
+
+
+def expand_shorthands(overrides: Sequence[str]) -> list[str]:
+    """Overrides with short keys written out: `snapshots=true` is `snapshots.enabled=true`.
+
+    Raises ConfigError for an option of an optional group that does not exist, which Hydra would pass over.
+    """
+    expanded = []
+    for override in overrides:
+        key, equals, value = override.partition("=")
+        if key in OPTIONAL_GROUPS:
+            _require_option(key, value)
+        expanded.append(SHORTHANDS.get(key, key) + equals + value)
+    return expanded
+
+
+def _require_option(group: str, names: str) -> None:
+    known = sorted(path.stem for path in (CONFIG_DIR / group).glob("*.yaml"))
+    for name in names.split(","):
+        if name not in known:
+            raise ConfigError(f"{group}={name} does not exist{near(name, known)}.")
+
+
+def compose_run(overrides: Sequence[str], config_dir: Path = CONFIG_DIR) -> Run:
+    """Compose and check a configuration as the command line does; raises ConfigError."""
+    register_schemas()
+    GlobalHydra.instance().clear()
+    try:
+        with initialize_config_dir(str(config_dir), version_base="1.3"):
+            return check(compose("config", expand_shorthands(overrides)))
+    except (HydraException, OmegaConfBaseException) as error:
+        raise ConfigError(explain(error)) from error
+
+
+def check(composed: DictConfig) -> Run:
+    """The typed configuration; raises ConfigError for unknown keys, values out of range and what makes no sense."""
+    try:
+        _refuse_unknown_keys(composed)
+        run = OmegaConf.to_object(composed)
+    except OmegaConfBaseException as error:
+        raise ConfigError(explain(error)) from error
+    assert isinstance(run, RunConfig)
+    checked = Run(**{f.name: getattr(run, f.name) for f in fields(RunConfig)})
+    _refuse_nonsense(checked)
+    return checked
+
+
+def _refuse_unknown_keys(node: DictConfig, prefix: str = "") -> None:
+    schema = OmegaConf.get_type(node)
+    if not is_dataclass(schema):
+        raise ConfigError(f"{prefix.rstrip('.')} has no schema; choose it by name, as in `model=rhn`.")
+    known = {f.name for f in fields(schema)}
+    for key in node:
+        if key not in known:
+            raise ConfigError(f"{prefix}{key} is not a key of the configuration{near(str(key), known)}.")
+        child = node._get_node(key)
+        if isinstance(child, DictConfig) and not child._is_missing() and not child._is_none():
+            _refuse_unknown_keys(child, f"{prefix}{key}.")
+
+
+def _refuse_nonsense(run: Run) -> None:
+    method, growth = run.sparsifier, str(getattr(run.growth, "name", ""))
+    grows = method.dynamic and method.schedule != "cubic"
+    if growth != "none" and not grows:
+        raise ConfigError(f"sparsifier={method.name} never grows weights: leave growth={growth} out or use growth=none.")
+    if growth == "none" and grows:
+        raise ConfigError(f"sparsifier={method.name} removes weights and must grow as many: choose a growth.")
+    if not method.masked and method.sparsity:
+        raise ConfigError(f"sparsifier={method.name} has no sparsity: leave sparsifier.sparsity out.")
+    if method.scope == "gate" and method.redistribution.startswith("gate_"):
+        raise ConfigError(
+            f"sparsifier.redistribution={method.redistribution} shares among the gates of a group, and with "
+            "sparsifier.scope=gate each group is one gate."
+        )
+    if run.protocol.name == "official_code" and run.model.name not in OFFICIAL_CODE_MODELS:
+        raise ConfigError(f"protocol=official_code has no working code for model={run.model.name}; use protocol=paper.")
+    if run.threads is not None and run.threads < 1:
+        raise ConfigError(f"threads={run.threads} must be at least 1.")
+    if run.seed < 0 or run.init_seed < 0:
+        raise ConfigError("seed and init_seed must not be negative.")
+    if run.device.split(":")[0] not in ("auto", "cpu", "cuda", "mps"):
+        raise ConfigError(f"device={run.device} must be auto, cpu, cuda or mps.")
+
+
+def explain(error: BaseException) -> str:
+    """One sentence for what Hydra and OmegaConf say about a configuration."""
+    cause = error.__cause__
+    if isinstance(error, MissingConfigException) and error.missing_cfg_file:
+        group, _, name = str(error.missing_cfg_file).rpartition("/")
+        known = [option for option in error.options or [] if not option.startswith("schema")]
+        hint = " (recipe=none goes without)" if group == "recipe" else ""
+        return f"{group}={name} does not exist{near(name, known)}{hint}."
+    if isinstance(error, MissingMandatoryValue) or isinstance(cause, MissingMandatoryValue):
+        return f"{_missing_key(error)} is not set: give it a value, or choose a recipe that does."
+    if "interpolation key" in str(error) and "${budget}_${model}" in str(error):
+        return f"{', '.join(GROUPS)} are config groups: each needs one name, as in model=rhn."
+    if isinstance(error, OverrideParseException):
+        return f"The override {error.override!r} cannot be read: write key=value, and quote values with special characters."
+    if isinstance(error, ValidationError) or isinstance(cause, ValidationError):
+        found = cause if isinstance(cause, ValidationError) else error
+        return f"{found.full_key}: {_first_line(found)}."
+    if isinstance(cause, ConfigAttributeError | ConfigKeyError):
+        known = list(cause.parent_node) if isinstance(cause.parent_node, DictConfig) else []
+        return f"{cause.full_key or cause.key} is not a key of the configuration{near(str(cause.key), known)}."
+    return f"{_first_line(cause if isinstance(cause, OmegaConfBaseException) else error)}."
+
+
+def _missing_key(error: BaseException) -> str:
+    key = str(getattr(error, "full_key", "") or "")
+    name = str(error).splitlines()[0].rpartition(": ")[2]
+    return key if key.endswith(name) else f"{key}.{name}".strip(".")
+
+
+def _first_line(error: BaseException) -> str:
+    return str(error).strip().splitlines()[0].rstrip(".")
+
+
+def as_dict(config: Any) -> Any:
+    """A configuration as plain dictionaries, lists and values."""
+    if is_dataclass(config):
+        return {f.name: as_dict(getattr(config, f.name)) for f in fields(config)}
+    return list(config) if isinstance(config, list | tuple) else config
+
+
+def identity(config: Mapping[str, Any]) -> dict[str, Any]:
+    """The part of a configuration (as_dict) that decides what a run computes."""
+    return {key: value for key, value in config.items() if key not in NOT_IDENTITY}
+
+
+def run_id(run: Run) -> str:
+    """<model>-<dataset>-<sparsifier>-s<seed>-<hash8>; values equal to their schema's default do not count, so a new
+    option with a neutral default keeps old runs valid."""
+    chosen = {path: value for path, value in _chosen(run) if path.split(".")[0] not in NOT_IDENTITY}
+    digest = hashlib.sha256(json.dumps(chosen, sort_keys=True).encode()).hexdigest()[:8]
+    return f"{run.model.name}-{run.dataset.name}-{run.sparsifier.name}-s{run.seed}-{digest}"
+
+
+def _chosen(config: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:
+    for f in fields(config):
+        value = getattr(config, f.name)
+        if is_dataclass(value):
+            yield from _chosen(value, f"{prefix}{f.name}.")
+            continue
+        default = f.default_factory() if f.default_factory is not NO_DEFAULT else f.default
+        if f.name == "name" or value != default:
+            yield f"{prefix}{f.name}", as_dict(value)
+
+
+def runs_root() -> Path:
+    """Where runs live: the variable SPARSE_RNN_RUNS, or the folder `runs`."""
+    return Path(os.environ.get("SPARSE_RNN_RUNS", "runs"))
+
+
+def parse_keys(arguments: Sequence[str], known: Mapping[str, str]) -> tuple[dict[str, str], list[str]]:
+    """Split a command line into the command's own key=value pairs and Hydra overrides; `known` holds defaults."""
+    own, overrides = dict(known), []
+    for argument in arguments:
+        key, equals, value = argument.partition("=")
+        if equals and key in known:
+            own[key] = value
+        else:
+            overrides.append(argument)
+    return own, overrides
+
+

@@ -1,0 +1,42 @@
+"""What word counts alone achieve: a yardstick beside every perplexity."""
+
+import math
+
+import torch
+from torch import Tensor
+
+from sparse_rnn.data.corpus import Corpus
+
+DISCOUNT = 0.75
+
+
+def baselines(corpus: Corpus) -> tuple[float, float]:
+    """Perplexity on the validation split of a unigram model (add one) and of a bigram model.
+
+    The bigram model is interpolated Kneser-Ney with one discount of 0.75 (Kneser & Ney 1995).
+    """
+    train, valid, words = corpus.splits["train"], corpus.splits["valid"], len(corpus.vocabulary)
+    counts = torch.bincount(train, minlength=words).double()
+    unigram = (counts + 1) / (train.numel() + words)
+    return _perplexity(unigram[valid]), _perplexity(_kneser_ney(train, valid, words))
+
+
+def _kneser_ney(train: Tensor, valid: Tensor, words: int) -> Tensor:
+    """Probability of each token of `valid` but the first, given the one before."""
+    pairs, times = torch.unique(train[:-1] * words + train[1:], return_counts=True)
+    first, second = pairs // words, pairs % words
+    history = torch.bincount(train[:-1], minlength=words).double()
+    followers = torch.bincount(first, minlength=words).double()
+    continuation = (torch.bincount(second, minlength=words).double() + 1) / (pairs.numel() + words)
+    asked = valid[:-1] * words + valid[1:]
+    place = torch.searchsorted(pairs, asked).clamp(max=pairs.numel() - 1)
+    seen = torch.where(pairs[place] == asked, times[place].double(), 0.0)
+    before, after = valid[:-1], valid[1:]
+    known = history[before] > 0
+    total = history[before].clamp(min=1)
+    backoff = torch.where(known, DISCOUNT * followers[before] / total, 1.0)
+    return (seen - DISCOUNT).clamp(min=0) / total + backoff * continuation[after]
+
+
+def _perplexity(probabilities: Tensor) -> float:
+    return math.exp(-float(probabilities.log().mean()))

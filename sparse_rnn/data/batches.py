@@ -1,0 +1,65 @@
+"""A corpus as windows of consecutive tokens, B sequences side by side."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from sparse_rnn.registry import ConfigError
+from sparse_rnn.sparsity.selection import generator
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """inputs, targets: int64 [T, B], the targets one token ahead. index: number of the window, from 0."""
+
+    index: int
+    inputs: Tensor
+    targets: Tensor
+
+
+def side_by_side(tokens: Tensor, batch: int, *, split: str) -> Tensor:
+    """int64 [rows, batch]; the tail that does not fill a row is left out. Raises ConfigError for a text too short."""
+    rows = tokens.numel() // batch
+    if rows < 2:
+        raise ConfigError(f"The {split} split has {tokens.numel()} tokens: too few for a batch of {batch}.")
+    return tokens[: rows * batch].view(batch, rows).t().contiguous()
+
+
+class Windows:
+    """The windows of one pass: of `bptt` tokens, or of random lengths (Merity et al. 2018).
+
+    The position in a pass is the number of windows gone by; lengths depend on (seed, epoch) alone, so that number is
+    all that is needed to go on. Hidden states are carried from window to window by the caller.
+    """
+
+    def __init__(self, rows: Tensor, bptt: int, *, variable: bool = False, seed: int = 0, epoch: int = 0) -> None:
+        self.rows = rows
+        self._starts = [0]
+        last = rows.shape[0] - 1
+        if not variable:
+            self._starts = list(range(0, last, bptt))
+        else:
+            random = generator(seed, "bptt", epoch)
+            while True:
+                mean = bptt if float(torch.rand((), generator=random)) < 0.95 else bptt / 2
+                length = max(5, int(torch.normal(mean, 5.0, (), generator=random)))
+                if self._starts[-1] + length >= last - 1:
+                    break
+                self._starts.append(self._starts[-1] + length)
+        self._ends = [*self._starts[1:], last]
+
+    def __len__(self) -> int:
+        return len(self._starts)
+
+    @property
+    def tokens(self) -> int:
+        """Number of tokens predicted in one pass."""
+        return (self.rows.shape[0] - 1) * self.rows.shape[1]
+
+    def after(self, position: int) -> Iterator[Batch]:
+        """The windows from number `position` on."""
+        for i in range(position, len(self)):
+            start, end = self._starts[i], self._ends[i]
+            yield Batch(i, self.rows[start:end], self.rows[start + 1 : end + 1])

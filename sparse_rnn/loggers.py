@@ -1,0 +1,180 @@
+"""Where a run's rows go: metrics.jsonl, W&B, the terminal."""
+
+import json
+import os
+import sys
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, Protocol
+
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+
+from sparse_rnn.config import LoggerConfig
+from sparse_rnn.registry import ConfigError
+
+Row = Mapping[str, float | int | str | None]
+DAYS_WORTH_NAMING = 1.0
+STEPS_BEFORE_ESTIMATE = 20
+
+
+class Logger(Protocol):
+    """Takes rows that each hold `step` and `epoch`, and ends when the run does."""
+
+    def row(self, row: Row) -> None: ...
+
+    def finish(self, exit_code: int) -> None: ...
+
+
+class JsonLines:
+    """metrics.jsonl: one row a line. A resumed run cuts it back to where its checkpoint was written."""
+
+    def __init__(self, path: Path) -> None:
+        self._stream = path.open("ab+")
+
+    def row(self, row: Row) -> None:
+        """Append a row."""
+        self._stream.write(json.dumps(row).encode() + b"\n")
+        self._stream.flush()
+
+    def position(self) -> int:
+        """The length of what is safely on disk, in bytes."""
+        self._stream.flush()
+        os.fsync(self._stream.fileno())
+        return self._stream.seek(0, os.SEEK_END)
+
+    def cut(self, position: int) -> None:
+        """Forget all that was written after `position`."""
+        self._stream.truncate(position)
+
+    def finish(self, exit_code: int) -> None:
+        """Close the file."""
+        self._stream.close()
+
+
+class WandB:
+    """A W&B run of the run's id, with `step` and `epoch` as columns of their own: W&B's step restarts on resume."""
+
+    def __init__(self, config: LoggerConfig, run_id: str, folder: Path, settings: Mapping[str, Any]) -> None:
+        import wandb
+
+        quiet = wandb.Settings(console="off", silent=True, x_disable_stats=True, x_transaction_log_flush_interval=1)
+        try:
+            self._run = wandb.init(
+                id=run_id,
+                name=run_id,
+                resume="allow" if config.mode == "online" else None,
+                project=config.project,
+                entity=config.entity,
+                dir=folder,
+                mode="online" if config.mode == "online" else "offline",
+                config=dict(settings),
+                group=run_id.rsplit("-s", 1)[0],
+                tags=[settings[key]["name"] for key in ("model", "dataset", "sparsifier", "optimizer", "budget")],
+                settings=quiet,
+            )
+        except wandb.errors.Error as error:
+            reason = str(error).splitlines()[0].rstrip(".")
+            raise ConfigError(f"logger.mode=online failed ({reason}): log in, or use logger.mode=offline.") from None
+
+    def row(self, row: Row) -> None:
+        """Log a row."""
+        self._run.log(dict(row))
+
+    def finish(self, exit_code: int) -> None:
+        """Close the run, so that every row is on disk."""
+        self._run.finish(exit_code=exit_code)
+
+
+class Terminal:
+    """A progress bar on a terminal, plain lines elsewhere."""
+
+    def __init__(self, epochs: int, on_cpu: bool, budget: str, metric: str = "perplexity") -> None:
+        self.console = Console(soft_wrap=True, highlight=False)
+        self._epochs, self._on_cpu, self._budget, self._metric = epochs, on_cpu, budget, metric
+        self._bar: Progress | None = None
+        if self.console.is_terminal:
+            columns = "[progress.description]{task.description}", BarColumn(), "{task.percentage:>3.0f}%"
+            self._bar = Progress(
+                *(TextColumn(c) if isinstance(c, str) else c for c in columns),
+                TextColumn("{task.fields[facts]}"),
+                TimeElapsedColumn(),
+                TimeRemainingColumn(),
+                console=self.console,
+            )
+            self._task = self._bar.add_task("training", total=1.0, facts="")
+            self._bar.start()
+        self._first: tuple[float, float] | None = None
+        self._seen = 0
+
+    def say(self, text: str) -> None:
+        """A line of text."""
+        self.console.print(text, markup=False)
+        sys.stdout.flush()
+
+    def step(self, epoch: int, progress: float, loss: float, tokens_per_second: float, sparsity: float) -> None:
+        """Advance the bar; estimate the run's length once."""
+        if self._bar:
+            facts = f"loss {loss:.3f}  {tokens_per_second:,.0f} tokens/s  sparsity {sparsity:.3f}"
+            description = f"epoch {epoch + 1}/{self._epochs}"
+            self._bar.update(self._task, completed=progress, description=description, facts=facts)
+        self._seen += 1
+        if self._first is None:
+            self._first = (time.monotonic(), progress)
+        elif self._seen == STEPS_BEFORE_ESTIMATE + 1:
+            self._estimate(progress)
+
+    def _estimate(self, progress: float) -> None:
+        assert self._first is not None
+        started, first = self._first
+        seconds = (time.monotonic() - started) / max(progress - first, 1e-12) * (1 - progress)
+        advice = ""
+        if self._on_cpu and seconds > DAYS_WORTH_NAMING * 86400 and self._budget == "paper":
+            advice = " on this CPU; budget=reduced is a size that a CPU trains in under an hour"
+        self.say(f"This run will take about {duration(seconds)} more{advice}.")
+
+    def row(self, row: Row) -> None:
+        """A line an epoch, and the result of the test."""
+        if "valid/loss" in row:
+            rate = f"  removal rate {row['rate/removal']:.3f}" if "rate/removal" in row else ""
+            averaged = "  averaged" if row.get("averaging/evaluated") else ""
+            self.say(
+                f"epoch {row['epoch']:>3}/{self._epochs}  train {row[f'train/{self._metric}']:8.2f}  "
+                f"valid {row[f'valid/{self._metric}']:8.2f}  sparsity {row['sparsity/model']:.4f}{rate}  "
+                f"{row['throughput/tokens_per_second']:,.0f} tokens/s{averaged}"
+            )
+
+    def finish(self, exit_code: int) -> None:
+        """Take the bar away."""
+        if self._bar:
+            self._bar.stop()
+
+
+class Loggers:
+    """Several loggers as one."""
+
+    def __init__(self, loggers: Sequence[Logger]) -> None:
+        self._loggers = loggers
+
+    def row(self, row: Row) -> None:
+        """Give a row to each."""
+        for logger in self._loggers:
+            logger.row(row)
+
+    def finish(self, exit_code: int) -> None:
+        """End each."""
+        for logger in self._loggers:
+            logger.finish(exit_code)
+
+
+def duration(seconds: float) -> str:
+    """A time span in the two largest units that matter."""
+    minutes = round(seconds / 60)
+    if minutes < 1:
+        return f"{max(seconds, 1):.0f} s"
+    if minutes < 60:
+        return f"{minutes} min"
+    if minutes < 48 * 60:
+        return f"{minutes // 60} h {minutes % 60:02d} min"
+    return f"{minutes / 1440:.1f} days"

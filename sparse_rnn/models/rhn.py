@@ -1,0 +1,100 @@
+"""Recurrent highway network with variational dropout and weight tying (Zilly et al. 2017; Selfish-RNN section 4.2)."""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from sparse_rnn.models.dropout import LockedDropout, embed_with_word_dropout, inverted_mask
+from sparse_rnn.models.language_model import Hidden, LanguageModel
+from sparse_rnn.models.stacked_lstm import check_dropouts, check_sizes
+from sparse_rnn.registry import register
+from sparse_rnn.sparsity.gates import Gates
+
+
+@register("model", "rhn")
+@dataclass
+class RHNConfig:
+    """`depth` highway layers of `hidden` units a time step, coupled gates, tied embedding."""
+
+    name: str = "rhn"
+    hidden: int = 830
+    depth: int = 10
+    dropout_word: float = 0.2
+    dropout_input: float = 0.65
+    dropout_hidden: float = 0.25
+    dropout_output: float = 0.65
+
+    def __post_init__(self) -> None:
+        check_sizes(hidden=self.hidden, depth=self.depth)
+        dropouts = {key: value for key, value in vars(self).items() if key.startswith("dropout")}
+        check_dropouts(**dropouts)
+
+    def build(self, vocabulary: int) -> "RHN":
+        """The model for so many words."""
+        return RHN(self, vocabulary)
+
+
+class HighwayRecurrence(nn.Module):
+    """s <- h t + s (1 - t), `depth` times a step: [h; t] = R_k (s m) + b_k, plus W x at the first depth.
+
+    h goes through tanh, t through the logistic function; m is one dropout mask for all steps and depths.
+    """
+
+    def __init__(self, hidden: int, depth: int, dropout: float) -> None:
+        super().__init__()
+        self.width, self.dropout = hidden, dropout
+        self.input = nn.Linear(hidden, 2 * hidden)
+        self.recurrent = nn.ModuleList(nn.Linear(hidden, 2 * hidden) for _ in range(depth))
+
+    def gates(self) -> dict[str, Gates]:
+        """Rows of the candidate (hidden) and of the transform gate; W belongs to the first depth."""
+        names = ("hidden", "transform")
+        own = {"input.weight": Gates.equal(names, self.width, "depth0")}
+        for k in range(len(self.recurrent)):
+            own[f"recurrent.{k}.weight"] = Gates.equal(names, self.width, f"depth{k}")
+        return own
+
+    def forward(self, x: Tensor, state: Tensor) -> tuple[Tensor, Tensor]:
+        """x [T, B, hidden], state [B, hidden]; returns all states [T, B, hidden] and the last one."""
+        mask = inverted_mask(state, self.dropout) if self.training and self.dropout else None
+        states = []
+        for projected in self.input(x):
+            for k, layer in enumerate(self.recurrent):
+                pre: Tensor = layer(state if mask is None else state * mask)
+                h, t = (pre + projected if k == 0 else pre).chunk(2, dim=-1)
+                state = torch.lerp(state, torch.tanh(h), torch.sigmoid(t))
+            states.append(state)
+        return torch.stack(states), state
+
+
+class RHN(LanguageModel):
+    """Embedding tied with the decoder, starting in U(+-0.1); the decoder's bias at 0, the rest as torch does."""
+
+    def __init__(self, config: RHNConfig, vocabulary: int) -> None:
+        super().__init__()
+        self.hidden, self.dropout_word = config.hidden, config.dropout_word
+        self.embedding = nn.Embedding(vocabulary, config.hidden)
+        self.highway = HighwayRecurrence(config.hidden, config.depth, config.dropout_hidden)
+        self.decoder = nn.Linear(config.hidden, vocabulary)
+        self.decoder.weight = self.embedding.weight
+        self.dropout_input = LockedDropout(config.dropout_input)
+        self.dropout_output = LockedDropout(config.dropout_output)
+        nn.init.uniform_(self.embedding.weight, -0.1, 0.1)
+        nn.init.zeros_(self.decoder.bias)
+
+    def initial_hidden(self, batch: int) -> Hidden:
+        """Zeros [batch, hidden]."""
+        return self.embedding.weight.new_zeros(batch, self.hidden)
+
+    def forward(self, tokens: Tensor, hidden: Hidden) -> tuple[Tensor, Hidden]:
+        """See LanguageModel."""
+        embedded = embed_with_word_dropout(self.embedding, tokens, self.dropout_word, self.training)
+        output, hidden = self.highway(self.dropout_input(embedded), hidden)
+        return self.dropout_output(output), hidden
+
+    @torch.no_grad()
+    def layer_states(self, tokens: Tensor, hidden: Hidden) -> tuple[list[Tensor], Hidden]:
+        """See LanguageModel; the one layer's states are those after the last depth."""
+        states, hidden = self.highway(self.embedding(tokens), hidden)
+        return [states], hidden

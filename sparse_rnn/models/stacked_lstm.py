@@ -1,0 +1,83 @@
+"""Stacked LSTM of Zaremba et al. 2014, as in Selfish-RNN section 4.1."""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from sparse_rnn.models.language_model import Hidden, LanguageModel
+from sparse_rnn.registry import ConfigError, register
+
+
+def check_sizes(**sizes: int) -> None:
+    """Raise ConfigError for a size below 1."""
+    for key, value in sizes.items():
+        if value < 1:
+            raise ConfigError(f"model.{key}={value} must be at least 1.")
+
+
+def check_dropouts(**dropouts: float) -> None:
+    """Raise ConfigError for a dropout outside [0, 1)."""
+    for key, value in dropouts.items():
+        if not 0 <= value < 1:
+            raise ConfigError(f"model.{key}={value} must lie in [0, 1).")
+
+
+@register("model", "stacked_lstm")
+@dataclass
+class StackedLSTMConfig:
+    """`hidden` units in each of `layers` layers, and as many in the embedding; one dropout at all places."""
+
+    name: str = "stacked_lstm"
+    hidden: int = 1500
+    layers: int = 2
+    dropout: float = 0.65
+
+    def __post_init__(self) -> None:
+        check_sizes(hidden=self.hidden, layers=self.layers)
+        check_dropouts(dropout=self.dropout)
+
+    def build(self, vocabulary: int) -> "StackedLSTM":
+        """The model for so many words."""
+        return StackedLSTM(self, vocabulary)
+
+
+class StackedLSTM(LanguageModel):
+    """Embedding, nn.LSTM, linear decoder; untied. Plain dropout at every time step on the embedding, between the
+    layers and on the output. Embedding and decoder start in U(+-0.1), the decoder's bias at 0, the LSTM as torch does.
+    """
+
+    def __init__(self, config: StackedLSTMConfig, vocabulary: int) -> None:
+        super().__init__()
+        self.hidden, self.layers = config.hidden, config.layers
+        self.embedding = nn.Embedding(vocabulary, config.hidden)
+        between = config.dropout if config.layers > 1 else 0.0
+        self.lstm = nn.LSTM(config.hidden, config.hidden, config.layers, dropout=between)
+        self.decoder = nn.Linear(config.hidden, vocabulary)
+        self.dropout = nn.Dropout(config.dropout)
+        nn.init.uniform_(self.embedding.weight, -0.1, 0.1)
+        nn.init.uniform_(self.decoder.weight, -0.1, 0.1)
+        nn.init.zeros_(self.decoder.bias)
+
+    def initial_hidden(self, batch: int) -> Hidden:
+        """(h, c), each zeros [layers, batch, hidden]."""
+        zeros = self.embedding.weight.new_zeros(self.layers, batch, self.hidden)
+        return zeros, zeros.clone()
+
+    def forward(self, tokens: Tensor, hidden: Hidden) -> tuple[Tensor, Hidden]:
+        """See LanguageModel."""
+        output, hidden = self.lstm(self.dropout(self.embedding(tokens)), hidden)
+        return self.dropout(output), hidden
+
+    @torch.no_grad()
+    def layer_states(self, tokens: Tensor, hidden: Hidden) -> tuple[list[Tensor], Hidden]:
+        """See LanguageModel."""
+        inputs, states, carried = self.embedding(tokens), [], []
+        for layer, (h, c) in enumerate(zip(*hidden, strict=True)):
+            names = [f"{kind}_l{layer}" for kind in ("weight_ih", "weight_hh", "bias_ih", "bias_hh")]
+            weights = [getattr(self.lstm, name) for name in names]
+            inputs, h, c = torch.lstm(inputs, (h[None], c[None]), weights, True, 1, 0.0, False, False, False)
+            states.append(inputs)
+            carried.append((h[0], c[0]))
+        h, c = (torch.stack(part) for part in zip(*carried, strict=True))
+        return states, (h, c)

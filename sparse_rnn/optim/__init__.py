@@ -1,0 +1,1 @@
+"""Optimizers, and what happens to them after each validation."""

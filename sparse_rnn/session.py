@@ -1,0 +1,214 @@
+"""One process's work on one run: folder, lock, signals, record."""
+
+import signal
+import threading
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from types import FrameType
+from typing import Any
+
+import torch
+
+from sparse_rnn.build import make_device
+from sparse_rnn.checkpoint import DamagedFile, keep_finished
+from sparse_rnn.command_line import Exit
+from sparse_rnn.config import Run, as_dict, compose_run, run_id, runs_root
+from sparse_rnn.data.baselines import baselines
+from sparse_rnn.data.corpus import Corpus
+from sparse_rnn.lock import RunLock, RunLocked
+from sparse_rnn.loggers import Logger, Loggers, Terminal, WandB, duration
+from sparse_rnn.record import SCHEMA, RunFolder, differences, digest, environment, read_record, write_record
+from sparse_rnn.registry import ConfigError
+from sparse_rnn.trainer import Diverged, Stopped, Trainer
+
+FAILED = 1
+FAILURES = (Diverged, DamagedFile, OSError, torch.OutOfMemoryError, MemoryError)
+
+
+def train(run: Run, overrides: Sequence[str]) -> float:
+    """Train a run to its end, or go on with it; returns the best validation loss. Raises ConfigError and Exit."""
+    config, device = as_dict(run), make_device(run.device)
+    folder = RunFolder(runs_root() / run_id(run))
+    terminal = Terminal(run.training.epochs, device.type == "cpu", run.budget.name)
+    if finished := _finished(folder, config, terminal):
+        return finished
+    corpus = run.dataset.load().limited(run.budget.train_tokens, run.budget.eval_tokens)
+    try:
+        folder.path.mkdir(parents=True, exist_ok=True)
+        with RunLock(folder.lock):
+            return _finished(folder, config, terminal) or _work(run, corpus, folder, device, terminal, overrides)
+    except RunLocked as error:
+        raise ConfigError(str(error)) from None
+    except OSError as error:
+        raise ConfigError(f"The run folder {folder.path} cannot be written ({error.strerror or error}).") from None
+
+
+def _finished(folder: RunFolder, config: dict[str, Any], terminal: Terminal) -> float | None:
+    """The result of a run that is finished already; raises ConfigError if the folder holds another configuration."""
+    record = read_record(folder)
+    if record is None:
+        return None
+    if changed := differences(record["config"], config):
+        raise ConfigError(
+            f"{folder.path} is stale: it holds a run with other values of {', '.join(changed)}; "
+            "move it away to train anew."
+        )
+    if record["status"] != "finished":
+        return None
+    terminal.say(f"{folder.path} is finished: {summary(record)}")
+    return float(record["results"]["valid/loss"])
+
+
+def _work(
+    run: Run, corpus: Corpus, folder: RunFolder, device: torch.device, terminal: Terminal, overrides: Sequence[str]
+) -> float:
+    record = _open_record(run, corpus, folder, terminal)
+    loggers, exit_code = Loggers([]), FAILED
+    try:
+        trainer = Trainer(run, corpus, folder, device)
+        _announce(run, corpus, trainer, terminal, overrides)
+        record |= {**parameter_counts(trainer), "device": str(device)}
+        loggers = Loggers(_open_loggers(run, folder, trainer, terminal))
+        with stopping_on_signals(trainer):
+            results = trainer.fit(loggers, terminal)
+        exit_code = 0
+    except Stopped:
+        write_record(folder, record | {"status": "stopped", "seconds": trainer.state.seconds})
+        terminal.say(f"Stopped after step {trainer.state.step}, saved: the same command goes on from there.")
+        raise Exit(128 + trainer.stop_signal) from None
+    except FAILURES as error:
+        _fail(folder, record, error)
+    finally:
+        loggers.finish(exit_code)
+        terminal.finish(exit_code)
+    record |= {"status": "finished", "seconds": trainer.state.seconds, "finished": time.time(), "results": results}
+    record["digest"] = digest(record["config"], folder.metrics, trainer.model, trainer.topology)
+    write_record(folder, record)
+    keep_finished(folder.path, run.checkpoint.keep)
+    terminal.say(f"{folder.path}: {summary(record)}")
+    return float(results["valid/loss"])
+
+
+def _open_record(run: Run, corpus: Corpus, folder: RunFolder, terminal: Terminal) -> dict[str, Any]:
+    """The record of a run that begins or goes on, written with status running."""
+    if run.threads is not None:
+        torch.set_num_threads(run.threads)
+    old = read_record(folder) or {}
+    if old.get("data_sha256", corpus.sha256) != corpus.sha256:
+        raise ConfigError(f"{folder.path} was begun on other data (their SHA-256 differs); move it away to train anew.")
+    threads = torch.get_num_threads()
+    if old.get("threads", threads) != threads and folder.checkpoint.exists():
+        terminal.say(
+            f"warning: this run was begun with threads={old['threads']} and goes on with {threads}: "
+            "its numbers will not be bit for bit those of an undisturbed run"
+        )
+    record = {
+        "schema": SCHEMA,
+        "run_id": folder.path.name,
+        "status": "running",
+        "config": as_dict(run),
+        "data_sha256": corpus.sha256,
+        "tokens": {split: tokens.numel() for split, tokens in corpus.splits.items()},
+        "vocabulary": len(corpus.vocabulary),
+        "threads": threads,
+        "started": old.get("started", time.time()),
+        "environment": environment(),
+    }
+    write_record(folder, record)
+    return record
+
+
+def parameter_counts(trainer: Trainer) -> dict[str, Any]:
+    """What the record says of the size: all parameters, those active at the end, and the sparsity kept."""
+    topology, parameters = trainer.topology, sum(p.numel() for p in trainer.model.parameters())
+    inactive = round(topology.size * trainer.sparsifier.final_sparsity)
+    counts = {"parameters": parameters, "active_parameters": parameters - inactive}
+    signals = sorted(trainer.sparsifier.needs)
+    return {**counts, "sparsity": trainer.sparsifier.final_sparsity, "signal": signals[0] if signals else None}
+
+
+def _open_loggers(run: Run, folder: RunFolder, trainer: Trainer, terminal: Terminal) -> list[Logger]:
+    loggers: list[Logger] = [trainer.rows, terminal]
+    if run.logger.wandb:
+        loggers.append(WandB(run.logger, folder.path.name, folder.path, as_dict(run)))
+    return loggers
+
+
+def _announce(run: Run, corpus: Corpus, trainer: Trainer, terminal: Terminal, overrides: Sequence[str]) -> None:
+    counts = parameter_counts(trainer)
+    terminal.say(f"{trainer.folder.path}  (recipe {run.recipe.name}, protocol {run.protocol.name})")
+    if run.recipe.assumed:
+        terminal.say(f"Assumed by the recipe: {run.recipe.assumed}.")
+    if run.budget.name != "paper":
+        terminal.say(f"budget={run.budget.name} changes {', '.join(budget_changes(run, overrides))}.")
+    terminal.say(
+        f"{counts['active_parameters']:,} of {counts['parameters']:,} parameters active (sparsity "
+        f"{counts['sparsity']:.4f}); {' / '.join(f'{t.numel():,}' for t in corpus.splits.values())} tokens, "
+        f"{len(corpus.vocabulary):,} words; {torch.get_num_threads()} threads"
+    )
+    unigram, bigram = baselines(corpus)
+    terminal.say(f"For comparison, valid perplexity of a unigram model {unigram:.1f}, of a bigram model {bigram:.1f}.")
+    if trainer.state.step:
+        terminal.say(f"Going on after step {trainer.state.step}.")
+
+
+def budget_changes(run: Run, overrides: Sequence[str]) -> list[str]:
+    """What a budget changed against the paper's, as `key old -> new`."""
+    paper = as_dict(compose_run([o for o in overrides if not o.startswith("budget=")]))
+    changed = differences(paper, as_dict(run))
+    return [f"{key} {_value(paper, key)} -> {_value(as_dict(run), key)}" for key in changed if key != "budget.name"]
+
+
+def _value(config: dict[str, Any], key: str) -> Any:
+    node: Any = config
+    for part in key.split("."):
+        node = node[part]
+    return node
+
+
+def _fail(folder: RunFolder, record: dict[str, Any], error: BaseException) -> None:
+    """Record a failure and end with its sentence; the last good checkpoint stays."""
+    sentence = str(error)
+    if isinstance(error, torch.OutOfMemoryError | MemoryError):
+        sentence = "Out of memory: lower training.batch or the size of the model."
+    elif isinstance(error, OSError):
+        sentence = f"{folder.path} cannot be written ({error.strerror or error}); the last checkpoint is intact."
+    try:
+        write_record(folder, record | {"status": "failed", "error": sentence})
+    except OSError:
+        sentence += " The record could not be written either."
+    raise ConfigError(sentence) from error
+
+
+@contextmanager
+def stopping_on_signals(trainer: Trainer) -> Iterator[None]:
+    """SIGTERM and Ctrl-C stop the trainer at the next step; a second one ends the process as usual."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    handled = (signal.SIGTERM, signal.SIGINT)
+    old = {number: signal.getsignal(number) for number in handled}
+
+    def stop(number: int, frame: FrameType | None) -> None:
+        trainer.stop_requested, trainer.stop_signal = True, number
+        for each in handled:
+            signal.signal(each, old[each])
+
+    for number in handled:
+        signal.signal(number, stop)
+    try:
+        yield
+    finally:
+        for number in handled:
+            signal.signal(number, old[number])
+
+
+def summary(record: dict[str, Any]) -> str:
+    """One sentence on a finished run."""
+    results = record["results"]
+    return (
+        f"valid perplexity {results['valid/perplexity']:.2f}, test {results['test/perplexity']:.2f} "
+        f"({results['weights']} weights of epoch {results['best_epoch']}), {record['active_parameters']:,} active "
+        f"parameters, sparsity {record['sparsity']:.4f}, {duration(record['seconds'])} of training."
+    )

@@ -1,0 +1,1 @@
+"""Sparse topologies and the rules that change them."""

@@ -1,0 +1,89 @@
+"""How the rows of a recurrent weight divide into gates."""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Protocol, runtime_checkable
+
+from torch import nn
+
+from sparse_rnn.registry import ConfigError
+
+LSTM_GATES = ("input", "forget", "cell", "output")
+GRU_GATES = ("reset", "update", "new")
+
+
+@dataclass(frozen=True, slots=True)
+class Gates:
+    """Row ranges of one weight, by gate, and the cell that the weight belongs to.
+
+    `rows` must cover every row once. Weights of one `cell` are sorted together under `scope: cell`.
+    """
+
+    rows: Mapping[str, slice]
+    cell: str
+
+    @classmethod
+    def equal(cls, names: tuple[str, ...], hidden: int, cell: str) -> "Gates":
+        """Gates of `hidden` rows each, in the order of `names`."""
+        return cls({gate: slice(i * hidden, (i + 1) * hidden) for i, gate in enumerate(names)}, cell)
+
+
+GateMap = Mapping[str, Gates | Mapping[str, slice]]
+
+
+@runtime_checkable
+class HasGates(Protocol):
+    """A module that declares the gates of its own parameters, by their names inside it."""
+
+    def gates(self) -> GateMap: ...
+
+
+def find_gates(model: nn.Module, declared: GateMap | None = None) -> dict[str, Gates]:
+    """Gates of every recurrent weight of `model`, by full parameter name.
+
+    Read from, in this order: `declared`, a module's own `gates()`, what is known of torch's RNN modules.
+    Raises ConfigError if a declaration names an unknown parameter or leaves rows out.
+    """
+    parameters = dict(model.named_parameters())
+    found: dict[str, Gates] = {}
+    for prefix, module in model.named_modules():
+        own = module.gates() if isinstance(module, HasGates) else dict(_torch_gates(module))
+        for name, gates in own.items():
+            full = f"{prefix}.{name}" if prefix else name
+            found[full] = _as_gates(gates, default_cell=prefix or type(module).__name__, prefix=prefix)
+    for name, gates in (declared or {}).items():
+        found[name] = _as_gates(gates, default_cell=name, prefix="")
+    for name, gate_rows in found.items():
+        if name not in parameters:
+            raise ConfigError(f"The gates declare {name}, which is not a parameter of the model.")
+        _check_rows(name, gate_rows, parameters[name].shape[0])
+    return found
+
+
+def _torch_gates(module: nn.Module) -> Iterator[tuple[str, Gates]]:
+    if isinstance(module, nn.LSTM | nn.LSTMCell):
+        names = LSTM_GATES
+    elif isinstance(module, nn.GRU | nn.GRUCell):
+        names = GRU_GATES
+    elif isinstance(module, nn.RNN | nn.RNNCell):
+        names = ("all",)
+    else:
+        return
+    for name, parameter in module.named_parameters(recurse=False):
+        if name.startswith(("weight_ih", "weight_hh")):
+            layer = name.partition("_l")[2]
+            yield name, Gates.equal(names, parameter.shape[0] // len(names), cell=f"layer{layer}" if layer else "")
+
+
+def _as_gates(gates: Gates | Mapping[str, slice], default_cell: str, prefix: str) -> Gates:
+    if not isinstance(gates, Gates):
+        return Gates(dict(gates), default_cell)
+    cell = ".".join(part for part in (prefix, gates.cell) if part)
+    return Gates(gates.rows, cell or default_cell)
+
+
+def _check_rows(name: str, gates: Gates, rows: int) -> None:
+    covered = sorted((s.start or 0, rows if s.stop is None else s.stop) for s in gates.rows.values())
+    edges = [0] + [stop for _, stop in covered]
+    if [start for start, _ in covered] != edges[:-1] or edges[-1] != rows:
+        raise ConfigError(f"The gates of {name} must cover its {rows} rows once each, in slices without a step.")

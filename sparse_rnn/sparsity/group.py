@@ -1,0 +1,92 @@
+"""What weights are sorted and grown within."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+from sparse_rnn.sparsity.topology import SparseTopology, SparseWeight
+
+Scope = Literal["gate", "tensor", "cell"]
+
+
+@dataclass(frozen=True, slots=True)
+class Block:
+    """A contiguous range of rows of one weight: a gate, or the whole weight."""
+
+    weight: SparseWeight
+    gate: str
+    rows: slice
+
+    @property
+    def size(self) -> int:
+        """Number of entries."""
+        return self.weight.mask[self.rows].numel()
+
+    def of(self, tensor: Tensor) -> Tensor:
+        """This block's entries of a tensor shaped like the weight, flat."""
+        return tensor[self.rows].reshape(-1)
+
+
+@dataclass(frozen=True)
+class Group:
+    """Blocks that compete with each other, seen as one flat vector in the order of `blocks`."""
+
+    name: str
+    blocks: tuple[Block, ...]
+    size: int = field(init=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "size", sum(block.size for block in self.blocks))
+
+    def gather(self, tensors: Mapping[str, Tensor]) -> Tensor:
+        """The group's entries of tensors keyed by weight name, flat [size]."""
+        parts = [block.of(tensors[block.weight.name]) for block in self.blocks]
+        return parts[0] if len(parts) == 1 else torch.cat(parts)
+
+    @property
+    def values(self) -> Tensor:
+        """Weights, flat [size], without gradient."""
+        return self.gather({b.weight.name: b.weight.parameter.detach() for b in self.blocks})
+
+    @property
+    def active(self) -> Tensor:
+        """Which entries are active, bool [size]."""
+        return self.gather({b.weight.name: b.weight.mask for b in self.blocks})
+
+    def scatter(self, flat: Tensor, into: Mapping[str, Tensor]) -> None:
+        """Write a flat vector back into tensors keyed by weight name."""
+        for block, part in zip(self.blocks, flat.split([b.size for b in self.blocks]), strict=True):
+            target = into[block.weight.name][block.rows]
+            target.copy_(part.reshape(target.shape))
+
+    def split(self) -> "list[Group]":
+        """One group a gate."""
+        return [Group(f"{b.weight.name}/{b.gate}", (b,)) for b in self.blocks]
+
+
+def groups_of(topology: SparseTopology, scope: Scope) -> list[Group]:
+    """The groups of a topology: `scope` decides for recurrent weights, others are one group each.
+
+    gate: every gate alone. tensor: the gates of one tensor, input and recurrent weights apart.
+    cell: the gates of all tensors of one cell (Selfish-RNN Eq. 4 to the letter).
+    """
+    groups: list[Group] = []
+    cells: dict[str, list[Block]] = {}
+    for weight in topology:
+        blocks = tuple(Block(weight, gate, rows) for gate, rows in weight.gates.items())
+        if weight.cell is not None and scope == "cell":
+            cells.setdefault(weight.cell, []).extend(blocks)
+        elif weight.cell is not None and scope == "gate":
+            groups += Group(weight.name, blocks).split()
+        else:
+            groups.append(Group(weight.name, blocks))
+    return groups + [Group(cell, tuple(blocks)) for cell, blocks in cells.items()]
+
+
+def weights_of(groups: Sequence[Group]) -> Iterator[SparseWeight]:
+    """Every weight of the groups, once."""
+    seen: dict[str, SparseWeight] = {b.weight.name: b.weight for group in groups for b in group.blocks}
+    return iter(seen.values())

@@ -1,0 +1,45 @@
+"""The optimizer's state of weights that become active."""
+
+from typing import Protocol, runtime_checkable
+
+import torch
+from torch import Tensor, nn
+from torch.optim import Optimizer
+
+SECOND_MOMENTS = frozenset({"exp_avg_sq", "max_exp_avg_sq", "square_avg"})
+
+
+@runtime_checkable
+class RestartsEntries(Protocol):
+    """An optimizer that knows itself how single entries of a parameter begin again."""
+
+    def restart_entries(self, parameter: nn.Parameter, restart: Tensor) -> None: ...
+
+
+def tensors_like(optimizer: Optimizer, parameter: nn.Parameter) -> dict[str, Tensor]:
+    """The floating-point state tensors of `parameter` that have its shape, by name."""
+    return {
+        key: value
+        for key, value in optimizer.state.get(parameter, {}).items()
+        if isinstance(value, Tensor) and value.shape == parameter.shape and value.is_floating_point()
+    }
+
+
+@torch.no_grad()
+def restart_entries(optimizer: Optimizer, parameter: nn.Parameter, restart: Tensor, mask: Tensor) -> None:
+    """Give the entries in `restart` fresh optimizer state, zero where inactive.
+
+    Momentum and sums begin at zero. Second moments of active entries begin at the mean of the tensor's other
+    active ones: from zero, under a global step count, the first step of a grown weight would be
+    1 / sqrt(1 - beta2) times the learning rate.
+    restart, mask: bool, of the parameter's shape.
+    """
+    for key, tensor in tensors_like(optimizer, parameter).items():
+        tensor.masked_fill_(restart, 0.0)
+        if key in SECOND_MOMENTS:
+            others = mask & ~restart
+            count = int(others.sum())
+            if count:
+                tensor.masked_fill_(restart & mask, float(tensor[others].double().mean()))
+    if isinstance(optimizer, RestartsEntries):
+        optimizer.restart_entries(parameter, restart)

@@ -1,0 +1,75 @@
+"""Exact selection: so many entries, no more and no fewer."""
+
+import hashlib
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+
+def apportion(total: int, shares: Sequence[float], capacities: Sequence[int]) -> list[int]:
+    """Split `total` into integers proportional to `shares`, none above its capacity, summing to `total`.
+
+    What exceeds a capacity goes to the others in proportion to their shares; fractions are settled by
+    largest remainder, ties by position. Shares that are all zero count as equal.
+    Raises ValueError if `total` does not fit into the capacities.
+    """
+    if not 0 <= total <= sum(capacities):
+        raise ValueError(f"cannot place {total} entries into {sum(capacities)} positions")
+    result = [0] * len(shares)
+    left = total
+    while left:
+        open_ = [i for i, c in enumerate(capacities) if result[i] < c]
+        weights = [max(float(shares[i]), 0.0) for i in open_]
+        scale = sum(weights)
+        if not scale > 0:
+            weights, scale = [1.0] * len(open_), float(len(open_))
+        quotas = [left * w / scale for w in weights]
+        full = [i for i, q in zip(open_, quotas, strict=True) if q >= capacities[i] - result[i]]
+        if full:
+            for i in full:
+                left -= capacities[i] - result[i]
+                result[i] = capacities[i]
+            continue
+        for i, q in zip(open_, quotas, strict=True):
+            result[i] += int(q)
+        rest = left - sum(int(q) for q in quotas)
+        by_remainder = sorted(range(len(open_)), key=lambda k: (int(quotas[k]) - quotas[k], k))
+        for k in by_remainder[:rest]:
+            result[open_[k]] += 1
+        left = 0
+    return result
+
+
+def select_smallest(values: Tensor, candidates: Tensor, count: int) -> Tensor:
+    """A mask of exactly `count` candidates with the smallest values; ties go to the lower index.
+
+    values: [n], candidates: bool [n]; returns bool [n]. Raises ValueError if there are too few candidates.
+    """
+    chosen = torch.zeros_like(candidates)
+    if count == 0:
+        return chosen
+    offered = values[candidates]
+    if not 0 <= count <= offered.numel():
+        raise ValueError(f"cannot select {count} of {offered.numel()} candidates")
+    threshold = torch.kthvalue(offered, count).values
+    picked = offered < threshold
+    ties = (offered == threshold).nonzero().flatten()
+    picked[ties[: count - int(picked.sum())]] = True
+    chosen[candidates] = picked
+    return chosen
+
+
+def select_random(candidates: Tensor, count: int, *key: object) -> Tensor:
+    """A mask of exactly `count` candidates, each equally likely, fixed by `key` alone.
+
+    candidates: bool [n]; returns bool [n]. The draw does not depend on the device or on earlier draws.
+    """
+    keys = torch.rand(candidates.numel(), generator=generator(*key)).to(candidates.device)
+    return select_smallest(keys, candidates, count)
+
+
+def generator(*key: object) -> torch.Generator:
+    """A CPU generator seeded by a stable hash of `key` (strings and integers)."""
+    digest = hashlib.sha256(repr(key).encode()).digest()
+    return torch.Generator().manual_seed(int.from_bytes(digest[:8], "little") >> 1)

@@ -1,0 +1,317 @@
+"""A method: initial distribution x removal x growth x redistribution x schedule x interval."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from omegaconf import II, MISSING
+from torch import Tensor
+from torch.optim import Optimizer
+
+from sparse_rnn.protocol import ProtocolConfig
+from sparse_rnn.registry import ConfigError, choices, lookup, near
+from sparse_rnn.sparsity import initial, redistribution, removal, schedule  # noqa: F401  (fill the registry)
+from sparse_rnn.sparsity.group import Group, Scope, groups_of
+from sparse_rnn.sparsity.growth import GrowthRule, Signal, Signals
+from sparse_rnn.sparsity.optimizer_state import tensors_like
+from sparse_rnn.sparsity.redistribution import Budget
+from sparse_rnn.sparsity.schedule import ScheduleSettings
+from sparse_rnn.sparsity.selection import select_random
+from sparse_rnn.sparsity.topology import SparseTopology
+
+
+@dataclass
+class SparsifierConfig:
+    """A method as a composition; conf/sparsifier holds the named ones.
+
+    sparsity: inactive share of the sparse weights. scope: what recurrent weights are sorted and grown within.
+    removal_rate, final_rate: share of active weights that an update removes, at the start and the end of training.
+    update_interval: `epoch`, or a number of steps. update_until: share of training after which nothing changes.
+    prune_start, prune_end: the window of schedule=cubic, in shares of training. keep_dense: globs of weight names.
+    """
+
+    name: str = MISSING
+    sparsity: float = II("recipe.sparsity")
+    initial: str = "uniform"
+    removal: str = "none"
+    redistribution: str = "none"
+    scope: str = "tensor"
+    schedule: str = "cosine"
+    removal_rate: float = II("recipe.removal_rate")
+    final_rate: float = II("protocol.final_rate")
+    update_interval: str = "epoch"
+    update_until: float = 1.0
+    prune_start: float = 0.0
+    prune_end: float = 1.0
+    keep_dense: list[str] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        for key in ("initial", "removal", "redistribution", "schedule"):
+            known = (*choices(key), "none") if key == "removal" else choices(key)
+            if getattr(self, key) not in known:
+                value = getattr(self, key)
+                raise ConfigError(f"sparsifier.{key}={value} does not exist{near(value, known)}.")
+        if self.scope not in ("gate", "tensor", "cell"):
+            raise ConfigError(f"sparsifier.scope={self.scope} must be one of gate, tensor, cell.")
+        for key in ("sparsity", "removal_rate", "final_rate"):
+            if not 0 <= getattr(self, key) < 1:
+                raise ConfigError(f"sparsifier.{key}={getattr(self, key)} must lie in [0, 1).")
+        if not 0 <= self.prune_start < self.prune_end <= 1:
+            raise ConfigError("sparsifier.prune_start and prune_end must satisfy 0 <= prune_start < prune_end <= 1.")
+        if not 0 < self.update_until <= 1:
+            raise ConfigError(f"sparsifier.update_until={self.update_until} must lie in (0, 1].")
+        steps = self.update_interval.isdecimal() and int(self.update_interval) > 0
+        if self.update_interval != "epoch" and not steps:
+            raise ConfigError(f"sparsifier.update_interval={self.update_interval} must be epoch or a number of steps.")
+
+    @property
+    def dynamic(self) -> bool:
+        """Whether the topology changes during training."""
+        return self.removal != "none"
+
+    @property
+    def masked(self) -> bool:
+        """Whether there is any topology at all."""
+        return self.dynamic or self.initial != "dense"
+
+
+@dataclass(frozen=True, slots=True)
+class Clock:
+    """How far training is: `step` optimizer steps, of which `batch` of `batches` in epoch `epoch` of `epochs`."""
+
+    step: int
+    epoch: int
+    epochs: int
+    batch: int
+    batches: int
+
+    @property
+    def progress(self) -> float:
+        """Share of training done, in [0, 1]."""
+        return min((self.epoch + self.batch / self.batches) / self.epochs, 1.0)
+
+
+@dataclass(frozen=True, slots=True)
+class UpdateReport:
+    """What one topology update did."""
+
+    removed: int
+    grown: int
+    rate: float
+    active: int
+
+
+def initial_counts(config: SparsifierConfig, topology: SparseTopology) -> list[tuple[Group, int]]:
+    """Each group and its number of active entries at the start; works on the meta device."""
+    scope: Scope = "gate" if config.scope == "gate" else "tensor"
+    groups = groups_of(topology, scope)
+    return list(zip(groups, lookup("initial", config.initial)()(groups, config.sparsity), strict=True))
+
+
+class Sparsifier:
+    """Owns when and how a topology changes; optimizers and models know nothing of it.
+
+    In a training loop: `before_step` between backward and clipping, `after_step` behind the optimizer's step,
+    `after_epoch` at the end of an epoch. The number of active weights is the same after every update
+    (with schedule=cubic: the one the schedule asks for).
+    """
+
+    def __init__(
+        self,
+        config: SparsifierConfig,
+        growth: GrowthRule,
+        topology: SparseTopology,
+        optimizer: Optimizer,
+        *,
+        seed: int,
+        init_seed: int | None = None,
+        protocol: ProtocolConfig | None = None,
+        momentum_signal: Signal = "momentum",
+    ) -> None:
+        self.config, self.growth, self.topology, self.optimizer = config, growth, topology, optimizer
+        self.seed = seed
+        self.protocol = protocol or ProtocolConfig()
+        settings = ScheduleSettings(
+            config.removal_rate, config.final_rate, config.sparsity, config.prune_start, config.prune_end
+        )
+        self.schedule = lookup("schedule", config.schedule)(settings)
+        self.removal = lookup("removal", config.removal)() if config.dynamic else None
+        self.redistribution = lookup("redistribution", config.redistribution)()
+        self.groups = groups_of(topology, config.scope)  # type: ignore[arg-type]
+        needs = growth.needs | self.redistribution.needs if config.dynamic else frozenset()
+        self.momentum_signal: Signal = momentum_signal
+        self.needs = frozenset(momentum_signal if signal == "momentum" else signal for signal in needs)
+        self._signals: dict[Signal, dict[str, Tensor]] = {}
+        self._initialise(seed if init_seed is None else init_seed)
+
+    @torch.no_grad()
+    def _initialise(self, seed: int) -> None:
+        masks = {weight.name: weight.mask for weight in self.topology}
+        counts = initial_counts(self.config, self.topology)
+        for group, count in counts:
+            group.scatter(select_random(torch.ones_like(group.active), count, seed, "initial", group.name), masks)
+        self.topology.mask_weights()
+        self._target = sum(count for _, count in counts)
+
+    @property
+    def prunes(self) -> bool:
+        """Whether the number of active weights falls during training."""
+        return self.config.schedule == "cubic" and self.config.dynamic
+
+    @property
+    def at_target(self) -> bool:
+        """Whether the sparsity asked for has been reached: only such a network may be kept as the best."""
+        return not self.prunes or self._target == self._pruned_target(1.0)
+
+    @property
+    def sparsity(self) -> float:
+        """Inactive share of the sparse weights, by the count that is kept; 0 if there are none."""
+        return 1.0 - self._target / self.topology.size if self.topology.size else 0.0
+
+    @property
+    def final_sparsity(self) -> float:
+        """The sparsity of the trained network."""
+        final = self._pruned_target(1.0) if self.prunes else self._target
+        return 1.0 - final / self.topology.size if self.topology.size else 0.0
+
+    def _pruned_target(self, progress: float) -> int:
+        return sum(group.size - self.schedule.count(group.size, group.size, progress) for group in self.groups)
+
+    @torch.no_grad()
+    def before_step(self, clock: Clock) -> None:
+        """Read the dense signals that are needed, then mask the gradients. `clock` counts the coming step."""
+        if "momentum" in self.needs:
+            self._accumulate_momentum()
+        if "gradient" in self.needs and self._due(clock, at_epoch_end=clock.batch == clock.batches):
+            self._signals["gradient"] = {w.name: self._gradient(w.parameter).clone() for w in self.topology}
+        if self.protocol.masking == "gradient":
+            self.topology.mask_gradients()
+
+    @torch.no_grad()
+    def after_step(self, clock: Clock) -> UpdateReport | None:
+        """Mask what a dense step has moved; update the topology if a step interval is over."""
+        if self.protocol.masking == "weight":
+            self.topology.mask_weights()
+            for weight in self.topology:
+                momentum = tensors_like(self.optimizer, weight.parameter).get("momentum_buffer")
+                if momentum is not None:
+                    momentum.mul_(weight.mask)
+        return self.update(clock) if self._due(clock, at_epoch_end=False) else None
+
+    def after_epoch(self, clock: Clock, *, triggered: bool = False) -> UpdateReport | None:
+        """Update the topology if it is due at the end of an epoch; `triggered`: averaging has begun just now."""
+        if triggered and not self.protocol.update_at_trigger:
+            self._signals.pop("gradient", None)
+            return None
+        return self.update(clock) if self.config.update_interval == "epoch" and self._due(clock, True) else None
+
+    def _due(self, clock: Clock, at_epoch_end: bool) -> bool:
+        if not self.config.dynamic or clock.progress > self.config.update_until:
+            return False
+        if self.prunes and self._window_closes(clock):
+            return not at_epoch_end
+        if clock.progress >= 1.0 or (self.prunes and clock.progress < self.config.prune_start):
+            return False
+        if self.config.update_interval == "epoch":
+            return at_epoch_end
+        return clock.step % int(self.config.update_interval) == 0
+
+    def _window_closes(self, clock: Clock) -> bool:
+        before = (clock.epoch + (clock.batch - 1) / clock.batches) / clock.epochs
+        return before < self.config.prune_end <= clock.progress
+
+    @torch.no_grad()
+    def update(self, clock: Clock) -> UpdateReport:
+        """Remove, redistribute and grow, now."""
+        before = {weight.name: weight.mask.clone() for weight in self.topology}
+        removed = self._remove(clock.progress)
+        survived = {weight.name: weight.mask.clone() for weight in self.topology}
+        grown = 0 if self.prunes else self._grow(removed, clock.step)
+        for weight in self.topology:
+            mask, old = weight.mask, before[weight.name]
+            restart = old ^ mask if self.protocol.keep_regrown else (old | mask) & ~survived[weight.name]
+            self.topology.replace(weight.name, mask, self.optimizer, restart)
+        self._signals.pop("gradient", None)
+        active = self.topology.active
+        self._target = self._pruned_target(clock.progress) if self.prunes else self._target
+        if active != self._target:
+            raise AssertionError(f"{active} active weights instead of {self._target}")
+        return UpdateReport(sum(n for _, n in removed), grown, self.schedule.rate(clock.progress), active)
+
+    def _remove(self, progress: float) -> Budget:
+        assert self.removal is not None
+        masks = {weight.name: weight.mask for weight in self.topology}
+        budget: Budget = []
+        asked = 0
+        for group in self.groups:
+            active = group.active
+            count = self.schedule.count(int(active.sum()), group.size, progress)
+            removed = self.removal(group, count)
+            group.scatter(active & ~removed, masks)
+            budget.append((group, int(removed.sum())))
+            asked += count
+        self.removal.finish(sum(count for _, count in budget), asked)
+        return budget
+
+    def _grow(self, removed: Budget, step: int) -> int:
+        masks = {weight.name: weight.mask for weight in self.topology}
+        signals = self._resolved_signals()
+        budget = self.redistribution(removed, signals)
+        for group, count in budget:
+            active = group.active
+            grown = self.growth(group, ~active, count, signals, (self.seed, step))
+            group.scatter(active | grown, masks)
+        return sum(count for _, count in budget)
+
+    def _resolved_signals(self) -> Signals:
+        signals = dict(self._signals)
+        if self.momentum_signal == "gradient" and "gradient" in signals:
+            signals["momentum"] = signals["gradient"]
+        return signals
+
+    def _accumulate_momentum(self) -> None:
+        beta = getattr(self.growth, "beta", 0.9)
+        momentum = self._signals.setdefault("momentum", {})
+        for weight in self.topology:
+            gradient = self._gradient(weight.parameter)
+            if weight.name in momentum:
+                momentum[weight.name].mul_(beta).add_(gradient)
+            else:
+                momentum[weight.name] = gradient.clone()
+
+    @staticmethod
+    def _gradient(parameter: Tensor) -> Tensor:
+        return torch.zeros_like(parameter) if parameter.grad is None else parameter.grad
+
+    def state_dict(self) -> dict[str, Any]:
+        """Topology, target count, the removal rule's state and the dense signals that are pending."""
+        return {
+            "topology": self.topology.state_dict(),
+            "target": self._target,
+            "removal": self.removal.state_dict() if self.removal else {},
+            "signals": {kind: dict(tensors) for kind, tensors in self._signals.items()},
+        }
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Restore what `state_dict` gave; raises ValueError if the topology does not fit."""
+        self.topology.load_state_dict(state["topology"])
+        self._target = state["target"]
+        if self.removal:
+            self.removal.load_state_dict(state["removal"])
+        device = {weight.name: weight.parameter.device for weight in self.topology}
+        self._signals = {
+            kind: {name: tensor.to(device[name]) for name, tensor in tensors.items()}
+            for kind, tensors in state["signals"].items()
+        }
+
+
+def refuse_without_gates(config: SparsifierConfig, topology: SparseTopology) -> None:
+    """Raise ConfigError if a method that works on gates meets a model that has none."""
+    if any(len(weight.gates) > 1 for weight in topology):
+        return
+    needing: Sequence[str] = [config.scope] if config.scope == "gate" else []
+    if config.redistribution.startswith("gate_"):
+        needing = [config.redistribution]
+    if needing:
+        raise ConfigError(f"{needing[0]} needs gates, and the model has none: declare them with a gates() method.")

@@ -1,0 +1,167 @@
+"""The one owner of all masks."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from fnmatch import fnmatchcase
+from typing import Any, Literal, Self
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.optim import Optimizer
+
+from sparse_rnn.registry import ConfigError
+from sparse_rnn.sparsity.gates import GateMap, find_gates
+from sparse_rnn.sparsity.optimizer_state import restart_entries, tensors_like
+
+
+@dataclass(frozen=True, slots=True)
+class SparseWeight:
+    """One parameter kept sparse, and how its rows divide into gates.
+
+    `mask` is bool, of the parameter's shape, true where active, and only ever updated in place.
+    `cell` names the recurrent cell the weight belongs to, or is None for other weights.
+    """
+
+    name: str
+    parameter: nn.Parameter
+    mask: Tensor
+    gates: Mapping[str, slice]
+    cell: str | None
+
+    @property
+    def active(self) -> int:
+        """Number of active entries."""
+        return int(self.mask.sum())
+
+
+class SparseTopology:
+    """The set of masks of a model (theta_s = theta * M, Selfish-RNN Eq. 1).
+
+    Inactive weights are zero, and stay so as long as their gradients are masked before the optimizer steps.
+    """
+
+    def __init__(self, weights: Sequence[SparseWeight]) -> None:
+        self._weights = {weight.name: weight for weight in weights}
+
+    @classmethod
+    def of(cls, model: nn.Module, *, keep_dense: Sequence[str] = (), gates: GateMap | None = None) -> Self:
+        """All parameters of two or more dimensions that match none of the `keep_dense` globs, all active.
+
+        Tied weights count once. Gates: see `find_gates`. Raises ConfigError for a glob that matches nothing.
+        """
+        names = [name for name, p in model.named_parameters() if p.dim() >= 2]
+        for pattern in keep_dense:
+            if not any(fnmatchcase(name, pattern) for name in names):
+                raise ConfigError(f"sparsifier.keep_dense={pattern} matches none of {', '.join(names)}.")
+        known = find_gates(model, gates)
+        weights = []
+        for name, parameter in model.named_parameters():
+            if name not in names or any(fnmatchcase(name, pattern) for pattern in keep_dense):
+                continue
+            own = known.get(name)
+            rows = own.rows if own else {"all": slice(0, parameter.shape[0])}
+            mask = torch.ones_like(parameter, dtype=torch.bool)
+            weights.append(SparseWeight(name, parameter, mask, rows, own.cell if own else None))
+        return cls(weights)
+
+    def __iter__(self) -> Iterator[SparseWeight]:
+        return iter(self._weights.values())
+
+    def __len__(self) -> int:
+        return len(self._weights)
+
+    def __getitem__(self, name: str) -> SparseWeight:
+        return self._weights[name]
+
+    @property
+    def size(self) -> int:
+        """Number of entries, active or not, of all weights."""
+        return sum(weight.parameter.numel() for weight in self)
+
+    @property
+    def active(self) -> int:
+        """Number of active entries of all weights."""
+        return sum(weight.active for weight in self)
+
+    def density(self, *, by: Literal["model", "weight", "gate"] = "model") -> dict[str, float]:
+        """Active share in [0, 1], keyed by `model`, by weight name, or by `<weight>/<gate>`."""
+        if by == "model":
+            return {"model": self.active / self.size if self.size else 1.0}
+        if by == "weight":
+            return {w.name: w.active / w.mask.numel() for w in self}
+        return {
+            f"{w.name}/{gate}": float(w.mask[rows].sum()) / w.mask[rows].numel()
+            for w in self
+            for gate, rows in w.gates.items()
+        }
+
+    @torch.no_grad()
+    def mask_weights(self) -> None:
+        """Zero the inactive weights."""
+        for weight in self:
+            weight.parameter.mul_(weight.mask)
+
+    @torch.no_grad()
+    def mask_gradients(self) -> None:
+        """Zero the gradients of inactive weights, so that no optimizer moves them."""
+        for weight in self:
+            if weight.parameter.grad is not None:
+                weight.parameter.grad.mul_(weight.mask)
+
+    @torch.no_grad()
+    def enforce(self, optimizer: Optimizer) -> None:
+        """Zero inactive entries of every weight and of every optimizer tensor shaped like it."""
+        self.mask_weights()
+        for weight in self:
+            for tensor in tensors_like(optimizer, weight.parameter).values():
+                tensor.mul_(weight.mask)
+
+    @torch.no_grad()
+    def replace(
+        self, name: str, mask: Tensor, optimizer: Optimizer | None = None, restart: Tensor | None = None
+    ) -> None:
+        """Set a weight's mask; entries in `restart` begin again from value zero and fresh optimizer state.
+
+        mask, restart: bool, of the weight's shape. `restart` defaults to all entries that changed; pass more to
+        restart weights that were removed and grown in the same update.
+        """
+        weight = self[name]
+        if mask.shape != weight.mask.shape or mask.dtype != torch.bool:
+            raise ValueError(f"the mask of {name} must be bool of shape {tuple(weight.mask.shape)}")
+        restart = weight.mask ^ mask if restart is None else restart
+        weight.mask.copy_(mask)
+        weight.parameter.masked_fill_(restart, 0.0)
+        if optimizer is not None:
+            restart_entries(optimizer, weight.parameter, restart, weight.mask)
+
+    def state_dict(self) -> dict[str, Any]:
+        """Masks as packed bits, with shape and active count, by weight name."""
+        return {
+            w.name: {"bits": pack_bits(w.mask), "shape": list(w.mask.shape), "active": w.active} for w in self
+        }
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Restore the masks; raises ValueError if names, shapes or counts do not fit."""
+        if set(state) != set(self._weights):
+            raise ValueError(f"the stored topology has other weights: {', '.join(sorted(set(state) ^ set(self._weights)))}")
+        for weight in self:
+            stored = state[weight.name]
+            if list(stored["shape"]) != list(weight.mask.shape):
+                raise ValueError(f"the stored mask of {weight.name} has shape {stored['shape']}")
+            weight.mask.copy_(unpack_bits(stored["bits"], weight.mask.shape))
+            if weight.active != stored["active"]:
+                raise ValueError(f"the stored mask of {weight.name} is damaged: its count does not fit")
+
+
+def pack_bits(mask: Tensor) -> Tensor:
+    """A bool tensor as bytes of 8 entries each, uint8 [ceil(n / 8)], on the CPU."""
+    return torch.from_numpy(np.packbits(mask.detach().cpu().numpy().reshape(-1)))
+
+
+def unpack_bits(bits: Tensor, shape: Sequence[int]) -> Tensor:
+    """The inverse of `pack_bits`; raises ValueError if there are too few bytes for `shape`."""
+    count = int(np.prod(tuple(shape)))
+    if bits.dtype != torch.uint8 or bits.numel() != (count + 7) // 8:
+        raise ValueError(f"{bits.numel()} bytes do not hold a mask of shape {list(shape)}")
+    return torch.from_numpy(np.unpackbits(bits.cpu().numpy(), count=count).astype(bool)).reshape(tuple(shape))

@@ -1,0 +1,286 @@
+"""The one trainer."""
+
+import math
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import torch
+from safetensors.torch import save_file
+
+from sparse_rnn.checkpoint import (
+    atomic,
+    load_checkpoint,
+    load_weights,
+    restore_rng,
+    rng_state,
+    save_checkpoint,
+    save_weights,
+)
+from sparse_rnn.config import Run
+from sparse_rnn.data.batches import Batch
+from sparse_rnn.data.corpus import Corpus
+from sparse_rnn.loggers import JsonLines, Loggers, Terminal
+from sparse_rnn.optim.averaged_sgd import AveragedSGD
+from sparse_rnn.record import RunFolder
+from sparse_rnn.build import make_optimizer, make_sparsifier, make_topology
+from sparse_rnn.sparsity.sparsifier import Clock, UpdateReport
+from sparse_rnn.sparsity.statistics import large_weights, sparsities
+from sparse_rnn.sparsity.topology import pack_bits
+from sparse_rnn.task import LanguageModelling
+
+
+class Stopped(Exception):
+    """The run was asked to stop; its state is saved."""
+
+
+class Diverged(RuntimeError):
+    """A loss that is not a number, or infinite."""
+
+
+@dataclass
+class TrainState:
+    """Where training is: `batch` windows of epoch `epoch` (from 0) are done, `step` in all.
+
+    `loss`, `tokens`: sums of this epoch; `recent_loss`, `recent_steps`: since the last row of training loss.
+    """
+
+    epoch: int = 0
+    batch: int = 0
+    step: int = 0
+    loss: float = 0.0
+    tokens: int = 0
+    recent_loss: float = 0.0
+    recent_steps: int = 0
+    seconds: float = 0.0
+    epoch_seconds: float = 0.0
+    best_loss: float = math.inf
+    best_epoch: int = 0
+
+    def next_epoch(self) -> None:
+        """Begin another epoch."""
+        self.epoch, self.batch, self.loss, self.tokens, self.epoch_seconds = self.epoch + 1, 0, 0.0, 0, 0.0
+
+
+class Trainer:
+    """Trains one run in its folder, from its checkpoint if there is one."""
+
+    def __init__(self, run: Run, corpus: Corpus, folder: RunFolder, device: torch.device) -> None:
+        self.run, self.folder = run, folder
+        torch.manual_seed(run.init_seed)
+        self.model: Any = run.model.build(len(corpus.vocabulary)).to(device)
+        self.task = LanguageModelling(run, corpus, self.model, device)
+        self.topology = make_topology(run, self.model)
+        self.optimizer = make_optimizer(run, self.model)
+        self.schedule = run.optimizer.schedule(self.optimizer, run.training.epochs)
+        self.sparsifier = make_sparsifier(run, self.topology, self.optimizer)
+        self.state = TrainState()
+        self.hidden = self.task.initial_hidden()
+        self.stop_requested, self.stop_signal = False, 0
+        torch.manual_seed(run.seed)
+        self.rows = JsonLines(folder.metrics)
+        self.restore()
+
+    def fit(self, loggers: Loggers, terminal: Terminal) -> dict[str, Any]:
+        """Train to the end; returns the results. Raises Stopped once the state is saved, Diverged, OSError."""
+        self.loggers, self.terminal, self.saved_at = loggers, terminal, time.monotonic()
+        try:
+            self.train_epochs()
+        except Stopped:
+            self.save()
+            raise
+        return self.finish()
+
+    def train_epochs(self) -> None:
+        """The loop."""
+        state = self.state
+        while state.epoch < self.run.training.epochs:
+            self.windows = self.task.windows(state.epoch)
+            for batch in self.windows.after(state.batch):
+                self.train_step(batch)
+                self.log_step(self.sparsifier.after_step(self.clock))
+                self.stop_if_requested()
+                self.save_if_due()
+            valid = self.evaluate_and_keep_best()
+            triggered = self.schedule.step(valid["valid/loss"], state.epoch + 1)
+            report = self.sparsifier.after_epoch(self.clock, triggered=triggered)
+            self.log_epoch(valid, report)
+            state.next_epoch()
+            self.hidden = self.task.initial_hidden()
+            self.save()
+
+    def train_step(self, batch: Batch) -> None:
+        """Forward, backward, masked and clipped gradients, one optimizer step."""
+        started = time.monotonic()
+        self.optimizer.zero_grad(set_to_none=True)
+        loss, self.hidden = self.task.loss(batch, self.hidden)
+        value = loss.item()
+        if not math.isfinite(value):
+            where = f"in epoch {self.state.epoch + 1}, step {self.state.step + 1}"
+            raise Diverged(f"The training loss became {value} {where}: lower optimizer.lr or training.clip.")
+        loss.backward()
+        state, tokens = self.state, batch.targets.numel()
+        state.step, state.batch = state.step + 1, batch.index + 1
+        self.sparsifier.before_step(self.clock)
+        torch.nn.utils.clip_grad_norm_(self.model.parameters(), self.run.training.clip)
+        with self.learning_rate_scaled(batch):
+            self.optimizer.step()
+        state.loss, state.tokens = state.loss + value * tokens, state.tokens + tokens
+        state.recent_loss, state.recent_steps = state.recent_loss + value, state.recent_steps + 1
+        seconds = time.monotonic() - started
+        state.seconds, state.epoch_seconds = state.seconds + seconds, state.epoch_seconds + seconds
+
+    @contextmanager
+    def learning_rate_scaled(self, batch: Batch) -> Iterator[None]:
+        """With variable windows, the learning rate times length / bptt for one step (Merity et al. 2018)."""
+        if not self.run.training.variable_bptt:
+            yield
+            return
+        rates = [group["lr"] for group in self.optimizer.param_groups]
+        for group, rate in zip(self.optimizer.param_groups, rates, strict=True):
+            group["lr"] = rate * batch.inputs.shape[0] / self.run.training.bptt
+        yield
+        for group, rate in zip(self.optimizer.param_groups, rates, strict=True):
+            group["lr"] = rate
+
+    @property
+    def clock(self) -> Clock:
+        """How far training is."""
+        state = self.state
+        return Clock(state.step, state.epoch, self.run.training.epochs, state.batch, len(self.windows))
+
+    @contextmanager
+    def evaluated_weights(self) -> Iterator[bool]:
+        """The weights that are evaluated: the averages once there are any (yields True), sparse like the raw ones."""
+        if not isinstance(self.optimizer, AveragedSGD) or not self.optimizer.averaging:
+            yield False
+            return
+        with self.optimizer.averaged():
+            self.topology.mask_weights()
+            yield True
+
+    def evaluate_and_keep_best(self) -> dict[str, Any]:
+        """Validate; keep the weights if they are the best so far and as sparse as asked for."""
+        state = self.state
+        facts: dict[str, Any] = {f"large_weights/raw/{k}": n for k, n in large_weights(self.model).items()}
+        with self.evaluated_weights() as averaged:
+            valid = self.task.evaluate("valid", between=self.stop_if_requested)
+            if not math.isfinite(valid["loss"]):
+                raise Diverged(f"The validation loss became {valid['loss']} in epoch {state.epoch + 1}.")
+            facts |= {f"large_weights/evaluated/{k}": n for k, n in large_weights(self.model).items()}
+            if self.sparsifier.at_target and valid["loss"] < state.best_loss:
+                state.best_loss, state.best_epoch = valid["loss"], state.epoch + 1
+                origin = {"epoch": str(state.best_epoch), "weights": "averaged" if averaged else "raw"}
+                save_weights(self.folder.best, self.model, self.topology, origin)
+            if self.run.snapshots.enabled:
+                self.store_snapshot()
+        return {**{f"valid/{k}": v for k, v in valid.items()}, "averaging/evaluated": int(averaged), **facts}
+
+    def store_snapshot(self) -> None:
+        """This epoch's masks, bit-packed, and hidden states on the first test tokens, float16 [tokens, units]."""
+        tensors = {f"mask/{weight.name}": pack_bits(weight.mask) for weight in self.topology}
+        states = self.task.snapshot(self.run.snapshots.tokens)
+        tensors |= {f"hidden/{layer}": state.contiguous() for layer, state in enumerate(states)}
+        shapes = {f"shape/{weight.name}": "x".join(map(str, weight.mask.shape)) for weight in self.topology}
+        self.folder.snapshots.mkdir(exist_ok=True)
+        with atomic(self.folder.snapshots / f"epoch{self.state.epoch + 1:04d}.safetensors") as draft:
+            save_file(tensors, draft, shapes)
+
+    def log_step(self, report: UpdateReport | None) -> None:
+        """A row of training loss now and then, and one for every topology update inside an epoch."""
+        state, row = self.state, {}
+        if state.recent_steps >= self.run.logger.every:
+            row["train/loss_recent"] = state.recent_loss / state.recent_steps
+            state.recent_loss, state.recent_steps = 0.0, 0
+        if report:
+            row |= update_facts(report) | sparsities(self.topology)
+        if row:
+            self.loggers.row({"step": state.step, "epoch": state.epoch + 1, **row})
+        speed = state.tokens / state.epoch_seconds
+        self.terminal.step(state.epoch, self.clock.progress, state.loss / state.tokens, speed, self.sparsity)
+
+    def log_epoch(self, valid: dict[str, Any], report: UpdateReport | None) -> None:
+        """The row of an epoch: sparsities after its update."""
+        state = self.state
+        train = {f"train/{k}": v for k, v in self.task.metrics(state.loss / state.tokens).items()}
+        row = {
+            **train,
+            **valid,
+            **self.schedule.facts(),
+            **sparsities(self.topology),
+            **(update_facts(report) if report else {}),
+            "rate/learning": self.optimizer.param_groups[0]["lr"],
+            "throughput/tokens_per_second": state.tokens / state.epoch_seconds,
+        }
+        self.loggers.row({"step": state.step, "epoch": state.epoch + 1, **row})
+
+    @property
+    def sparsity(self) -> float:
+        """Inactive share of the sparse weights."""
+        return self.sparsifier.sparsity
+
+    def stop_if_requested(self) -> None:
+        """Raise Stopped if a signal has asked for it."""
+        if self.stop_requested:
+            raise Stopped
+
+    def save_if_due(self) -> None:
+        """Save if the last checkpoint is old enough."""
+        if time.monotonic() - self.saved_at >= 60 * self.run.checkpoint.every_minutes:
+            self.save()
+
+    def save(self) -> None:
+        """Write all that is needed to go on as if nothing had happened."""
+        state = {
+            "model": self.model.state_dict(),
+            "optimizer": self.optimizer.state_dict(),
+            "schedule": self.schedule.state_dict(),
+            "sparsifier": self.sparsifier.state_dict(),
+            "state": asdict(self.state),
+            "hidden": self.hidden,
+            "rng": rng_state(),
+            "metrics": self.rows.position(),
+        }
+        save_checkpoint(self.folder.checkpoint, state)
+        self.saved_at = time.monotonic()
+
+    def restore(self) -> None:
+        """Go on from the checkpoint, if there is one."""
+        saved = load_checkpoint(self.folder.checkpoint)
+        self.rows.cut(saved["metrics"] if saved else 0)
+        if saved is None:
+            return
+        self.model.load_state_dict(saved["model"])
+        self.optimizer.load_state_dict(saved["optimizer"])
+        self.schedule.load_state_dict(saved["schedule"])
+        self.sparsifier.load_state_dict(saved["sparsifier"])
+        self.state = TrainState(**saved["state"])
+        self.hidden = to_device(saved["hidden"], next(self.model.parameters()).device)
+        restore_rng(saved["rng"])
+
+    def finish(self) -> dict[str, Any]:
+        """Test the best weights; returns the results and leaves what is to be kept."""
+        origin = load_weights(self.folder.best, self.model, self.topology)
+        test = self.task.evaluate("test", between=self.stop_if_requested)
+        state = self.state
+        results = {
+            **{f"valid/{k}": v for k, v in self.task.metrics(state.best_loss).items()},
+            **{f"test/{k}": v for k, v in test.items()},
+        }
+        self.loggers.row({"step": state.step, "epoch": state.epoch, **{f"best/{k}": v for k, v in results.items()}})
+        self.rows.position()
+        return {**results, "best_epoch": state.best_epoch, "weights": origin["weights"], **self.schedule.facts()}
+
+
+def update_facts(report: UpdateReport) -> dict[str, float]:
+    """What is logged of a topology update."""
+    return {"rate/removal": report.rate, "topology/removed": report.removed, "topology/grown": report.grown}
+
+
+def to_device(hidden: Any, device: torch.device) -> Any:
+    """A hidden state, moved."""
+    if isinstance(hidden, torch.Tensor):
+        return hidden.to(device)
+    return type(hidden)(to_device(part, device) for part in hidden)
