@@ -121,7 +121,9 @@ def load_weights(path: Path, model: nn.Module, topology: SparseTopology) -> dict
     return metadata
 
 
-def _restore(tensors: Mapping[str, Tensor], parameters: Mapping[str, nn.Parameter], masks: Mapping[str, Tensor]) -> None:
+def _restore(
+    tensors: Mapping[str, Tensor], parameters: Mapping[str, nn.Parameter], masks: Mapping[str, Tensor]
+) -> None:
     for name, parameter in parameters.items():
         if name in masks:
             if tensors[f"{name}.shape"].tolist() != list(parameter.shape):

@@ -2,7 +2,7 @@
 
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 GROUPS = ("model", "dataset", "sparsifier", "growth", "optimizer", "recipe", "protocol", "budget", "logger")
@@ -28,6 +28,37 @@ def describe_groups() -> str:
     return "".join(lines)
 
 
+def split_keys(arguments: Sequence[str], defaults: Mapping[str, str]) -> tuple[dict[str, str], list[str]]:
+    """A command's own key=value pairs, over their defaults, and the other arguments."""
+    own, others = dict(defaults), []
+    for argument in arguments:
+        key, equals, value = argument.partition("=")
+        if equals and key in defaults:
+            own[key] = value
+        else:
+            others.append(argument)
+    return own, others
+
+
+def parse_keys(arguments: Sequence[str], defaults: Mapping[str, str]) -> dict[str, str]:
+    """A command line of key=value pairs only; raises ConfigError for anything else."""
+    from sparse_rnn.registry import ConfigError, near
+
+    own, others = split_keys(arguments, defaults)
+    for argument in others:
+        raise ConfigError(f"{argument} is not understood: write key=value{near(argument.partition('=')[0], defaults)}.")
+    return own
+
+
+def whole_number(key: str, text: str) -> int:
+    """A number of at least 1; raises ConfigError."""
+    from sparse_rnn.registry import ConfigError
+
+    if not text.isdecimal() or int(text) < 1:
+        raise ConfigError(f"{key}={text} must be a whole number of at least 1.")
+    return int(text)
+
+
 def guard(command: Callable[[], None]) -> None:
     """Run a command; what the user can mend is one sentence on stderr and exit code 2, not a traceback.
 
@@ -45,6 +76,9 @@ def guard(command: Callable[[], None]) -> None:
         command()
     except Exit as end:
         sys.exit(end.code)
+    except BrokenPipeError:  # the reader of our output has gone, as in `| head`
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(1)
     except ConfigError as error:
         if full:
             raise

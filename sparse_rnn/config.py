@@ -14,7 +14,13 @@ from hydra.core.config_store import ConfigStore
 from hydra.core.global_hydra import GlobalHydra
 from hydra.errors import HydraException, MissingConfigException, OverrideParseException
 from omegaconf import II, MISSING, DictConfig, OmegaConf
-from omegaconf.errors import ConfigAttributeError, ConfigKeyError, MissingMandatoryValue, OmegaConfBaseException, ValidationError
+from omegaconf.errors import (
+    ConfigAttributeError,
+    ConfigKeyError,
+    MissingMandatoryValue,
+    OmegaConfBaseException,
+    ValidationError,
+)
 
 from sparse_rnn import data, models  # noqa: F401  (fill the registry)
 from sparse_rnn.data.datasets import DatasetConfig
@@ -238,9 +244,11 @@ def _refuse_unknown_keys(node: DictConfig, prefix: str = "") -> None:
 
 def _refuse_nonsense(run: Run) -> None:
     method, growth = run.sparsifier, str(getattr(run.growth, "name", ""))
-    grows = method.dynamic and method.schedule != "cubic"
+    grows = method.dynamic and not method.prunes
     if growth != "none" and not grows:
-        raise ConfigError(f"sparsifier={method.name} never grows weights: leave growth={growth} out or use growth=none.")
+        raise ConfigError(
+            f"sparsifier={method.name} never grows weights: leave growth={growth} out or use growth=none."
+        )
     if growth == "none" and grows:
         raise ConfigError(f"sparsifier={method.name} removes weights and must grow as many: choose a growth.")
     if not method.masked and method.sparsity:
@@ -266,17 +274,16 @@ def explain(error: BaseException) -> str:
     if isinstance(error, MissingConfigException) and error.missing_cfg_file:
         group, _, name = str(error.missing_cfg_file).rpartition("/")
         known = [option for option in error.options or [] if not option.startswith("schema")]
-        hint = " (recipe=none goes without)" if group == "recipe" else ""
-        return f"{group}={name} does not exist{near(name, known)}{hint}."
+        return f"{group}={name} does not exist{near(name, known)}."
     if isinstance(error, MissingMandatoryValue) or isinstance(cause, MissingMandatoryValue):
         return f"{_missing_key(error)} is not set: give it a value, or choose a recipe that does."
     if "interpolation key" in str(error) and "${budget}_${model}" in str(error):
         return f"{', '.join(GROUPS)} are config groups: each needs one name, as in model=rhn."
     if isinstance(error, OverrideParseException):
-        return f"The override {error.override!r} cannot be read: write key=value, and quote values with special characters."
+        return f"The override {str(error.override)!r} cannot be read: write key=value, and quote values with special characters."
     if isinstance(error, ValidationError) or isinstance(cause, ValidationError):
         found = cause if isinstance(cause, ValidationError) else error
-        return f"{found.full_key}: {_first_line(found)}."
+        return f"{getattr(found, 'full_key', '')}: {_first_line(found)}."
     if isinstance(cause, ConfigAttributeError | ConfigKeyError):
         known = list(cause.parent_node) if isinstance(cause.parent_node, DictConfig) else []
         return f"{cause.full_key or cause.key} is not a key of the configuration{near(str(cause.key), known)}."
@@ -329,15 +336,12 @@ def runs_root() -> Path:
     return Path(os.environ.get("SPARSE_RNN_RUNS", "runs"))
 
 
-def parse_keys(arguments: Sequence[str], known: Mapping[str, str]) -> tuple[dict[str, str], list[str]]:
-    """Split a command line into the command's own key=value pairs and Hydra overrides; `known` holds defaults."""
-    own, overrides = dict(known), []
-    for argument in arguments:
-        key, equals, value = argument.partition("=")
-        if equals and key in known:
-            own[key] = value
-        else:
-            overrides.append(argument)
-    return own, overrides
-
-
+def run_from_dict(config: Mapping[str, Any]) -> Run:
+    """The configuration that `as_dict` was made from; raises ConfigError if it is of another version."""
+    components = {group: lookup(group, config[group]["name"]) for group in ("model", "dataset", "optimizer", "growth")}
+    schemas = {f.name: f.type for f in fields(Run) if is_dataclass(f.type)} | components
+    try:
+        values = {f.name: config[f.name] for f in fields(Run)}
+        return Run(**{key: schemas[key](**value) if key in schemas else value for key, value in values.items()})
+    except (KeyError, TypeError) as error:
+        raise ConfigError(f"The recorded configuration is of another version of sparse_rnn: {error}.") from None

@@ -131,9 +131,10 @@ def is_stale(holder: dict[str, Any]) -> bool:
     if time.time() - holder["heartbeat"] > STALE_SECONDS:
         return True
     job = os.environ.get("SLURM_JOB_ID", "")
-    if job and holder.get("slurm_job") == job and holder["pid"] != os.getpid():
-        return holder["host"] != socket.gethostname() or process_start(holder["pid"]) != holder["started"]
-    return holder["host"] == socket.gethostname() and process_start(holder["pid"]) != holder["started"]
+    here = bool(holder["host"] == socket.gethostname())
+    if here:
+        return bool(process_start(holder["pid"]) != holder["started"])
+    return bool(job and holder.get("slurm_job") == job)
 
 
 def process_start(pid: int) -> str:

@@ -28,10 +28,11 @@ class Logger(Protocol):
 
 
 class JsonLines:
-    """metrics.jsonl: one row a line. A resumed run cuts it back to where its checkpoint was written."""
+    """metrics.jsonl: one row a line. A resumed run cuts it back to `cut_at`, where its checkpoint was written."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, cut_at: int) -> None:
         self._stream = path.open("ab+")
+        self._stream.truncate(cut_at)
 
     def row(self, row: Row) -> None:
         """Append a row."""
@@ -43,10 +44,6 @@ class JsonLines:
         self._stream.flush()
         os.fsync(self._stream.fileno())
         return self._stream.seek(0, os.SEEK_END)
-
-    def cut(self, position: int) -> None:
-        """Forget all that was written after `position`."""
-        self._stream.truncate(position)
 
     def finish(self, exit_code: int) -> None:
         """Close the file."""

@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from safetensors.torch import save_file
 
+from sparse_rnn.build import make_optimizer, make_sparsifier, make_topology
 from sparse_rnn.checkpoint import (
     atomic,
     load_checkpoint,
@@ -25,7 +26,6 @@ from sparse_rnn.data.corpus import Corpus
 from sparse_rnn.loggers import JsonLines, Loggers, Terminal
 from sparse_rnn.optim.averaged_sgd import AveragedSGD
 from sparse_rnn.record import RunFolder
-from sparse_rnn.build import make_optimizer, make_sparsifier, make_topology
 from sparse_rnn.sparsity.sparsifier import Clock, UpdateReport
 from sparse_rnn.sparsity.statistics import large_weights, sparsities
 from sparse_rnn.sparsity.topology import pack_bits
@@ -65,12 +65,14 @@ class TrainState:
 
 
 class Trainer:
-    """Trains one run in its folder, from its checkpoint if there is one."""
+    """Trains one run in its folder, from its checkpoint if there is one. `read_only`: only to look at its state."""
 
-    def __init__(self, run: Run, corpus: Corpus, folder: RunFolder, device: torch.device) -> None:
+    def __init__(
+        self, run: Run, corpus: Corpus, folder: RunFolder, device: torch.device, *, read_only: bool = False
+    ) -> None:
         self.run, self.folder = run, folder
         torch.manual_seed(run.init_seed)
-        self.model: Any = run.model.build(len(corpus.vocabulary)).to(device)
+        self.model = run.model.build(len(corpus.vocabulary)).to(device)
         self.task = LanguageModelling(run, corpus, self.model, device)
         self.topology = make_topology(run, self.model)
         self.optimizer = make_optimizer(run, self.model)
@@ -80,8 +82,11 @@ class Trainer:
         self.hidden = self.task.initial_hidden()
         self.stop_requested, self.stop_signal = False, 0
         torch.manual_seed(run.seed)
-        self.rows = JsonLines(folder.metrics)
-        self.restore()
+        saved = load_checkpoint(folder.checkpoint)
+        if saved:
+            self.restore(saved)
+        if not read_only:
+            self.rows = JsonLines(folder.metrics, cut_at=saved["metrics"] if saved else 0)
 
     def fit(self, loggers: Loggers, terminal: Terminal) -> dict[str, Any]:
         """Train to the end; returns the results. Raises Stopped once the state is saved, Diverged, OSError."""
@@ -120,7 +125,7 @@ class Trainer:
         if not math.isfinite(value):
             where = f"in epoch {self.state.epoch + 1}, step {self.state.step + 1}"
             raise Diverged(f"The training loss became {value} {where}: lower optimizer.lr or training.clip.")
-        loss.backward()
+        torch.autograd.backward(loss)
         state, tokens = self.state, batch.targets.numel()
         state.step, state.batch = state.step + 1, batch.index + 1
         self.sparsifier.before_step(self.clock)
@@ -246,12 +251,8 @@ class Trainer:
         save_checkpoint(self.folder.checkpoint, state)
         self.saved_at = time.monotonic()
 
-    def restore(self) -> None:
-        """Go on from the checkpoint, if there is one."""
-        saved = load_checkpoint(self.folder.checkpoint)
-        self.rows.cut(saved["metrics"] if saved else 0)
-        if saved is None:
-            return
+    def restore(self, saved: dict[str, Any]) -> None:
+        """Go on from a checkpoint."""
         self.model.load_state_dict(saved["model"])
         self.optimizer.load_state_dict(saved["optimizer"])
         self.schedule.load_state_dict(saved["schedule"])

@@ -35,7 +35,8 @@ def _kneser_ney(train: Tensor, valid: Tensor, words: int) -> Tensor:
     known = history[before] > 0
     total = history[before].clamp(min=1)
     backoff = torch.where(known, DISCOUNT * followers[before] / total, 1.0)
-    return (seen - DISCOUNT).clamp(min=0) / total + backoff * continuation[after]
+    smoothed: Tensor = (seen - DISCOUNT).clamp(min=0) / total + backoff * continuation[after]
+    return smoothed
 
 
 def _perplexity(probabilities: Tensor) -> float:

@@ -13,7 +13,7 @@ class ModelConfig(Protocol):
 
     name: str
 
-    def build(self, vocabulary: int) -> nn.Module: ...
+    def build(self, vocabulary: int) -> "LanguageModel": ...
 
 
 class LanguageModel(nn.Module):

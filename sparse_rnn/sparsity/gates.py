@@ -62,7 +62,7 @@ def find_gates(model: nn.Module, declared: GateMap | None = None) -> dict[str, G
 
 def _torch_gates(module: nn.Module) -> Iterator[tuple[str, Gates]]:
     if isinstance(module, nn.LSTM | nn.LSTMCell):
-        names = LSTM_GATES
+        names: tuple[str, ...] = LSTM_GATES
     elif isinstance(module, nn.GRU | nn.GRUCell):
         names = GRU_GATES
     elif isinstance(module, nn.RNN | nn.RNNCell):

@@ -58,7 +58,7 @@ class Group:
 
     def scatter(self, flat: Tensor, into: Mapping[str, Tensor]) -> None:
         """Write a flat vector back into tensors keyed by weight name."""
-        for block, part in zip(self.blocks, flat.split([b.size for b in self.blocks]), strict=True):
+        for block, part in zip(self.blocks, torch.split(flat, [b.size for b in self.blocks]), strict=True):
             target = into[block.weight.name][block.rows]
             target.copy_(part.reshape(target.shape))
 

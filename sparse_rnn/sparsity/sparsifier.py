@@ -16,7 +16,7 @@ from sparse_rnn.sparsity.group import Group, Scope, groups_of
 from sparse_rnn.sparsity.growth import GrowthRule, Signal, Signals
 from sparse_rnn.sparsity.optimizer_state import tensors_like
 from sparse_rnn.sparsity.redistribution import Budget
-from sparse_rnn.sparsity.schedule import ScheduleSettings
+from sparse_rnn.sparsity.schedule import RemovalSchedule, ScheduleSettings
 from sparse_rnn.sparsity.selection import select_random
 from sparse_rnn.sparsity.topology import SparseTopology
 
@@ -71,6 +71,11 @@ class SparsifierConfig:
         return self.removal != "none"
 
     @property
+    def prunes(self) -> bool:
+        """Whether the number of active weights falls during training."""
+        return self.dynamic and self.schedule == "cubic"
+
+    @property
     def masked(self) -> bool:
         """Whether there is any topology at all."""
         return self.dynamic or self.initial != "dense"
@@ -109,6 +114,30 @@ def initial_counts(config: SparsifierConfig, topology: SparseTopology) -> list[t
     return list(zip(groups, lookup("initial", config.initial)()(groups, config.sparsity), strict=True))
 
 
+def final_counts(config: SparsifierConfig, topology: SparseTopology) -> dict[str, int]:
+    """Active entries of each weight when training begins, for methods that prune when it ends; any device."""
+    if config.prunes:
+        schedule = make_schedule(config)
+        groups = groups_of(topology, config.scope)  # type: ignore[arg-type]
+        counts = [(group, group.size - schedule.count(group.size, group.size, 1.0)) for group in groups]
+    else:
+        counts = initial_counts(config, topology)
+    active: dict[str, int] = {}
+    for group, count in counts:
+        name = group.blocks[0].weight.name
+        active[name] = active.get(name, 0) + count
+    return active
+
+
+def make_schedule(config: SparsifierConfig) -> RemovalSchedule:
+    """The schedule of a configuration."""
+    settings = ScheduleSettings(
+        config.removal_rate, config.final_rate, config.sparsity, config.prune_start, config.prune_end
+    )
+    schedule: RemovalSchedule = lookup("schedule", config.schedule)(settings)
+    return schedule
+
+
 class Sparsifier:
     """Owns when and how a topology changes; optimizers and models know nothing of it.
 
@@ -132,10 +161,7 @@ class Sparsifier:
         self.config, self.growth, self.topology, self.optimizer = config, growth, topology, optimizer
         self.seed = seed
         self.protocol = protocol or ProtocolConfig()
-        settings = ScheduleSettings(
-            config.removal_rate, config.final_rate, config.sparsity, config.prune_start, config.prune_end
-        )
-        self.schedule = lookup("schedule", config.schedule)(settings)
+        self.schedule = make_schedule(config)
         self.removal = lookup("removal", config.removal)() if config.dynamic else None
         self.redistribution = lookup("redistribution", config.redistribution)()
         self.groups = groups_of(topology, config.scope)  # type: ignore[arg-type]
@@ -155,14 +181,9 @@ class Sparsifier:
         self._target = sum(count for _, count in counts)
 
     @property
-    def prunes(self) -> bool:
-        """Whether the number of active weights falls during training."""
-        return self.config.schedule == "cubic" and self.config.dynamic
-
-    @property
     def at_target(self) -> bool:
         """Whether the sparsity asked for has been reached: only such a network may be kept as the best."""
-        return not self.prunes or self._target == self._pruned_target(1.0)
+        return not self.config.prunes or self._target == self._pruned_target(1.0)
 
     @property
     def sparsity(self) -> float:
@@ -172,7 +193,7 @@ class Sparsifier:
     @property
     def final_sparsity(self) -> float:
         """The sparsity of the trained network."""
-        final = self._pruned_target(1.0) if self.prunes else self._target
+        final = self._pruned_target(1.0) if self.config.prunes else self._target
         return 1.0 - final / self.topology.size if self.topology.size else 0.0
 
     def _pruned_target(self, progress: float) -> int:
@@ -209,9 +230,9 @@ class Sparsifier:
     def _due(self, clock: Clock, at_epoch_end: bool) -> bool:
         if not self.config.dynamic or clock.progress > self.config.update_until:
             return False
-        if self.prunes and self._window_closes(clock):
+        if self.config.prunes and self._window_closes(clock):
             return not at_epoch_end
-        if clock.progress >= 1.0 or (self.prunes and clock.progress < self.config.prune_start):
+        if clock.progress >= 1.0 or (self.config.prunes and clock.progress < self.config.prune_start):
             return False
         if self.config.update_interval == "epoch":
             return at_epoch_end
@@ -227,14 +248,14 @@ class Sparsifier:
         before = {weight.name: weight.mask.clone() for weight in self.topology}
         removed = self._remove(clock.progress)
         survived = {weight.name: weight.mask.clone() for weight in self.topology}
-        grown = 0 if self.prunes else self._grow(removed, clock.step)
+        grown = 0 if self.config.prunes else self._grow(removed, clock.step)
         for weight in self.topology:
             mask, old = weight.mask, before[weight.name]
             restart = old ^ mask if self.protocol.keep_regrown else (old | mask) & ~survived[weight.name]
             self.topology.replace(weight.name, mask, self.optimizer, restart)
         self._signals.pop("gradient", None)
         active = self.topology.active
-        self._target = self._pruned_target(clock.progress) if self.prunes else self._target
+        self._target = self._pruned_target(clock.progress) if self.config.prunes else self._target
         if active != self._target:
             raise AssertionError(f"{active} active weights instead of {self._target}")
         return UpdateReport(sum(n for _, n in removed), grown, self.schedule.rate(clock.progress), active)

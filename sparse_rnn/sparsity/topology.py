@@ -137,14 +137,14 @@ class SparseTopology:
 
     def state_dict(self) -> dict[str, Any]:
         """Masks as packed bits, with shape and active count, by weight name."""
-        return {
-            w.name: {"bits": pack_bits(w.mask), "shape": list(w.mask.shape), "active": w.active} for w in self
-        }
+        return {w.name: {"bits": pack_bits(w.mask), "shape": list(w.mask.shape), "active": w.active} for w in self}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Restore the masks; raises ValueError if names, shapes or counts do not fit."""
         if set(state) != set(self._weights):
-            raise ValueError(f"the stored topology has other weights: {', '.join(sorted(set(state) ^ set(self._weights)))}")
+            raise ValueError(
+                f"the stored topology has other weights: {', '.join(sorted(set(state) ^ set(self._weights)))}"
+            )
         for weight in self:
             stored = state[weight.name]
             if list(stored["shape"]) != list(weight.mask.shape):

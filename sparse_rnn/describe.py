@@ -1,0 +1,112 @@
+"""Describe a configuration: python -m sparse_rnn.describe model=rhn."""
+
+import json
+import sys
+from typing import Any
+
+HELP = """\
+Every weight of a configuration with its gates, shape, sparsity and active count; no data are read.
+
+  python -m sparse_rnn.describe [group=name ...] [key=value ...] [format=table|json]
+
+{groups}
+Examples:
+  python -m sparse_rnn.describe model=stacked_lstm sparsifier=selfish sparsifier.sparsity=0.67 format=json
+  python -m sparse_rnn.describe model=rhn sparsifier=rigl
+"""
+
+
+def main() -> None:
+    """Entry point."""
+    from sparse_rnn import command_line
+
+    if {"-h", "--help"} & set(sys.argv[1:]):
+        print(HELP.format(groups=command_line.describe_groups()), end="")
+        return
+    command_line.guard(lambda: _print(sys.argv[1:]))
+
+
+def _print(arguments: list[str]) -> None:
+    from sparse_rnn.command_line import split_keys
+    from sparse_rnn.registry import ConfigError, near
+
+    own, overrides = split_keys(arguments, {"format": "table"})
+    if own["format"] not in ("table", "json"):
+        raise ConfigError(f"format={own['format']} does not exist{near(own['format'], ('table', 'json'))}.")
+    facts = describe(overrides)
+    if own["format"] == "json":
+        print(json.dumps(facts, indent=1))
+    else:
+        _print_table(facts)
+
+
+def describe(overrides: list[str]) -> dict[str, Any]:
+    """Facts of a configuration given by Hydra overrides; the model is built on the meta device. Raises ConfigError.
+
+    `sparsity` is the inactive share of the weights kept sparse, `active_parameters` counts biases and dense weights
+    too. For methods that prune, both are those at the end of training.
+    """
+    import torch
+
+    from sparse_rnn.build import make_topology
+    from sparse_rnn.config import compose_run, run_id
+    from sparse_rnn.sparsity.sparsifier import final_counts
+
+    run = compose_run(overrides)
+    with torch.device("meta"):
+        model = run.model.build(run.dataset.vocabulary())
+    topology = make_topology(run, model)
+    active = final_counts(run.sparsifier, topology)
+    weights = []
+    for name, parameter in model.named_parameters():
+        sparse = name in active
+        count = active.get(name, parameter.numel())
+        gates = {g: [rows.start, rows.stop] for g, rows in topology[name].gates.items()} if sparse else {}
+        weights.append(
+            {
+                "name": name,
+                "shape": list(parameter.shape),
+                "gates": {} if list(gates) == ["all"] else gates,
+                "sparse": sparse,
+                "sparsity": 1 - count / parameter.numel(),
+                "active": count,
+            }
+        )
+    parameters = sum(p.numel() for p in model.parameters())
+    inactive = topology.size - sum(active.values())
+    return {
+        "run_id": run_id(run),
+        "model": run.model.name,
+        "sparsifier": run.sparsifier.name,
+        "parameters": parameters,
+        "active_parameters": parameters - inactive,
+        "sparsity": inactive / topology.size if topology.size else 0.0,
+        "weights": weights,
+    }
+
+
+def _print_table(facts: dict[str, Any]) -> None:
+    from rich.console import Console
+    from rich.measure import Measurement
+    from rich.table import Table
+
+    table = Table(box=None, header_style="bold")
+    for column in ("weight", "shape", "gates (rows)"):
+        table.add_column(column, no_wrap=True)
+    for column in ("sparsity", "active"):
+        table.add_column(column, justify="right")
+    for weight in facts["weights"]:
+        gates = "  ".join(f"{gate} {start}-{stop - 1}" for gate, (start, stop) in weight["gates"].items())
+        sparsity = f"{weight['sparsity']:.4f}" if weight["sparse"] else "dense"
+        table.add_row(weight["name"], " x ".join(map(str, weight["shape"])), gates, sparsity, f"{weight['active']:,}")
+    console = Console(highlight=False)
+    console.width = max(console.width, Measurement.get(console, console.options.update(width=1000), table).maximum)
+    console.print(table)
+    print(
+        f"{facts['run_id']}: {facts['active_parameters']:,} of {facts['parameters']:,} parameters active, "
+        f"sparsity {facts['sparsity']:.4f} of the sparse weights"
+    )
+
+
+if __name__ == "__main__":
+    main()
