@@ -234,9 +234,9 @@ def _refuse_unknown_keys(node: DictConfig, prefix: str = "") -> None:
     if not is_dataclass(schema):
         raise ConfigError(f"{prefix.rstrip('.')} has no schema; choose it by name, as in `model=rhn`.")
     known = {f.name for f in fields(schema)}
-    for key in node:
+    for key in map(str, node):
         if key not in known:
-            raise ConfigError(f"{prefix}{key} is not a key of the configuration{near(str(key), known)}.")
+            raise ConfigError(f"{prefix}{key} is not a key of the configuration{near(key, known)}.")
         child = node._get_node(key)
         if isinstance(child, DictConfig) and not child._is_missing() and not child._is_none():
             _refuse_unknown_keys(child, f"{prefix}{key}.")
@@ -246,9 +246,7 @@ def _refuse_nonsense(run: Run) -> None:
     method, growth = run.sparsifier, str(getattr(run.growth, "name", ""))
     grows = method.dynamic and not method.prunes
     if growth != "none" and not grows:
-        raise ConfigError(
-            f"sparsifier={method.name} never grows weights: leave growth={growth} out or use growth=none."
-        )
+        raise ConfigError(f"sparsifier={method.name} never grows weights: leave growth={growth} out.")
     if growth == "none" and grows:
         raise ConfigError(f"sparsifier={method.name} removes weights and must grow as many: choose a growth.")
     if not method.masked and method.sparsity:
@@ -280,7 +278,7 @@ def explain(error: BaseException) -> str:
     if "interpolation key" in str(error) and "${budget}_${model}" in str(error):
         return f"{', '.join(GROUPS)} are config groups: each needs one name, as in model=rhn."
     if isinstance(error, OverrideParseException):
-        return f"The override {str(error.override)!r} cannot be read: write key=value, and quote values with special characters."
+        return f"The override {str(error.override)!r} cannot be read: write key=value, quoted if the value is unusual."
     if isinstance(error, ValidationError) or isinstance(cause, ValidationError):
         found = cause if isinstance(cause, ValidationError) else error
         return f"{getattr(found, 'full_key', '')}: {_first_line(found)}."

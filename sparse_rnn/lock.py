@@ -8,6 +8,7 @@ import threading
 import time
 import uuid
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -89,10 +90,8 @@ class RunLock:
             return
         found = self._read(moved)
         if found is not None and (judged is None or found["token"] != judged["token"]):
-            try:
+            with suppress(FileExistsError):
                 os.link(moved, self.path)
-            except FileExistsError:
-                pass
         moved.unlink()
 
     @staticmethod
@@ -138,7 +137,7 @@ def is_stale(holder: dict[str, Any]) -> bool:
 
 
 def process_start(pid: int) -> str:
-    """When a process of this host started, as text; empty if there is none. A pid may be used again, a start may not."""
+    """When a process of this host started, as text; empty if it is gone. It tells a process from a later one of its pid."""
     try:
         status = Path(f"/proc/{pid}/stat").read_text()
     except OSError:

@@ -78,8 +78,8 @@ def _download(file: RemoteFile, folder: Path, dataset: str, timeout: float) -> N
                 raise
             reasons.append(_short_reason(error))
     raise ConfigError(
-        f"{dataset}/{file.name} cannot be downloaded ({'; '.join(dict.fromkeys(reasons))}): put the file into {folder}, "
-        "or use dataset=pydoc, which needs nothing."
+        f"{dataset}/{file.name} cannot be downloaded ({'; '.join(dict.fromkeys(reasons))}): put the file into "
+        f"{folder}, or use dataset=pydoc, which needs nothing."
     )
 
 

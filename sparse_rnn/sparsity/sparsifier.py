@@ -134,8 +134,8 @@ def make_schedule(config: SparsifierConfig) -> RemovalSchedule:
     settings = ScheduleSettings(
         config.removal_rate, config.final_rate, config.sparsity, config.prune_start, config.prune_end
     )
-    schedule: RemovalSchedule = lookup("schedule", config.schedule)(settings)
-    return schedule
+    made: RemovalSchedule = lookup("schedule", config.schedule)(settings)
+    return made
 
 
 class Sparsifier:
