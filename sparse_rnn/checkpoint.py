@@ -137,7 +137,7 @@ def _restore(
 
 
 def keep_finished(folder: Path, keep: str) -> None:
-    """Remove what a finished run is not to keep; best: only the best weights, last: also the checkpoint, none: neither."""
+    """Remove what a finished run need not keep; best: only the best weights, last: also the checkpoint, none: neither."""
     if keep != "last":
         (folder / "checkpoint.pt").unlink(missing_ok=True)
     if keep == "none":

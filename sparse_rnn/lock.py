@@ -137,7 +137,7 @@ def is_stale(holder: dict[str, Any]) -> bool:
 
 
 def process_start(pid: int) -> str:
-    """When a process of this host started, as text; empty if it is gone. It tells a process from a later one of its pid."""
+    """When a process of this host started, as text; empty if it is gone. It tells apart processes of the same pid."""
     try:
         status = Path(f"/proc/{pid}/stat").read_text()
     except OSError:

@@ -1,0 +1,40 @@
+"""A measured ratio, its bar and its physical limit."""
+
+import statistics
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Row:
+    """`value` in `unit`; `bar` is the most it may be, `limit` the least it could be."""
+
+    name: str
+    value: float
+    bar: float
+    limit: float | None
+    unit: str = "ratio"
+
+
+def ratio_of_times(ours: Callable[[], object], peer: Callable[[], object], rounds: int = 7) -> float:
+    """Median over rounds of our time by the peer's, each round running both, after one round to warm up."""
+    ratios = []
+    for k in range(rounds + 1):
+        first, second = (ours, peer) if k % 2 else (peer, ours)
+        times = {first: _seconds(first), second: _seconds(second)}
+        if k:
+            ratios.append(times[ours] / times[peer])
+    return statistics.median(ratios)
+
+
+def median_seconds(action: Callable[[], object], rounds: int = 5) -> float:
+    """Median time of an action, after one call to warm up."""
+    _seconds(action)
+    return statistics.median(_seconds(action) for _ in range(rounds))
+
+
+def _seconds(action: Callable[[], object]) -> float:
+    start = time.perf_counter()
+    action()
+    return time.perf_counter() - start
