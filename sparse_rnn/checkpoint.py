@@ -98,9 +98,14 @@ def save_weights(path: Path, model: nn.Module, topology: SparseTopology, metadat
             tensors[f"{name}.shape"] = torch.tensor(parameter.shape)
         else:
             tensors[name] = parameter.detach().cpu().contiguous()
+    save_tensors(path, tensors, metadata)
+
+
+def save_tensors(path: Path, tensors: Mapping[str, Tensor], metadata: Mapping[str, str]) -> None:
+    """Write a safetensors file atomically. Raises OSError if the disk is full or the folder cannot be written."""
     with atomic(path) as draft:
         try:
-            save_file(tensors, draft, dict(metadata))
+            save_file(dict(tensors), draft, dict(metadata))
         except SafetensorError as error:
             raise OSError(f"writing {path.name} failed: {error}") from error
 
@@ -117,7 +122,9 @@ def load_weights(path: Path, model: nn.Module, topology: SparseTopology) -> dict
             metadata = dict(stored.metadata() or {})
         _restore(tensors, dict(model.named_parameters()), {weight.name: weight.mask for weight in topology})
     except (SafetensorError, OSError, KeyError, ValueError, RuntimeError) as error:
-        raise DamagedFile(f"{path} does not hold the weights of this run: {error}") from error
+        raise DamagedFile(
+            f"{path} does not hold the weights of this run ({error}): move its folder away to train the run anew."
+        ) from error
     return metadata
 
 
@@ -137,7 +144,7 @@ def _restore(
 
 
 def keep_finished(folder: Path, keep: str) -> None:
-    """Remove what a finished run need not keep; best: only the best weights, last: also the checkpoint, none: neither."""
+    """Remove what need not be kept of a finished run; best: only the best weights, last: also the checkpoint."""
     if keep != "last":
         (folder / "checkpoint.pt").unlink(missing_ok=True)
     if keep == "none":

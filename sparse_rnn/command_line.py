@@ -9,14 +9,6 @@ GROUPS = ("model", "dataset", "sparsifier", "growth", "optimizer", "recipe", "pr
 USAGE_ERROR = 2
 
 
-class Exit(Exception):
-    """Ends a command with a code, after its message has been shown."""
-
-    def __init__(self, code: int) -> None:
-        super().__init__(code)
-        self.code = code
-
-
 def describe_groups() -> str:
     """The config groups and their options, read off the folder without importing anything heavy."""
     here = Path(__file__).parent
@@ -74,8 +66,6 @@ def guard(command: Callable[[], None]) -> None:
 
     try:
         command()
-    except Exit as end:
-        sys.exit(end.code)
     except BrokenPipeError:  # the reader of our output has gone, as in `| head`
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(1)
@@ -91,5 +81,10 @@ def guard(command: Callable[[], None]) -> None:
 
 def fail(sentence: str, code: int = USAGE_ERROR) -> None:
     """Print a sentence on stderr and exit."""
-    print(f"error: {sentence}", file=sys.stderr)
+    report(sentence)
     sys.exit(code)
+
+
+def report(sentence: str) -> None:
+    """Print an error's sentence on stderr."""
+    print(f"error: {sentence}", file=sys.stderr)

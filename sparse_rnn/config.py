@@ -17,12 +17,14 @@ from omegaconf import II, MISSING, DictConfig, OmegaConf
 from omegaconf.errors import (
     ConfigAttributeError,
     ConfigKeyError,
+    InterpolationToMissingValueError,
+    InterpolationValidationError,
     MissingMandatoryValue,
     OmegaConfBaseException,
     ValidationError,
 )
 
-from sparse_rnn import data, models  # noqa: F401  (fill the registry)
+from sparse_rnn import models  # noqa: F401  (fill the registry)
 from sparse_rnn.data.datasets import DatasetConfig
 from sparse_rnn.models.language_model import ModelConfig
 from sparse_rnn.optim.build import OptimizerConfig
@@ -46,8 +48,8 @@ class RecipeConfig:
     """The papers' settings for a model and an optimizer. `assumed`: what the papers do not give."""
 
     name: str = MISSING
-    sparsity: float = MISSING
-    removal_rate: float = MISSING
+    sparsity: float | None = None
+    removal_rate: float | None = None
     assumed: str = ""
 
 
@@ -249,6 +251,8 @@ def _refuse_nonsense(run: Run) -> None:
         raise ConfigError(f"sparsifier={method.name} never grows weights: leave growth={growth} out.")
     if growth == "none" and grows:
         raise ConfigError(f"sparsifier={method.name} removes weights and must grow as many: choose a growth.")
+    if grows and method.initial == "dense":
+        raise ConfigError(f"sparsifier={method.name} grows weights and cannot start from initial=dense.")
     if not method.masked and method.sparsity:
         raise ConfigError(f"sparsifier={method.name} has no sparsity: leave sparsifier.sparsity out.")
     if method.scope == "gate" and method.redistribution.startswith("gate_"):
@@ -273,6 +277,8 @@ def explain(error: BaseException) -> str:
         group, _, name = str(error.missing_cfg_file).rpartition("/")
         known = [option for option in error.options or [] if not option.startswith("schema")]
         return f"{group}={name} does not exist{near(name, known)}."
+    if isinstance(error, InterpolationToMissingValueError | InterpolationValidationError):
+        return f"{error.full_key} is not set: give it a value, or choose a recipe that does."
     if isinstance(error, MissingMandatoryValue) or isinstance(cause, MissingMandatoryValue):
         return f"{_missing_key(error)} is not set: give it a value, or choose a recipe that does."
     if "interpolation key" in str(error) and "${budget}_${model}" in str(error):

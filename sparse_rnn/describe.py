@@ -53,8 +53,9 @@ def describe(overrides: list[str]) -> dict[str, Any]:
     from sparse_rnn.sparsity.sparsifier import final_counts
 
     run = compose_run(overrides)
+    vocabulary = run.dataset.vocabulary()
     with torch.device("meta"):
-        model = run.model.build(run.dataset.vocabulary())
+        model = run.model.build(vocabulary)
     topology = make_topology(run, model)
     active = final_counts(run.sparsifier, topology)
     weights = []

@@ -8,13 +8,13 @@ import threading
 import time
 import uuid
 from collections.abc import Callable
-from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
 HEARTBEAT_SECONDS = 10.0
 STALE_SECONDS = 120.0
+DAMAGED = {"token": "damaged", "host": "", "pid": 0, "started": "", "slurm_job": "", "heartbeat": 0.0}
 
 
 class RunLocked(RuntimeError):
@@ -37,23 +37,14 @@ class RunLock:
         self._thread = threading.Thread(target=self._beat, daemon=True)
 
     def __enter__(self) -> Self:
-        while not self._create():
-            holder = self._read(self.path)
-            if holder is not None and not is_stale(holder):
-                raise RunLocked(
-                    f"Another process works on this run (host {holder.get('host')}, process {holder.get('pid')}"
-                    f"{', SLURM job ' + holder['slurm_job'] if holder.get('slurm_job') else ''}, last sign of life "
-                    f"{max(0, time.time() - holder['heartbeat']):.0f} s ago): wait for it or end it; a dead one is "
-                    f"replaced after {STALE_SECONDS:.0f} s."
-                )
-            self._remove_stale(holder)
+        self._take(self.path)
         self._thread.start()
         return self
 
     def __exit__(self, kind: type[BaseException] | None, value: BaseException | None, tb: TracebackType | None) -> None:
         self._done.set()
         self._thread.join()
-        if self._is_ours():
+        if self._token_in(self.path) == self._token:
             self.path.unlink(missing_ok=True)
 
     def _describe(self) -> dict[str, Any]:
@@ -66,57 +57,83 @@ class RunLock:
             "heartbeat": time.time(),
         }
 
-    def _write(self, path: Path) -> None:
-        path.write_text(json.dumps(self._describe()))
+    def _take(self, path: Path) -> None:
+        """Make `path` ours; raises RunLocked if somebody alive has it.
 
-    def _create(self) -> bool:
+        A stale lock is replaced by whoever takes the lock that bears its token: so only one process replaces it.
+        """
+        while not self._create(path):
+            holder = self._read(path)
+            if holder is None:
+                continue
+            if not is_stale(holder):
+                raise RunLocked(refusal(holder))
+            succession = path.with_name(f".{path.name}.{holder['token']}")
+            self._take(succession)
+            try:
+                if self._token_in(path) == holder["token"]:
+                    self._replace(path)
+                    return
+            finally:
+                succession.unlink(missing_ok=True)
+
+    def _create(self, path: Path) -> bool:
         """Make the lock complete under another name, then link it: no reader ever sees half a lock."""
-        draft = self.path.with_name(f".{self.path.name}.{self._token}")
-        self._write(draft)
+        draft = self._draft()
         try:
-            os.link(draft, self.path)
+            os.link(draft, path)
         except FileExistsError:
             return False
         finally:
             draft.unlink()
         return True
 
-    def _remove_stale(self, judged: dict[str, Any] | None) -> None:
-        """Move the stale lock away; if it turns out to be another's fresh one, put it back."""
-        moved = self.path.with_name(f".{self.path.name}.{self._token}.stale")
+    def _replace(self, path: Path) -> None:
+        self._draft().replace(path)
+
+    def _draft(self) -> Path:
+        draft = self.path.with_name(f".{self.path.name}.{self._token}.draft")
         try:
-            self.path.rename(moved)
-        except FileNotFoundError:
-            return
-        found = self._read(moved)
-        if found is not None and (judged is None or found["token"] != judged["token"]):
-            with suppress(FileExistsError):
-                os.link(moved, self.path)
-        moved.unlink()
+            draft.write_text(json.dumps(self._describe()))
+        except OSError:
+            draft.unlink(missing_ok=True)
+            raise
+        return draft
 
     @staticmethod
     def _read(path: Path) -> dict[str, Any] | None:
+        """The holder; one long gone if the file is damaged; None if there is no file."""
         try:
-            holder = json.loads(path.read_text())
-            return holder if isinstance(holder, dict) and "heartbeat" in holder else None
-        except (FileNotFoundError, ValueError):
+            holder = json.loads(path.read_text(errors="replace"))
+        except FileNotFoundError:
             return None
+        except ValueError:
+            return dict(DAMAGED)
+        return holder if isinstance(holder, dict) and holder.keys() >= DAMAGED.keys() else dict(DAMAGED)
 
-    def _is_ours(self) -> bool:
-        holder = self._read(self.path)
-        return holder is not None and holder["token"] == self._token
+    def _token_in(self, path: Path) -> str | None:
+        holder = self._read(path)
+        return None if holder is None else holder["token"]
 
     def _beat(self) -> None:
         while not self._done.wait(HEARTBEAT_SECONDS):
             try:
-                if not self._is_ours():
+                if self._token_in(self.path) != self._token:
                     self.on_loss()
                     return
-                draft = self.path.with_name(f".{self.path.name}.{self._token}.beat")
-                self._write(draft)
-                draft.replace(self.path)
+                self._replace(self.path)
             except OSError:
                 continue
+
+
+def refusal(holder: dict[str, Any]) -> str:
+    """One sentence on who has the lock."""
+    job = f", SLURM job {holder['slurm_job']}" if holder["slurm_job"] else ""
+    silent = max(0.0, time.time() - holder["heartbeat"])
+    return (
+        f"Another process works on this run (host {holder['host']}, process {holder['pid']}{job}, last sign of life "
+        f"{silent:.0f} s ago): wait for it or end it; a dead one is replaced after {STALE_SECONDS:.0f} s."
+    )
 
 
 def end_process() -> None:
@@ -133,7 +150,7 @@ def is_stale(holder: dict[str, Any]) -> bool:
     here = bool(holder["host"] == socket.gethostname())
     if here:
         return bool(process_start(holder["pid"]) != holder["started"])
-    return bool(job and holder.get("slurm_job") == job)
+    return bool(job and holder["slurm_job"] == job)
 
 
 def process_start(pid: int) -> str:

@@ -1,16 +1,19 @@
 """Where a run's rows go: metrics.jsonl, W&B, the terminal."""
 
 import json
+import logging
 import os
 import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, Protocol
 
 from rich.console import Console
-from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
+from sparse_rnn.checkpoint import DamagedFile
 from sparse_rnn.config import LoggerConfig
 from sparse_rnn.registry import ConfigError
 
@@ -28,10 +31,15 @@ class Logger(Protocol):
 
 
 class JsonLines:
-    """metrics.jsonl: one row a line. A resumed run cuts it back to `cut_at`, where its checkpoint was written."""
+    """metrics.jsonl: one row a line. A resumed run cuts it back to `cut_at`, where its checkpoint was written.
+
+    Raises DamagedFile if the file is shorter than that.
+    """
 
     def __init__(self, path: Path, cut_at: int) -> None:
-        self._stream = path.open("ab+")
+        self._path, self._stream = path, path.open("ab")
+        if self._stream.seek(0, os.SEEK_END) < cut_at:
+            raise DamagedFile(f"{path} has lost rows: remove checkpoint.pt beside it to start the run anew.")
         self._stream.truncate(cut_at)
 
     def row(self, row: Row) -> None:
@@ -39,24 +47,33 @@ class JsonLines:
         self._stream.write(json.dumps(row).encode() + b"\n")
         self._stream.flush()
 
+    def written(self) -> list[Row]:
+        """All rows so far."""
+        return [json.loads(line) for line in self._path.read_text(encoding="utf-8").splitlines()]
+
     def position(self) -> int:
         """The length of what is safely on disk, in bytes."""
-        self._stream.flush()
         os.fsync(self._stream.fileno())
         return self._stream.seek(0, os.SEEK_END)
 
     def finish(self, exit_code: int) -> None:
         """Close the file."""
-        self._stream.close()
+        with suppress(OSError):  # of a row that could not be written, which `row` has reported
+            self._stream.close()
 
 
 class WandB:
-    """A W&B run of the run's id, with `step` and `epoch` as columns of their own: W&B's step restarts on resume."""
+    """A W&B run of the run's id, with `step` and `epoch` as columns of their own: W&B's step restarts on resume.
+
+    If W&B's own process fails, because it was killed or the disk is full, the run goes on without it.
+    """
 
     def __init__(self, config: LoggerConfig, run_id: str, folder: Path, settings: Mapping[str, Any]) -> None:
         import wandb
 
         quiet = wandb.Settings(console="off", silent=True, x_disable_stats=True, x_transaction_log_flush_interval=1)
+        self._failed = False
+        logging.raiseExceptions = False  # else W&B's own log prints tracebacks once the disk is full
         try:
             self._run = wandb.init(
                 id=run_id,
@@ -77,11 +94,27 @@ class WandB:
 
     def row(self, row: Row) -> None:
         """Log a row."""
-        self._run.log(dict(row))
+        with self._dispensable():
+            self._run.log(dict(row))
 
     def finish(self, exit_code: int) -> None:
         """Close the run, so that every row is on disk."""
-        self._run.finish(exit_code=exit_code)
+        with self._dispensable():
+            self._run.finish(exit_code=exit_code)
+
+    @contextmanager
+    def _dispensable(self) -> Iterator[None]:
+        import wandb
+
+        try:
+            yield
+        except Exception as error:
+            if self._failed:
+                return
+            self._failed = True
+            with suppress(Exception):  # so that it does not try once more when this process exits
+                wandb.teardown()
+            print(f"warning: W&B has failed ({error}); metrics.jsonl has every row.", file=sys.stderr)
 
 
 class Terminal:
@@ -92,16 +125,15 @@ class Terminal:
         self._epochs, self._on_cpu, self._budget, self._metric = epochs, on_cpu, budget, metric
         self._bar: Progress | None = None
         if self.console.is_terminal:
-            columns = "[progress.description]{task.description}", BarColumn(), "{task.percentage:>3.0f}%"
             self._bar = Progress(
-                *(TextColumn(c) if isinstance(c, str) else c for c in columns),
-                TextColumn("{task.fields[facts]}"),
-                TimeElapsedColumn(),
+                TextColumn("{task.description}"),
+                BarColumn(bar_width=10),
+                TextColumn("{task.percentage:>3.0f}%"),
                 TimeRemainingColumn(),
+                TextColumn("{task.fields[facts]}"),
                 console=self.console,
             )
             self._task = self._bar.add_task("training", total=1.0, facts="")
-            self._bar.start()
         self._first: tuple[float, float] | None = None
         self._seen = 0
 
@@ -110,10 +142,14 @@ class Terminal:
         self.console.print(text, markup=False)
         sys.stdout.flush()
 
-    def step(self, epoch: int, progress: float, loss: float, tokens_per_second: float, sparsity: float) -> None:
+    def step(
+        self, epoch: int, progress: float, metrics: Mapping[str, float], tokens_per_second: float, sparsity: float
+    ) -> None:
         """Advance the bar; estimate the run's length once."""
         if self._bar:
-            facts = f"loss {loss:.3f}  {tokens_per_second:,.0f} tokens/s  sparsity {sparsity:.3f}"
+            self._bar.start()
+            shown = "  ".join(f"{name} {value:,.2f}" for name, value in metrics.items())
+            facts = f"{shown}  {tokens_per_second:,.0f} tokens/s  sparsity {sparsity:.3f}"
             description = f"epoch {epoch + 1}/{self._epochs}"
             self._bar.update(self._task, completed=progress, description=description, facts=facts)
         self._seen += 1

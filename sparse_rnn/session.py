@@ -12,7 +12,6 @@ import torch
 
 from sparse_rnn.build import make_device
 from sparse_rnn.checkpoint import DamagedFile, keep_finished
-from sparse_rnn.command_line import Exit
 from sparse_rnn.config import Run, as_dict, compose_run, run_id, runs_root
 from sparse_rnn.data.baselines import baselines
 from sparse_rnn.data.corpus import Corpus
@@ -27,21 +26,38 @@ FAILURES = (Diverged, DamagedFile, OSError, torch.OutOfMemoryError, MemoryError)
 
 
 def train(run: Run, overrides: Sequence[str]) -> float:
-    """Train a run to its end, or go on with it; returns the best validation loss. Raises ConfigError and Exit."""
+    """Train a run to its end, or go on with it; returns the best validation loss. Raises ConfigError; ends
+    the process with 128 + the signal's number if a signal stopped it."""
     config, device = as_dict(run), make_device(run.device)
     folder = RunFolder(runs_root() / run_id(run))
     terminal = Terminal(run.training.epochs, device.type == "cpu", run.budget.name)
-    if finished := _finished(folder, config, terminal):
-        return finished
-    corpus = run.dataset.load().limited(run.budget.train_tokens, run.budget.eval_tokens)
     try:
-        folder.path.mkdir(parents=True, exist_ok=True)
-        with RunLock(folder.lock):
-            return _finished(folder, config, terminal) or _work(run, corpus, folder, device, terminal, overrides)
+        with _usable(folder):
+            finished = _finished(folder, config, terminal)
+        if finished is not None:
+            return finished
+        corpus = run.dataset.load().limited(run.budget.train_tokens, run.budget.eval_tokens)
+        with _usable(folder):
+            folder.path.mkdir(parents=True, exist_ok=True)
+            with RunLock(folder.lock):
+                finished = _finished(folder, config, terminal)
+                return _work(run, corpus, folder, device, terminal, overrides) if finished is None else finished
+    except KeyboardInterrupt:
+        raise SystemExit(128 + signal.SIGINT) from None
+
+
+@contextmanager
+def _usable(folder: RunFolder) -> Iterator[None]:
+    """What a locked folder, or one that cannot be read or written, raises: a ConfigError."""
+    try:
+        yield
     except RunLocked as error:
         raise ConfigError(str(error)) from None
     except OSError as error:
-        raise ConfigError(f"The run folder {folder.path} cannot be written ({error.strerror or error}).") from None
+        reason = error.strerror or error
+        raise ConfigError(
+            f"The run folder {folder.path} cannot be used ({reason}): choose another with SPARSE_RNN_RUNS."
+        ) from None
 
 
 def _finished(folder: RunFolder, config: dict[str, Any], terminal: Terminal) -> float | None:
@@ -56,6 +72,7 @@ def _finished(folder: RunFolder, config: dict[str, Any], terminal: Terminal) -> 
         )
     if record["status"] != "finished":
         return None
+    keep_finished(folder.path, record["config"]["checkpoint"]["keep"])  # it may have been killed just before
     terminal.say(f"{folder.path} is finished: {summary(record)}")
     return float(record["results"]["valid/loss"])
 
@@ -67,21 +84,23 @@ def _work(
     loggers, exit_code = Loggers([]), FAILED
     try:
         trainer = Trainer(run, corpus, folder, device)
-        _announce(run, corpus, trainer, terminal, overrides)
-        record |= {**parameter_counts(trainer), "device": str(device)}
-        loggers = Loggers(_open_loggers(run, folder, trainer, terminal))
         with stopping_on_signals(trainer):
+            _announce(run, corpus, trainer, terminal, overrides)
+            record |= {**parameter_counts(trainer), "device": str(device)}
+            loggers = Loggers(_open_loggers(run, folder, trainer, terminal))
             results = trainer.fit(loggers, terminal)
         exit_code = 0
     except Stopped:
         write_record(folder, record | {"status": "stopped", "seconds": trainer.state.seconds})
         terminal.say(f"Stopped after step {trainer.state.step}, saved: the same command goes on from there.")
-        raise Exit(128 + trainer.stop_signal) from None
+        raise SystemExit(128 + trainer.stop_signal) from None
     except FAILURES as error:
         _fail(folder, record, error)
+    except Exception as error:
+        write_record(folder, record | {"status": "failed", "error": f"{type(error).__name__}: {error}"})
+        raise
     finally:
         loggers.finish(exit_code)
-        terminal.finish(exit_code)
     record |= {"status": "finished", "seconds": trainer.state.seconds, "finished": time.time(), "results": results}
     record["digest"] = digest(record["config"], folder.metrics, trainer.model, trainer.topology)
     write_record(folder, record)
@@ -131,7 +150,10 @@ def parameter_counts(trainer: Trainer) -> dict[str, Any]:
 def _open_loggers(run: Run, folder: RunFolder, trainer: Trainer, terminal: Terminal) -> list[Logger]:
     loggers: list[Logger] = [trainer.rows, terminal]
     if run.logger.wandb:
-        loggers.append(WandB(run.logger, folder.path.name, folder.path, as_dict(run)))
+        wandb = WandB(run.logger, folder.path.name, folder.path, as_dict(run))
+        for row in trainer.rows.written() if run.logger.mode == "offline" else ():
+            wandb.row(row)  # W&B may have lost some of them when the process before was killed
+        loggers.append(wandb)
     return loggers
 
 
@@ -157,7 +179,11 @@ def budget_changes(run: Run, overrides: Sequence[str]) -> list[str]:
     """What a budget changed against the paper's, as `key old -> new`."""
     paper = as_dict(compose_run([o for o in overrides if not o.startswith("budget=")]))
     changed = differences(paper, as_dict(run))
-    return [f"{key} {_value(paper, key)} -> {_value(as_dict(run), key)}" for key in changed if key != "budget.name"]
+    return [
+        f"{key} {_value(paper, key)} -> {_value(as_dict(run), key)}"
+        for key in changed
+        if key not in ("budget.name", "budget.average_by")
+    ]
 
 
 def _value(config: dict[str, Any], key: str) -> Any:

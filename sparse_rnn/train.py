@@ -38,10 +38,13 @@ def _hydra_main() -> None:
     import hydra
     from omegaconf import DictConfig
 
-    from sparse_rnn import config
+    from sparse_rnn import command_line, config
+    from sparse_rnn.registry import ConfigError
 
     config.register_schemas()
     sys.argv[1:] = config.expand_shorthands(sys.argv[1:])
+
+    failures: list[ConfigError] = []  # Hydra would print a line of its own before the sentence
 
     @hydra.main(config_path=str(config.CONFIG_DIR), config_name="config", version_base="1.3")
     def run(composed: DictConfig) -> float | None:
@@ -49,9 +52,17 @@ def _hydra_main() -> None:
 
         from sparse_rnn.session import train
 
-        return train(config.check(composed), list(HydraConfig.get().overrides.task))
+        try:
+            return train(config.check(composed), list(HydraConfig.get().overrides.task))
+        except ConfigError as error:
+            failures.append(error)
+            return None
 
     run()
+    for failure in failures[:-1]:
+        command_line.report(str(failure))
+    if failures:
+        raise failures[-1]
 
 
 if __name__ == "__main__":

@@ -8,16 +8,16 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 import torch
-from safetensors.torch import save_file
 
 from sparse_rnn.build import make_optimizer, make_sparsifier, make_topology
 from sparse_rnn.checkpoint import (
-    atomic,
+    DamagedFile,
     load_checkpoint,
     load_weights,
     restore_rng,
     rng_state,
     save_checkpoint,
+    save_tensors,
     save_weights,
 )
 from sparse_rnn.config import Run
@@ -190,8 +190,7 @@ class Trainer:
         tensors |= {f"hidden/{layer}": state.contiguous() for layer, state in enumerate(states)}
         shapes = {f"shape/{weight.name}": "x".join(map(str, weight.mask.shape)) for weight in self.topology}
         self.folder.snapshots.mkdir(exist_ok=True)
-        with atomic(self.folder.snapshots / f"epoch{self.state.epoch + 1:04d}.safetensors") as draft:
-            save_file(tensors, draft, shapes)
+        save_tensors(self.folder.snapshots / f"epoch{self.state.epoch + 1:04d}.safetensors", tensors, shapes)
 
     def log_step(self, report: UpdateReport | None) -> None:
         """A row of training loss now and then, and one for every topology update inside an epoch."""
@@ -204,7 +203,8 @@ class Trainer:
         if row:
             self.loggers.row({"step": state.step, "epoch": state.epoch + 1, **row})
         speed = state.tokens / state.epoch_seconds
-        self.terminal.step(state.epoch, self.clock.progress, state.loss / state.tokens, speed, self.sparsity)
+        metrics = self.task.metrics(state.loss / state.tokens)
+        self.terminal.step(state.epoch, self.clock.progress, metrics, speed, self.sparsity)
 
     def log_epoch(self, valid: dict[str, Any], report: UpdateReport | None) -> None:
         """The row of an epoch: sparsities after its update."""
@@ -252,14 +252,19 @@ class Trainer:
         self.saved_at = time.monotonic()
 
     def restore(self, saved: dict[str, Any]) -> None:
-        """Go on from a checkpoint."""
-        self.model.load_state_dict(saved["model"])
-        self.optimizer.load_state_dict(saved["optimizer"])
-        self.schedule.load_state_dict(saved["schedule"])
-        self.sparsifier.load_state_dict(saved["sparsifier"])
-        self.state = TrainState(**saved["state"])
-        self.hidden = to_device(saved["hidden"], next(self.model.parameters()).device)
-        restore_rng(saved["rng"])
+        """Go on from a checkpoint; raises DamagedFile if it is not of this run."""
+        try:
+            self.model.load_state_dict(saved["model"])
+            self.optimizer.load_state_dict(saved["optimizer"])
+            self.schedule.load_state_dict(saved["schedule"])
+            self.sparsifier.load_state_dict(saved["sparsifier"])
+            self.state = TrainState(**saved["state"])
+            self.hidden = to_device(saved["hidden"], next(self.model.parameters()).device)
+            restore_rng(saved["rng"])
+        except (KeyError, TypeError, ValueError, RuntimeError) as error:
+            raise DamagedFile(
+                f"{self.folder.checkpoint} is damaged or of another version: remove it to start the run anew."
+            ) from error
 
     def finish(self) -> dict[str, Any]:
         """Test the best weights; returns the results and leaves what is to be kept."""

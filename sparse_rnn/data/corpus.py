@@ -52,7 +52,7 @@ def make_corpus(texts: Mapping[str, list[str]], min_count: int = 1) -> Corpus:
 
     With min_count = 1 the vocabulary is that of all splits, as in the published language modelling corpora;
     above, it is the words that stand at least so often in the training split, and the rest is `<unk>`.
-    Raises ConfigError for a split without words or a vocabulary of one word.
+    Raises ConfigError for a split without words or a training split that repeats one word.
     """
     for name in SPLITS:
         if not texts[name]:
@@ -62,8 +62,9 @@ def make_corpus(texts: Mapping[str, list[str]], min_count: int = 1) -> Corpus:
     else:
         counts = Counter(texts["train"])
         vocabulary = Vocabulary([UNKNOWN, *(word for word, n in counts.items() if n >= min_count)])
-    if len(vocabulary) < 2:
-        raise ConfigError("The data set has a vocabulary of one word; a language model needs at least two.")
+    used = {word if word in vocabulary.index else UNKNOWN for word in texts["train"]}
+    if len(used - {END_OF_SENTENCE}) < 2:
+        raise ConfigError("The train split of the data set has a vocabulary of one word: a language model needs two.")
     digest = hashlib.sha256()
     for name in SPLITS:
         digest.update("\n".join([name, *texts[name], ""]).encode())
@@ -76,7 +77,7 @@ def read_words(path: Path, name: str) -> list[str]:
     Raises ConfigError if the file is missing, empty or not UTF-8.
     """
     try:
-        text = path.read_text(encoding="utf-8")
+        text = path.read_text(encoding="utf-8-sig")
     except FileNotFoundError:
         raise ConfigError(f"dataset.{name}={path} does not exist.") from None
     except UnicodeDecodeError as error:
@@ -84,7 +85,7 @@ def read_words(path: Path, name: str) -> list[str]:
     except OSError as error:
         raise ConfigError(f"dataset.{name}={path} cannot be read: {error.strerror}.") from None
     words: list[str] = []
-    for line in text.splitlines():
+    for line in text.split("\n"):
         if tokens := line.split():
             words += [*tokens, END_OF_SENTENCE]
     if not words:

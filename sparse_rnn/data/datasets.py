@@ -3,12 +3,13 @@
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 from typing import Protocol
 
 import torch
 
-from sparse_rnn.data.corpus import SPLITS, Corpus, make_corpus, read_words
+from sparse_rnn.data.corpus import END_OF_SENTENCE, SPLITS, Corpus, make_corpus, read_words
 from sparse_rnn.registry import ConfigError, register
 from sparse_rnn.sparsity.selection import generator
 
@@ -75,8 +76,7 @@ class Text:
         missing = [split for split in SPLITS if not getattr(self, split)]
         if missing:
             raise ConfigError(f"dataset=text needs {' and '.join(f'dataset.{m}=FILE' for m in missing)}.")
-        if self.min_count < 1:
-            raise ConfigError(f"dataset.min_count={self.min_count} must be at least 1.")
+        _check_min_count(self.min_count)
 
     def load(self) -> Corpus:
         """The corpus."""
@@ -99,6 +99,9 @@ class PyDoc:
     name: str = "pydoc"
     min_count: int = 3
 
+    def __post_init__(self) -> None:
+        _check_min_count(self.min_count)
+
     def load(self) -> Corpus:
         """The corpus."""
         from pydoc_data.topics import topics
@@ -108,13 +111,18 @@ class PyDoc:
         edges = (0, round(0.8 * len(order)), round(0.9 * len(order)), len(order))
         texts = {
             split: [word for topic in order[start:stop] for word in _tokenise(topics[topic])]
-            for split, start, stop in zip(SPLITS, edges, edges[1:], strict=False)
+            for split, (start, stop) in zip(SPLITS, pairwise(edges), strict=True)
         }
         return make_corpus(texts, self.min_count)
 
     def vocabulary(self) -> int:
         """That of the running CPython."""
         return len(self.load().vocabulary)
+
+
+def _check_min_count(min_count: int) -> None:
+    if min_count < 1:
+        raise ConfigError(f"dataset.min_count={min_count} must be at least 1.")
 
 
 def _permutation(count: int) -> Sequence[int]:
@@ -126,5 +134,5 @@ def _tokenise(text: str) -> list[str]:
     words: list[str] = []
     for paragraph in re.split(r"\n\s*\n", text.lower()):
         if tokens := re.findall(r"[a-z_]+|[0-9]+|[^\sa-z0-9_*=~^-]", paragraph):
-            words += [*tokens, "<eos>"]
+            words += [*tokens, END_OF_SENTENCE]
     return words

@@ -2,7 +2,6 @@
 
 import hashlib
 import os
-import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,9 +9,17 @@ from pathlib import Path
 import pooch
 import requests
 from filelock import FileLock
+from rich.console import Console
 from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TransferSpeedColumn
 
 from sparse_rnn.registry import ConfigError
+
+TIMEOUT = 5.0, 30.0  # seconds to connect, and between bytes
+CHUNK = 1 << 14
+
+
+class Unavailable(Exception):
+    """No mirror has a file; the text says why."""
 
 
 @dataclass(frozen=True)
@@ -29,105 +36,99 @@ def data_root() -> Path:
     return Path(os.environ.get("SPARSE_RNN_DATA", "data"))
 
 
-def fetch(folder: Path, files: Sequence[RemoteFile], *, dataset: str, timeout: float = 30.0) -> dict[str, Path]:
+def fetch(folder: Path, files: Sequence[RemoteFile], *, dataset: str) -> dict[str, Path]:
     """Paths of the files, by name, after the same check whether they were there or not.
 
     Several processes may ask at once; one downloads. Raises ConfigError if a file is there with another content, or
     cannot be had.
     """
-    paths = {file.name: folder / file.name for file in files}
-    missing = [file for file in files if not _is_right(paths[file.name], file, dataset)]
-    if not missing:
-        return paths
     try:
-        folder.mkdir(parents=True, exist_ok=True)
-        with FileLock(folder / ".download.lock"):
-            for file in missing:
-                if not _is_right(paths[file.name], file, dataset):
-                    _download(file, folder, dataset, timeout)
-    except OSError as error:
-        raise ConfigError(f"The data folder {folder} cannot be written: {error.strerror or error}.") from None
-    return paths
-
-
-def _is_right(path: Path, file: RemoteFile, dataset: str) -> bool:
-    if not path.is_file():
-        return False
-    if sha256_of(path) != file.sha256:
+        if _missing(folder, files, dataset):
+            folder.mkdir(parents=True, exist_ok=True)
+            with FileLock(folder / ".download.lock"):
+                for file in _missing(folder, files, dataset):
+                    _download(file, folder)
+    except Unavailable as error:
+        wanted = ", ".join(f"{file.name} (from {file.urls[0]})" for file in _missing(folder, files, dataset))
         raise ConfigError(
-            f"{path} is not the published {dataset} file (its SHA-256 differs); remove it, or use dataset=text for "
-            "a text of your own."
-        )
-    return True
+            f"{dataset} cannot be downloaded ({error}): put {wanted} into {folder}, or use dataset=pydoc, which needs "
+            "nothing."
+        ) from None
+    except OSError as error:
+        raise ConfigError(f"The data folder {folder} cannot be used: {error.strerror or error}.") from None
+    return {file.name: folder / file.name for file in files}
 
 
-def _download(file: RemoteFile, folder: Path, dataset: str, timeout: float) -> None:
-    reasons = []
-    for url in file.urls:
-        try:
-            pooch.retrieve(
-                url,
-                known_hash=f"sha256:{file.sha256}",
-                fname=file.name,
-                path=folder,
-                downloader=ResumingDownloader(timeout),
+def _missing(folder: Path, files: Sequence[RemoteFile], dataset: str) -> list[RemoteFile]:
+    """The files that are not there; raises ConfigError for one that is there with another content."""
+    missing = []
+    for file in files:
+        path = folder / file.name
+        if not path.exists():
+            missing.append(file)
+        elif not path.is_file() or sha256_of(path) != file.sha256:
+            raise ConfigError(
+                f"{path} is not the published {dataset} file (by its SHA-256): remove it, or use dataset=text for a "
+                "text of your own."
             )
-            return
-        except (OSError, ValueError, requests.RequestException) as error:
-            if isinstance(error, OSError) and not isinstance(error, requests.RequestException):
-                raise
+    return missing
+
+
+def _download(file: RemoteFile, folder: Path) -> None:
+    pooch.get_logger().setLevel("WARNING")  # the bar says the rest
+    parts = {url: folder / f".{file.name}.{hashlib.sha256(url.encode()).hexdigest()[:8]}.part" for url in file.urls}
+    reasons = []
+    for url, part in parts.items():
+        download = ResumingDownloader(part, file.name)
+        try:
+            pooch.retrieve(url, f"sha256:{file.sha256}", file.name, folder, downloader=download)
+        except (requests.RequestException, ValueError) as error:
             reasons.append(_short_reason(error))
-    raise ConfigError(
-        f"{dataset}/{file.name} cannot be downloaded ({'; '.join(dict.fromkeys(reasons))}): put the file into "
-        f"{folder}, or use dataset=pydoc, which needs nothing."
-    )
+        else:
+            for left in parts.values():
+                left.unlink(missing_ok=True)
+            return
+    raise Unavailable("; ".join(dict.fromkeys(reasons)))
 
 
 def _short_reason(error: Exception) -> str:
     if isinstance(error, requests.HTTPError) and error.response is not None:
         return f"the server answered {error.response.status_code}"
+    if isinstance(error, requests.exceptions.ChunkedEncodingError):
+        return "the connection broke off"
     if isinstance(error, requests.RequestException):
         return "no connection"
-    return "the file that came is damaged"
-
-
-def partial(path: Path, url: str) -> Path:
-    """Where an interrupted download of `path` from `url` waits to be gone on with."""
-    return path.with_name(f".{path.name}.{hashlib.sha256(url.encode()).hexdigest()[:8]}.part")
+    return "the file that came has another SHA-256"
 
 
 class ResumingDownloader:
-    """A pooch downloader that goes on where an interrupted download stopped, and shows a bar."""
+    """A pooch downloader that keeps what came in `part`, goes on there after an interruption, and shows a bar."""
 
-    def __init__(self, timeout: float) -> None:
-        self.timeout = timeout
+    def __init__(self, part: Path, label: str) -> None:
+        self.part, self.label = part, label
 
-    def __call__(self, url: str, output_file: str, pooch_object: pooch.Pooch) -> None:
-        """Bring `url` into `output_file`, a temporary file of pooch's in the target's folder."""
-        target = Path(pooch_object.path) / next(iter(pooch_object.registry))
-        part = partial(target, url)
-        have = part.stat().st_size if part.exists() else 0
-        headers = {"Range": f"bytes={have}-"} if have else {}
-        with requests.get(url, stream=True, timeout=self.timeout, headers=headers) as response:
-            if response.status_code == 416:
-                part.unlink()
-                raise requests.ConnectionError("the partial file is longer than the file")
-            response.raise_for_status()
-            resumed = response.status_code == 206
-            self._save(response, part, have if resumed else 0, target.name)
-        shutil.move(part, output_file)
+    def __call__(self, url: str, output_file: str, pooch_object: pooch.Pooch | None) -> None:
+        """Bring `url` into `output_file`, a temporary file of pooch's in the same folder."""
+        have = self.part.stat().st_size if self.part.exists() else 0
+        headers = {"Accept-Encoding": "identity"} | ({"Range": f"bytes={have}-"} if have else {})
+        with requests.get(url, stream=True, timeout=TIMEOUT, headers=headers) as response:
+            if not (have and response.status_code == requests.codes.requested_range_not_satisfiable):
+                response.raise_for_status()
+                self._save(response, have if response.status_code == requests.codes.partial_content else 0)
+        self.part.replace(output_file)  # with nothing left to ask for, what we have is all there is
 
-    def _save(self, response: requests.Response, part: Path, have: int, label: str) -> None:
+    def _save(self, response: requests.Response, have: int) -> None:
         length = response.headers.get("Content-Length")
-        total = have + int(length) if length else None
         columns = TextColumn("{task.description}"), BarColumn(), DownloadColumn(), TransferSpeedColumn()
-        with Progress(*columns) as progress, part.open("ab" if have else "wb") as stream:
-            task = progress.add_task(label, total=total, completed=have)
-            for chunk in response.iter_content(1 << 16):
+        console = Console(stderr=True)
+        with (
+            Progress(*columns, console=console, disable=not console.is_terminal) as progress,
+            self.part.open("ab" if have else "wb") as stream,
+        ):
+            task = progress.add_task(self.label, total=have + int(length) if length else None, completed=have)
+            for chunk in response.iter_content(CHUNK):
                 stream.write(chunk)
                 progress.advance(task, len(chunk))
-        if total is not None and part.stat().st_size < total:
-            raise requests.ConnectionError("the connection ended early")
 
 
 def sha256_of(path: Path) -> str:

@@ -57,7 +57,10 @@ class HighwayRecurrence(nn.Module):
 
     def forward(self, x: Tensor, state: Tensor) -> tuple[Tensor, Tensor]:
         """x [T, B, hidden], state [B, hidden]; returns all states [T, B, hidden] and the last one."""
-        mask = inverted_mask(state, self.dropout) if self.training and self.dropout else None
+        return self.unroll(x, state, inverted_mask(state, self.dropout) if self.training and self.dropout else None)
+
+    def unroll(self, x: Tensor, state: Tensor, mask: Tensor | None) -> tuple[Tensor, Tensor]:
+        """The same with a given dropout mask [B, hidden], or without."""
         states = []
         for projected in self.input(x):
             for k, layer in enumerate(self.recurrent):
@@ -96,5 +99,5 @@ class RHN(LanguageModel):
     @torch.no_grad()
     def layer_states(self, tokens: Tensor, hidden: Hidden) -> tuple[list[Tensor], Hidden]:
         """See LanguageModel; the one layer's states are those after the last depth."""
-        states, hidden = self.highway(self.embedding(tokens), hidden)
+        states, hidden = self.highway.unroll(self.embedding(tokens), hidden, None)
         return [states], hidden

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import Protocol, runtime_checkable
+from typing import Protocol, TypeGuard
 
 from torch import nn
 
@@ -31,28 +31,36 @@ class Gates:
 GateMap = Mapping[str, Gates | Mapping[str, slice]]
 
 
-@runtime_checkable
 class HasGates(Protocol):
     """A module that declares the gates of its own parameters, by their names inside it."""
 
     def gates(self) -> GateMap: ...
 
 
+def _declares_gates(module: object) -> TypeGuard[HasGates]:
+    """Whether its class has the method: a submodule may be called `gates` too."""
+    return callable(getattr(type(module), "gates", None))
+
+
 def find_gates(model: nn.Module, declared: GateMap | None = None) -> dict[str, Gates]:
     """Gates of every recurrent weight of `model`, by full parameter name.
 
-    Read from, in this order: `declared`, a module's own `gates()`, what is known of torch's RNN modules.
+    Read from, in this order: `declared`, a module's own `gates()` (the outer module's first), what is known of
+    torch's RNN modules. A tied weight may be declared by any of its names and is found by its first.
     Raises ConfigError if a declaration names an unknown parameter or leaves rows out.
     """
     parameters = dict(model.named_parameters())
+    first = {parameter: name for name, parameter in parameters.items()}
+    names = {name: first[parameter] for name, parameter in model.named_parameters(remove_duplicate=False)}
     found: dict[str, Gates] = {}
     for prefix, module in model.named_modules():
-        own = module.gates() if isinstance(module, HasGates) else dict(_torch_gates(module))
+        own = module.gates() if _declares_gates(module) else dict(_torch_gates(module))
         for name, gates in own.items():
             full = f"{prefix}.{name}" if prefix else name
-            found[full] = _as_gates(gates, default_cell=prefix or type(module).__name__, prefix=prefix)
+            cell = prefix or type(module).__name__
+            found.setdefault(names.get(full, full), _as_gates(gates, default_cell=cell, prefix=prefix))
     for name, gates in (declared or {}).items():
-        found[name] = _as_gates(gates, default_cell=name, prefix="")
+        found[names.get(name, name)] = _as_gates(gates, default_cell=name, prefix="")
     for name, gate_rows in found.items():
         if name not in parameters:
             raise ConfigError(f"The gates declare {name}, which is not a parameter of the model.")
@@ -85,5 +93,9 @@ def _as_gates(gates: Gates | Mapping[str, slice], default_cell: str, prefix: str
 def _check_rows(name: str, gates: Gates, rows: int) -> None:
     covered = sorted((s.start or 0, rows if s.stop is None else s.stop) for s in gates.rows.values())
     edges = [0] + [stop for _, stop in covered]
-    if [start for start, _ in covered] != edges[:-1] or edges[-1] != rows:
-        raise ConfigError(f"The gates of {name} must cover its {rows} rows once each, in slices without a step.")
+    once = [start for start, _ in covered] == edges[:-1] and edges[-1] == rows
+    plain = all(start < stop for start, stop in covered) and all(s.step in (None, 1) for s in gates.rows.values())
+    if not (once and plain):
+        raise ConfigError(
+            f"The gates of {name} must cover its {rows} rows once each, in non-empty slices without a step."
+        )

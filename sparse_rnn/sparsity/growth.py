@@ -34,7 +34,7 @@ class GrowthRule(Protocol):
 
 
 @register("growth", "none")
-@dataclass(frozen=True)
+@dataclass
 class NoGrowth:
     """Nothing grows: for dense, static and pruned networks."""
 
@@ -50,7 +50,7 @@ class NoGrowth:
 
 
 @register("growth", "random")
-@dataclass(frozen=True)
+@dataclass
 class RandomGrowth:
     """Each inactive entry equally likely (Selfish-RNN Eq. 3). Reads no gradient."""
 
@@ -64,7 +64,7 @@ class RandomGrowth:
 
 
 @register("growth", "gradient")
-@dataclass(frozen=True)
+@dataclass
 class GradientGrowth:
     """The largest |gradient| (RigL, Evci et al. 2020), the dense gradient of the last minibatch."""
 
@@ -78,7 +78,7 @@ class GradientGrowth:
 
 
 @register("growth", "momentum")
-@dataclass(frozen=True)
+@dataclass
 class MomentumGrowth:
     """The largest |momentum| of the dense gradient, m <- beta m + g (SNFS, Dettmers & Zettlemoyer 2019)."""
 

@@ -26,19 +26,23 @@ def tensors_like(optimizer: Optimizer, parameter: nn.Parameter) -> dict[str, Ten
 
 
 @torch.no_grad()
-def restart_entries(optimizer: Optimizer, parameter: nn.Parameter, restart: Tensor, mask: Tensor) -> None:
+def restart_entries(
+    optimizer: Optimizer, parameter: nn.Parameter, restart: Tensor, mask: Tensor, *, dense_state: bool = False
+) -> None:
     """Give the entries in `restart` fresh optimizer state, zero where inactive.
 
     Momentum and sums begin at zero. Second moments of active entries begin at the mean of the tensor's other
     active ones: from zero, under a global step count, the first step of a grown weight would be
     1 / sqrt(1 - beta2) times the learning rate.
-    restart, mask: bool, of the parameter's shape.
+    restart, mask: bool, of the parameter's shape. dense_state: moments are those of dense gradients and stay as they
+    are; only averages begin anew.
     """
-    for key, tensor in tensors_like(optimizer, parameter).items():
+    moments = {} if dense_state else tensors_like(optimizer, parameter)
+    for key, tensor in moments.items():
         tensor.masked_fill_(restart, 0.0)
         if key in SECOND_MOMENTS:
             others = mask & ~restart
-            count = int(others.sum())
+            count = int(others.count_nonzero())
             if count:
                 tensor.masked_fill_(restart & mask, float(tensor[others].double().mean()))
     if isinstance(optimizer, RestartsEntries):

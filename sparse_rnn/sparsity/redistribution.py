@@ -102,7 +102,7 @@ class LayerNonzeros(AcrossLayers):
 
     def share(self, group: Group, signals: Signals) -> float:
         """Number of active entries."""
-        return float(group.active.sum())
+        return float(group.active.count_nonzero())
 
 
 @register("redistribution", "layers_momentum")
@@ -121,10 +121,10 @@ def _shared(groups: Sequence[Group], count: int, shares: Sequence[float]) -> Bud
 
 
 def _free(group: Group) -> int:
-    return group.size - int(group.active.sum())
+    return group.size - int(group.active.count_nonzero())
 
 
 def _mean_active(values: Tensor, group: Group) -> float:
     active = group.active
-    count = int(active.sum())
+    count = int(active.count_nonzero())
     return float(torch.where(active, values.abs(), 0.0).double().sum()) / count if count else 0.0

@@ -60,7 +60,7 @@ class SignedMagnitude(Stateless):
     def __call__(self, group: Group, count: int) -> Tensor:
         values, active = group.values, group.active
         sides = active & (values >= 0), active & (values < 0)
-        sizes = [int(side.sum()) for side in sides]
+        sizes = [int(side.count_nonzero()) for side in sides]
         counts = apportion(count, sizes, sizes)
         magnitude = values.abs()
         return select_smallest(magnitude, sides[0], counts[0]) | select_smallest(magnitude, sides[1], counts[1])

@@ -36,7 +36,7 @@ class _ByRate:
         raise NotImplementedError
 
     def count(self, active: int, size: int, progress: float) -> int:
-        """round(p * active), at most size - 1 so that something stays."""
+        """round(p * active), at most active - 1 so that something stays."""
         return min(round(self.rate(progress) * active), max(active - 1, 0))
 
 

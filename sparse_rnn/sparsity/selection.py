@@ -1,8 +1,10 @@
 """Exact selection: so many entries, no more and no fewer."""
 
 import hashlib
+import math
 from collections.abc import Sequence
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -11,7 +13,8 @@ def apportion(total: int, shares: Sequence[float], capacities: Sequence[int]) ->
     """Split `total` into integers proportional to `shares`, none above its capacity, summing to `total`.
 
     What exceeds a capacity goes to the others in proportion to their shares; fractions are settled by
-    largest remainder, ties by position. Shares that are all zero count as equal.
+    largest remainder, ties by position. Shares that are all zero count as equal, one that is
+    not finite as zero.
     Raises ValueError if `total` does not fit into the capacities.
     """
     if not 0 <= total <= sum(capacities):
@@ -20,7 +23,7 @@ def apportion(total: int, shares: Sequence[float], capacities: Sequence[int]) ->
     left = total
     while left:
         open_ = [i for i, c in enumerate(capacities) if result[i] < c]
-        weights = [max(float(shares[i]), 0.0) for i in open_]
+        weights = [max(float(shares[i]), 0.0) if math.isfinite(shares[i]) else 0.0 for i in open_]
         scale = sum(weights)
         if not scale > 0:
             weights, scale = [1.0] * len(open_), float(len(open_))
@@ -42,22 +45,29 @@ def apportion(total: int, shares: Sequence[float], capacities: Sequence[int]) ->
 
 
 def select_smallest(values: Tensor, candidates: Tensor, count: int) -> Tensor:
-    """A mask of exactly `count` candidates with the smallest values; ties go to the lower index.
+    """A mask of exactly `count` candidates with the smallest values; ties go to the lower index, NaN is infinite.
 
     values: [n], candidates: bool [n]; returns bool [n]. Raises ValueError if there are too few candidates.
     """
-    chosen = torch.zeros_like(candidates)
     if count == 0:
-        return chosen
+        return torch.zeros_like(candidates)
     offered = values[candidates]
     if not 0 <= count <= offered.numel():
         raise ValueError(f"cannot select {count} of {offered.numel()} candidates")
-    threshold = torch.kthvalue(offered, count).values
-    picked = offered < threshold
-    ties = (offered == threshold).nonzero().flatten()
-    picked[ties[: count - int(picked.sum())]] = True
-    chosen[candidates] = picked
+    threshold = kth_smallest(offered, count)
+    if math.isnan(threshold):
+        return select_smallest(values.nan_to_num(nan=math.inf, posinf=math.inf), candidates, count)
+    chosen = candidates & (values < threshold)
+    ties = (candidates & (values == threshold)).nonzero().flatten()
+    chosen[ties[: count - int(chosen.count_nonzero())]] = True
     return chosen
+
+
+def kth_smallest(values: Tensor, k: int) -> float:
+    """The k-th smallest (from 1) of a vector; on the CPU by numpy, whose partition is several times faster."""
+    if values.device.type == "cpu":
+        return float(np.partition(values.numpy(), k - 1)[k - 1])
+    return float(torch.kthvalue(values, k).values)
 
 
 def select_random(candidates: Tensor, count: int, *key: object) -> Tensor:

@@ -17,8 +17,8 @@ from sparse_rnn.sparsity.growth import GrowthRule, Signal, Signals
 from sparse_rnn.sparsity.optimizer_state import tensors_like
 from sparse_rnn.sparsity.redistribution import Budget
 from sparse_rnn.sparsity.schedule import RemovalSchedule, ScheduleSettings
-from sparse_rnn.sparsity.selection import select_random
-from sparse_rnn.sparsity.topology import SparseTopology
+from sparse_rnn.sparsity.selection import apportion, select_random
+from sparse_rnn.sparsity.topology import SparseTopology, mask_in_place
 
 
 @dataclass
@@ -61,6 +61,11 @@ class SparsifierConfig:
             raise ConfigError("sparsifier.prune_start and prune_end must satisfy 0 <= prune_start < prune_end <= 1.")
         if not 0 < self.update_until <= 1:
             raise ConfigError(f"sparsifier.update_until={self.update_until} must lie in (0, 1].")
+        if self.prunes and self.update_until < self.prune_end:
+            raise ConfigError(
+                f"sparsifier.update_until={self.update_until} ends before sparsifier.prune_end={self.prune_end}: the "
+                "sparsity asked for would never be reached."
+            )
         steps = self.update_interval.isdecimal() and int(self.update_interval) > 0
         if self.update_interval != "epoch" and not steps:
             raise ConfigError(f"sparsifier.update_interval={self.update_interval} must be epoch or a number of steps.")
@@ -115,7 +120,10 @@ def initial_counts(config: SparsifierConfig, topology: SparseTopology) -> list[t
 
 
 def final_counts(config: SparsifierConfig, topology: SparseTopology) -> dict[str, int]:
-    """Active entries of each weight when training begins, for methods that prune when it ends; any device."""
+    """Active entries of each weight when training begins, for methods that prune when it ends; any device.
+
+    Where weights compete with each other, pruning decides how many each keeps: they are counted as equally dense.
+    """
     if config.prunes:
         schedule = make_schedule(config)
         groups = groups_of(topology, config.scope)  # type: ignore[arg-type]
@@ -124,8 +132,9 @@ def final_counts(config: SparsifierConfig, topology: SparseTopology) -> dict[str
         counts = initial_counts(config, topology)
     active: dict[str, int] = {}
     for group, count in counts:
-        name = group.blocks[0].weight.name
-        active[name] = active.get(name, 0) + count
+        sizes = [block.size for block in group.blocks]
+        for block, part in zip(group.blocks, apportion(count, sizes, sizes), strict=True):
+            active[block.weight.name] = active.get(block.weight.name, 0) + part
     return active
 
 
@@ -217,7 +226,7 @@ class Sparsifier:
             for weight in self.topology:
                 momentum = tensors_like(self.optimizer, weight.parameter).get("momentum_buffer")
                 if momentum is not None:
-                    momentum.mul_(weight.mask)
+                    mask_in_place(momentum, weight.mask)
         return self.update(clock) if self._due(clock, at_epoch_end=False) else None
 
     def after_epoch(self, clock: Clock, *, triggered: bool = False) -> UpdateReport | None:
@@ -252,7 +261,8 @@ class Sparsifier:
         for weight in self.topology:
             mask, old = weight.mask, before[weight.name]
             restart = old ^ mask if self.protocol.keep_regrown else (old | mask) & ~survived[weight.name]
-            self.topology.replace(weight.name, mask, self.optimizer, restart)
+            dense_state = self.protocol.masking == "weight"
+            self.topology.replace(weight.name, mask, self.optimizer, restart, dense_state=dense_state)
         self._signals.pop("gradient", None)
         active = self.topology.active
         self._target = self._pruned_target(clock.progress) if self.config.prunes else self._target
@@ -267,10 +277,10 @@ class Sparsifier:
         asked = 0
         for group in self.groups:
             active = group.active
-            count = self.schedule.count(int(active.sum()), group.size, progress)
+            count = self.schedule.count(int(active.count_nonzero()), group.size, progress)
             removed = self.removal(group, count)
             group.scatter(active & ~removed, masks)
-            budget.append((group, int(removed.sum())))
+            budget.append((group, int(removed.count_nonzero())))
             asked += count
         self.removal.finish(sum(count for _, count in budget), asked)
         return budget

@@ -20,7 +20,7 @@ def sparsities(topology: SparseTopology) -> dict[str, float]:
 def large_weights(model: nn.Module) -> dict[str, int]:
     """How many entries of each weight exceed 0.1 in magnitude (Selfish-RNN Figure 3)."""
     return {
-        name: int((parameter.detach().abs() > LARGE).sum())
+        name: int((parameter.detach().abs() > LARGE).count_nonzero())
         for name, parameter in model.named_parameters()
         if parameter.dim() >= 2
     }

@@ -14,6 +14,8 @@ from sparse_rnn.registry import ConfigError
 from sparse_rnn.sparsity.gates import GateMap, find_gates
 from sparse_rnn.sparsity.optimizer_state import restart_entries, tensors_like
 
+MASKED_AT_ONCE = 1 << 17
+
 
 @dataclass(frozen=True, slots=True)
 class SparseWeight:
@@ -32,7 +34,7 @@ class SparseWeight:
     @property
     def active(self) -> int:
         """Number of active entries."""
-        return int(self.mask.sum())
+        return int(self.mask.count_nonzero())
 
 
 class SparseTopology:
@@ -91,7 +93,7 @@ class SparseTopology:
         if by == "weight":
             return {w.name: w.active / w.mask.numel() for w in self}
         return {
-            f"{w.name}/{gate}": float(w.mask[rows].sum()) / w.mask[rows].numel()
+            f"{w.name}/{gate}": float(w.mask[rows].count_nonzero()) / w.mask[rows].numel()
             for w in self
             for gate, rows in w.gates.items()
         }
@@ -100,14 +102,14 @@ class SparseTopology:
     def mask_weights(self) -> None:
         """Zero the inactive weights."""
         for weight in self:
-            weight.parameter.mul_(weight.mask)
+            mask_in_place(weight.parameter, weight.mask)
 
     @torch.no_grad()
     def mask_gradients(self) -> None:
         """Zero the gradients of inactive weights, so that no optimizer moves them."""
         for weight in self:
             if weight.parameter.grad is not None:
-                weight.parameter.grad.mul_(weight.mask)
+                mask_in_place(weight.parameter.grad, weight.mask)
 
     @torch.no_grad()
     def enforce(self, optimizer: Optimizer) -> None:
@@ -115,16 +117,23 @@ class SparseTopology:
         self.mask_weights()
         for weight in self:
             for tensor in tensors_like(optimizer, weight.parameter).values():
-                tensor.mul_(weight.mask)
+                mask_in_place(tensor, weight.mask)
 
     @torch.no_grad()
     def replace(
-        self, name: str, mask: Tensor, optimizer: Optimizer | None = None, restart: Tensor | None = None
+        self,
+        name: str,
+        mask: Tensor,
+        optimizer: Optimizer | None = None,
+        restart: Tensor | None = None,
+        *,
+        dense_state: bool = False,
     ) -> None:
         """Set a weight's mask; entries in `restart` begin again from value zero and fresh optimizer state.
 
         mask, restart: bool, of the weight's shape. `restart` defaults to all entries that changed; pass more to
-        restart weights that were removed and grown in the same update.
+        restart weights that were removed and grown in the same update. dense_state: the optimizer steps on dense
+        gradients, so that its moments are kept.
         """
         weight = self[name]
         if mask.shape != weight.mask.shape or mask.dtype != torch.bool:
@@ -133,7 +142,7 @@ class SparseTopology:
         weight.mask.copy_(mask)
         weight.parameter.masked_fill_(restart, 0.0)
         if optimizer is not None:
-            restart_entries(optimizer, weight.parameter, restart, weight.mask)
+            restart_entries(optimizer, weight.parameter, restart, weight.mask, dense_state=dense_state)
 
     def state_dict(self) -> dict[str, Any]:
         """Masks as packed bits, with shape and active count, by weight name."""
@@ -152,6 +161,16 @@ class SparseTopology:
             weight.mask.copy_(unpack_bits(stored["bits"], weight.mask.shape))
             if weight.active != stored["active"]:
                 raise ValueError(f"the stored mask of {weight.name} is damaged: its count does not fit")
+
+
+def mask_in_place(tensor: Tensor, mask: Tensor) -> None:
+    """tensor *= mask. On the CPU in pieces that stay in cache: otherwise torch first makes the mask a float tensor."""
+    if tensor.device.type != "cpu" or not (tensor.is_contiguous() and mask.is_contiguous()):
+        tensor.mul_(mask)
+        return
+    pieces = (torch.split(flat.view(-1), MASKED_AT_ONCE) for flat in (tensor, mask))
+    for part, kept in zip(*pieces, strict=True):
+        part.mul_(kept)
 
 
 def pack_bits(mask: Tensor) -> Tensor:

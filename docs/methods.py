@@ -1,0 +1,47 @@
+"""Writes the table of methods, from conf/sparsifier, into README.md and docs/methods.md: python docs/methods.py."""
+
+import re
+import sys
+from pathlib import Path
+
+from sparse_rnn.config import CONFIG_DIR, compose_run
+
+ROOT = Path(__file__).parent.parent
+PAGES = (ROOT / "README.md", ROOT / "docs" / "methods.md")
+TABLE = re.compile(r"(<!-- methods -->\n).*?(<!-- end of methods -->)", re.DOTALL)
+
+
+def table() -> str:
+    """One row a method."""
+    lines = [
+        "| `sparsifier=` | initial | removal | growth | redistribution | scope | schedule | update |",
+        "|---|---|---|---|---|---|---|---|",
+    ]
+    for path in sorted((CONFIG_DIR / "sparsifier").glob("*.yaml")):
+        run = compose_run([f"sparsifier={path.stem}"])
+        method = run.sparsifier
+        every = method.update_interval if method.update_interval == "epoch" else f"{method.update_interval} steps"
+        moving = [method.scope, method.schedule, every] if method.dynamic else ["-"] * 3
+        removal = [method.removal, run.growth.name, method.redistribution] if method.dynamic else ["-"] * 3
+        lines.append(f"| `{method.name}` | {' | '.join([method.initial, *removal, *moving])} |")
+    return "\n".join(lines) + "\n"
+
+
+def rewritten(page: Path, made: str) -> str:
+    """The page's text with the table in its place."""
+    return TABLE.sub(lambda found: found[1] + made + found[2], page.read_text(encoding="utf-8"))
+
+
+def main() -> int:
+    """Write the pages; with --check only say whether they are up to date."""
+    made = table()
+    stale = [page for page in PAGES if rewritten(page, made) != page.read_text(encoding="utf-8")]
+    if "--check" in sys.argv:
+        return len(stale)
+    for page in stale:
+        page.write_text(rewritten(page, made), encoding="utf-8")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,79 @@
+"""Fetching ahead, and what a command says when there is nothing to fetch from."""
+
+import os
+import subprocess
+import sys
+import time
+from hashlib import sha256
+from pathlib import Path
+
+import pytest
+
+from sparse_rnn.data import __main__ as command
+from sparse_rnn.data import datasets
+from sparse_rnn.data.corpus import SPLITS
+from sparse_rnn.registry import ConfigError, choices, lookup
+
+
+@pytest.fixture
+def offline(tmp_path: Path) -> dict[str, str]:
+    """The environment of a machine without network and data."""
+    kept = {k: v for k, v in os.environ.items() if k.lower() not in ("no_proxy", "all_proxy", "hydra_full_error")}
+    proxies = {"http_proxy": "http://127.0.0.1:9", "https_proxy": "http://127.0.0.1:9"}
+    folders = {"SPARSE_RNN_DATA": str(tmp_path / "data"), "SPARSE_RNN_RUNS": str(tmp_path / "runs")}
+    return {**kept, **proxies, **folders, "OMP_NUM_THREADS": "1"}
+
+
+def run(module: str, *arguments: str, env: dict[str, str], cwd: Path) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", module, *arguments], env=env, cwd=cwd, capture_output=True, text=True, timeout=60
+    )
+
+
+@pytest.mark.parametrize("module", ["sparse_rnn.train", "sparse_rnn.data"])
+def test_without_network_and_files_says_where_to_put_what(module: str, offline: dict[str, str], tmp_path: Path) -> None:
+    arguments = ["dataset=ptb", "budget=smoke"] if module == "sparse_rnn.train" else ["ptb"]
+    started = time.monotonic()
+    result = run(module, *arguments, env=offline, cwd=tmp_path)
+    assert time.monotonic() - started < 20
+    assert (result.returncode, result.stdout) == (2, "")
+    assert result.stderr.startswith("error: ptb cannot be downloaded (no connection): put train.txt (from https://")
+    assert result.stderr.endswith(f"into {tmp_path}/data/ptb, or use dataset=pydoc, which needs nothing.\n")
+    assert result.stderr.count("\n") == 1
+    assert not list(tmp_path.glob("runs/*")), "no run folder"
+
+
+def test_help_names_all_that_is_downloaded(tmp_path: Path) -> None:
+    result = run("sparse_rnn.data", "--help", env=dict(os.environ), cwd=tmp_path)
+    assert (result.returncode, result.stderr) == (0, "")
+    assert "python -m sparse_rnn.data [NAME ...]" in result.stdout
+    downloaded = [name for name in choices("dataset") if hasattr(lookup("dataset", name), "fetch")]
+    assert f"all that are downloaded: {', '.join(downloaded)}." in result.stdout
+
+
+def test_an_unknown_name_is_refused(offline: dict[str, str], tmp_path: Path) -> None:
+    result = run("sparse_rnn.data", "ptbb", env=offline, cwd=tmp_path)
+    assert (result.returncode, result.stdout) == (2, "")
+    assert result.stderr == "error: ptbb is not a data set to download (did you mean ptb?).\n"
+
+
+def test_a_data_set_that_needs_no_download_is_refused() -> None:
+    with pytest.raises(ConfigError, match=r"^pydoc is not a data set to download \(choose from ptb\)\.$"):
+        command.fetch(["ptb", "pydoc"])
+
+
+@pytest.mark.parametrize("names", [[], ["ptb"]], ids=["all", "by name"])
+def test_says_what_there_is(
+    names: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    texts = {"train": "one two three\n", "valid": "three two\n", "test": "one\n"}
+    folder = tmp_path / "ptb"
+    folder.mkdir()
+    for split, text in texts.items():
+        (folder / f"{split}.txt").write_text(text)
+    files = {f"{split}.txt": (split, sha256(text.encode()).hexdigest()) for split, text in texts.items()}
+    monkeypatch.setattr(datasets, "PTB_FILES", files)
+    monkeypatch.setenv("SPARSE_RNN_DATA", str(tmp_path))
+    command.fetch(names)
+    paths = "".join(f"  {folder}/{split}.txt\n" for split in SPLITS)
+    assert capsys.readouterr().out == f"ptb: 4 / 3 / 2 tokens, 4 words\n{paths}"

@@ -1,0 +1,301 @@
+"""SNT-ASGD against Eq. 5, NT-ASGD against torch, both in float64."""
+
+import io
+
+import pytest
+import torch
+from torch import nn
+
+from sparse_rnn.optim.averaged_sgd import AveragedSGD
+from sparse_rnn.sparsity.topology import SparseTopology, SparseWeight
+
+SHAPE = (2, 4)
+
+
+class Toy:
+    """A sparse weight and a bias on random gradients; `history` holds the values behind every step."""
+
+    def __init__(self, **settings) -> None:
+        random = torch.Generator().manual_seed(2)
+        self.gradients = torch.randn(100, 2, *SHAPE, generator=random, dtype=torch.float64)
+        start = torch.randn(2, *SHAPE, generator=random, dtype=torch.float64)
+        self.weight, self.bias = nn.Parameter(start[0]), nn.Parameter(start[1, 0])
+        mask = torch.tensor([[True, True, True, False], [True, True, False, False]])
+        self.topology = SparseTopology([SparseWeight("w", self.weight, mask, {"all": slice(0, 2)}, None)])
+        self.topology.mask_weights()
+        self.optimizer = AveragedSGD([self.weight, self.bias], **({"lr": 0.5, "weight_decay": 1e-2} | settings))
+        self.history: list[torch.Tensor] = []
+        self.bias_history: list[torch.Tensor] = []
+
+    def steps(self, count: int) -> None:
+        for _ in range(count):
+            step = len(self.history)
+            self.weight.grad, self.bias.grad = self.gradients[step, 0].clone(), self.gradients[step, 1, 0].clone()
+            self.topology.mask_gradients()
+            self.optimizer.step()
+            self.history.append(self.weight.detach().clone())
+            self.bias_history.append(self.bias.detach().clone())
+
+    def replace(self, remove: list[int], grow: list[int]) -> None:
+        """Remove and grow entries by flat index; an index in both is removed and regrown."""
+        mask = self.topology["w"].mask.clone().view(-1)
+        restart = torch.zeros_like(mask)
+        mask[remove], restart[remove] = False, True
+        mask[grow], restart[grow] = True, True
+        self.topology.replace("w", mask.view(SHAPE), self.optimizer, restart.view(SHAPE))
+
+    def averages(self) -> tuple[torch.Tensor, torch.Tensor]:
+        with self.optimizer.averaged():
+            return self.weight.detach().clone(), self.bias.detach().clone()
+
+    def mean(self, entry: int, first: int) -> float:
+        """Eq. 5 in plain words: the mean of an entry's values from step `first` (from 1) on."""
+        values = [float(w.view(-1)[entry]) for w in self.history[first - 1 :]]
+        return sum(values) / len(values)
+
+
+@pytest.mark.parametrize("later", [0, 1, 7])
+def test_snt_asgd_is_eq_5(later):
+    """Trigger after step 3. Entry 3 grows after step 5, entry 4 leaves then; entry 1 is removed and regrown after 8,
+    entry 3 again after 10, in one update with 6; entry 0 is active throughout."""
+    toy = Toy()
+    toy.steps(3)
+    toy.optimizer.start_averaging()
+    toy.steps(2)
+    toy.replace(remove=[4], grow=[3])
+    toy.steps(3)
+    toy.replace(remove=[1], grow=[1])
+    toy.steps(2)
+    toy.replace(remove=[3], grow=[3, 6])
+    toy.steps(1 + later)
+    weight, bias = toy.averages()
+    expected = [
+        toy.mean(0, 4),
+        toy.mean(1, 9),
+        toy.mean(2, 4),
+        toy.mean(3, 11),
+        0.0,
+        toy.mean(5, 4),
+        toy.mean(6, 11),
+        0,
+    ]
+    assert weight.view(-1).tolist() == pytest.approx(expected, rel=1e-12, abs=0)
+    torch.testing.assert_close(bias, torch.stack(toy.bias_history[3:]).mean(0), rtol=1e-12, atol=0)
+
+
+def test_an_entry_grown_just_now_is_evaluated_as_zero():
+    """No value behind its activation exists yet: it contributes nothing, as its raw value does."""
+    toy = Toy()
+    toy.optimizer.start_averaging()
+    toy.steps(4)
+    toy.replace(remove=[0], grow=[7])
+    weight, _ = toy.averages()
+    assert weight.view(-1)[[0, 7]].tolist() == [0, 0]
+    assert weight.view(-1)[1] == pytest.approx(toy.mean(1, 1), rel=1e-12)
+
+
+def test_activations_before_the_trigger_count_from_the_trigger():
+    """T_i is the later of activation and trigger."""
+    toy = Toy()
+    toy.steps(2)
+    toy.replace(remove=[0], grow=[7])
+    toy.steps(2)
+    toy.optimizer.start_averaging()
+    toy.steps(3)
+    weight, _ = toy.averages()
+    assert weight.view(-1)[[1, 7]].tolist() == pytest.approx([toy.mean(1, 5), toy.mean(7, 5)], rel=1e-12)
+
+
+def test_a_restart_begins_all_averages_anew():
+    toy = Toy()
+    toy.optimizer.start_averaging()
+    toy.steps(2)
+    toy.replace(remove=[0], grow=[7])
+    toy.steps(2)
+    toy.optimizer.start_averaging()
+    assert not toy.optimizer.averaging
+    toy.steps(3)
+    weight, bias = toy.averages()
+    assert weight.view(-1)[[1, 7]].tolist() == pytest.approx([toy.mean(1, 5), toy.mean(7, 5)], rel=1e-12)
+    torch.testing.assert_close(bias, torch.stack(toy.bias_history[4:]).mean(0), rtol=1e-12, atol=0)
+
+
+@pytest.mark.parametrize("count", [1, 2, 3, 20])
+@pytest.mark.parametrize("weight_decay", [0.0, 0.1])
+def test_with_nothing_sparse_it_is_torch_s_asgd(count, weight_decay):
+    """facts C: with t0 = 0 torch's average leaves out its first value; torch keeps its 1 / n in single precision."""
+    toy = Toy(skip_first=True, weight_decay=weight_decay)
+    toy.topology["w"].mask.fill_(True)
+    other = [nn.Parameter(toy.weight.detach().clone()), nn.Parameter(toy.bias.detach().clone())]
+    reference = torch.optim.ASGD(other, lr=0.5, lambd=0.0, alpha=0.0, t0=0.0, weight_decay=weight_decay)
+    toy.optimizer.start_averaging()
+    toy.steps(count)
+    for step in range(count):
+        other[0].grad, other[1].grad = toy.gradients[step, 0].clone(), toy.gradients[step, 1, 0].clone()
+        reference.step()
+    torch.testing.assert_close(toy.weight, other[0], rtol=1e-12, atol=1e-12)
+    for average, parameter in zip(toy.averages(), other, strict=True):
+        torch.testing.assert_close(average, reference.state[parameter]["ax"], rtol=1e-6, atol=1e-6)
+
+
+def test_each_entry_skips_its_own_first_value():
+    """facts C: after k active steps, k >= 2, the mean of w_2 ... w_k; after one step, w_1."""
+    toy = Toy(skip_first=True)
+    toy.optimizer.start_averaging()
+    toy.steps(4)
+    toy.replace(remove=[0], grow=[3])
+    toy.steps(3)
+    toy.replace(remove=[1], grow=[7])
+    toy.steps(1)
+    weight, bias = toy.averages()
+    expected = [toy.mean(2, 2), toy.mean(3, 6), toy.mean(7, 8)]
+    assert weight.view(-1)[[2, 3, 7]].tolist() == pytest.approx(expected, rel=1e-12)
+    torch.testing.assert_close(bias, torch.stack(toy.bias_history[1:]).mean(0), rtol=1e-12, atol=0)
+    toy.steps(1)
+    assert toy.averages()[0].view(-1)[7] == pytest.approx(toy.mean(7, 9), rel=1e-12)
+
+
+@pytest.mark.parametrize("skip_first", [False, True])
+def test_nt_asgd_keeps_its_history(skip_first):
+    """Selfish-RNN Table 5: grown weights are averaged with their zeros, removed ones leave their past behind."""
+    toy = Toy(sparse=False, skip_first=skip_first)
+    toy.optimizer.start_averaging()
+    toy.steps(3)
+    toy.replace(remove=[0], grow=[7])
+    toy.steps(3)
+    weight, _ = toy.averages()
+    assert torch.allclose(weight, torch.stack(toy.history[skip_first:]).mean(0), rtol=1e-12, atol=0)
+    assert weight.view(-1)[0] != 0
+
+
+def test_before_the_trigger_and_right_behind_it_the_raw_weights_are_evaluated():
+    toy = Toy()
+    toy.steps(2)
+    for _ in range(2):
+        assert not toy.optimizer.averaging
+        assert torch.equal(toy.averages()[0], toy.weight)
+        toy.optimizer.start_averaging()
+    toy.steps(1)
+    assert toy.optimizer.averaging
+    assert torch.equal(toy.averages()[0], toy.weight)  # the average of one value
+    toy.steps(1)
+    assert not torch.equal(toy.averages()[0], toy.weight)
+
+
+def test_the_raw_weights_come_back_bit_for_bit():
+    toy = Toy()
+    toy.optimizer.start_averaging()
+    toy.steps(3)
+    raw = toy.weight.detach().clone()
+    with toy.optimizer.averaged():
+        assert not torch.equal(toy.weight, raw)
+        toy.topology.mask_weights()
+    assert torch.equal(toy.weight, raw)
+
+
+@pytest.mark.parametrize("error", [KeyboardInterrupt, ValueError])
+def test_the_raw_weights_come_back_if_evaluation_fails(error):
+    toy = Toy()
+    toy.optimizer.start_averaging()
+    toy.steps(3)
+    raw = toy.weight.detach().clone()
+
+    def evaluate() -> None:
+        with toy.optimizer.averaged():
+            assert not torch.equal(toy.weight, raw)
+            raise error
+
+    with pytest.raises(error):
+        evaluate()
+    assert torch.equal(toy.weight, raw)
+    assert toy.weight.requires_grad
+
+
+def test_looking_at_the_averages_does_not_change_training():
+    watched, plain = Toy(), Toy()
+    for toy in (watched, plain):
+        toy.optimizer.start_averaging()
+        for _ in range(4):
+            toy.steps(1)
+            if toy is watched:
+                toy.averages()
+    assert torch.equal(watched.weight, plain.weight)
+    assert torch.equal(watched.averages()[0], plain.averages()[0])
+
+
+def test_parameters_without_a_gradient_are_their_own_average():
+    """The official swap fails for them (facts I)."""
+    used, unused = nn.Parameter(torch.ones(2)), nn.Parameter(torch.full((2,), 0.3))
+    optimizer = AveragedSGD([used, unused], lr=0.1)
+    optimizer.start_averaging()
+    for _ in range(7):
+        used.grad = torch.ones(2)
+        optimizer.step()
+    with optimizer.averaged():
+        torch.testing.assert_close(unused.detach(), torch.full((2,), 0.3))
+        torch.testing.assert_close(used.detach(), torch.full((2,), 0.6))
+    assert torch.equal(unused.detach(), torch.full((2,), 0.3))
+
+
+@pytest.mark.parametrize("sparse", [True, False])
+@pytest.mark.parametrize("skip_first", [True, False])
+@pytest.mark.parametrize("when", ["before the trigger", "at the trigger", "at an update", "later"])
+def test_a_stored_state_goes_on_bitwise_equally(when, sparse, skip_first):
+    def begin(toy: Toy) -> None:
+        toy.steps(2)
+        if when == "before the trigger":
+            return
+        toy.optimizer.start_averaging()
+        if when == "at the trigger":
+            return
+        toy.steps(2)
+        toy.replace(remove=[0], grow=[7])
+        if when == "later":
+            toy.steps(3)
+            toy.replace(remove=[1], grow=[1, 3])
+            toy.steps(1)
+
+    def go_on(toy: Toy) -> None:
+        if when == "before the trigger":
+            toy.optimizer.start_averaging()
+        toy.steps(1)
+        toy.replace(remove=[2], grow=[2])
+        toy.steps(3)
+
+    straight = Toy(sparse=sparse, skip_first=skip_first)
+    begin(straight)
+    file = io.BytesIO()
+    torch.save(straight.optimizer.state_dict(), file)
+    file.seek(0)
+    resumed = Toy(sparse=sparse, skip_first=skip_first)
+    resumed.steps(1)  # its own past must not show
+    resumed.optimizer.start_averaging()
+    resumed.steps(1)
+    resumed.optimizer.load_state_dict(torch.load(file, weights_only=True))
+    resumed.weight.data.copy_(straight.weight)
+    resumed.bias.data.copy_(straight.bias)
+    resumed.topology["w"].mask.copy_(straight.topology["w"].mask)
+    resumed.history, resumed.bias_history = list(straight.history), list(straight.bias_history)
+    for toy in (straight, resumed):
+        go_on(toy)
+    assert torch.equal(resumed.weight, straight.weight)
+    for ours, theirs in zip(resumed.averages(), straight.averages(), strict=True):
+        assert torch.equal(ours, theirs)
+
+
+def test_a_stored_state_of_another_model_is_refused():
+    toy = Toy()
+    toy.optimizer.start_averaging()
+    toy.steps(1)
+    other = AveragedSGD([nn.Parameter(torch.zeros(2))], lr=0.1)
+    with pytest.raises(ValueError, match="parameter"):
+        other.load_state_dict(toy.optimizer.state_dict())
+
+
+def test_the_plain_step_is_that_of_sgd():
+    toy, other = Toy(), Toy()
+    reference = torch.optim.SGD([other.weight, other.bias], lr=0.5, weight_decay=1e-2)
+    other.optimizer = reference
+    toy.steps(5)
+    other.steps(5)
+    torch.testing.assert_close(toy.weight, other.weight, rtol=1e-12, atol=1e-12)

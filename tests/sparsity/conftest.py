@@ -1,0 +1,117 @@
+"""Small topologies to work rules out by hand on, and a training loop like the trainer's."""
+
+from collections.abc import Callable, Sequence
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from sparse_rnn.build import make_optimizer, make_sparsifier, make_topology
+from sparse_rnn.config import Run, compose_run
+from sparse_rnn.optim.averaged_sgd import AveragedSGD
+from sparse_rnn.sparsity.group import Group, groups_of
+from sparse_rnn.sparsity.sparsifier import Clock, SparsifierConfig, UpdateReport
+from sparse_rnn.sparsity.topology import SparseTopology, SparseWeight
+
+
+def make_weight(
+    values: Sequence[float],
+    *,
+    name: str = "w",
+    gates: Sequence[str] = ("all",),
+    columns: int = 2,
+    cell: str | None = None,
+) -> SparseWeight:
+    """A weight of `columns` columns whose zeros are inactive; its rows divide equally into `gates`."""
+    parameter = nn.Parameter(torch.tensor(values).reshape(-1, columns))
+    rows = parameter.shape[0] // len(gates)
+    slices = {gate: slice(k * rows, (k + 1) * rows) for k, gate in enumerate(gates)}
+    return SparseWeight(name, parameter, parameter.detach() != 0, slices, cell)
+
+
+@pytest.fixture
+def weight_of() -> Callable[..., SparseWeight]:
+    return make_weight
+
+
+@pytest.fixture
+def group_of() -> Callable[..., Group]:
+    """One group of one weight, see `make_weight`."""
+
+    def make(values: Sequence[float], **settings: object) -> Group:
+        weight = make_weight(values, **settings)  # type: ignore[arg-type]
+        return groups_of(SparseTopology([weight]), "tensor")[0]
+
+    return make
+
+
+@pytest.fixture
+def method() -> Callable[..., SparsifierConfig]:
+    """A method's configuration, with the settings that a recipe would give."""
+
+    def make(**settings: object) -> SparsifierConfig:
+        neutral = {"name": "test", "sparsity": 0.5, "removal_rate": 0.5, "final_rate": 0.0}
+        return SparsifierConfig(**(neutral | settings))  # type: ignore[arg-type]
+
+    return make
+
+
+class Training:
+    """A small language model in training: `batches` steps an epoch, the order of calls as in sparse_rnn.trainer."""
+
+    batches = 3
+
+    def __init__(self, run: Run, epochs: int = 4) -> None:
+        torch.manual_seed(run.init_seed)
+        self.run, self.epochs, self.step_count = run, epochs, 0
+        self.model = run.model.build(23)
+        self.topology = make_topology(run, self.model)
+        self.optimizer = make_optimizer(run, self.model)
+        self.sparsifier = make_sparsifier(run, self.topology, self.optimizer)
+        self.data = torch.randint(23, (epochs * self.batches, 7, 4), generator=torch.Generator().manual_seed(5))
+
+    @property
+    def clock(self) -> Clock:
+        epoch, batch = divmod(max(self.step_count - 1, 0), self.batches)
+        return Clock(self.step_count, epoch, self.epochs, batch + 1, self.batches)
+
+    def loss(self, model: nn.Module) -> Tensor:
+        """The loss of the coming step's minibatch."""
+        tokens = self.data[self.step_count]
+        output, _ = model(tokens[:-1], model.initial_hidden(4))
+        return model.loss(output, tokens[1:])
+
+    def backward(self) -> dict[str, Tensor]:
+        """Dense gradients of the coming step, by parameter name."""
+        self.optimizer.zero_grad(set_to_none=True)
+        torch.autograd.backward(self.loss(self.model))
+        return {name: p.grad.clone() for name, p in self.model.named_parameters()}
+
+    def step(self) -> UpdateReport | None:
+        """What follows `backward`; returns the report of an update inside the loop."""
+        self.move()
+        return self.sparsifier.after_step(self.clock)
+
+    def move(self) -> None:
+        """The optimizer's step."""
+        self.step_count += 1
+        self.sparsifier.before_step(self.clock)
+        torch.nn.utils.clip_grad_norm_(self.model.parameters(), self.run.training.clip)
+        self.optimizer.step()
+
+    def end_of_epoch(self, *, triggered: bool = False) -> UpdateReport | None:
+        """What the trainer does after validation."""
+        if triggered and isinstance(self.optimizer, AveragedSGD):
+            self.optimizer.start_averaging()
+        return self.sparsifier.after_epoch(self.clock, triggered=triggered)
+
+
+@pytest.fixture
+def training() -> Callable[..., Training]:
+    """Compose overrides into a Training without dropout, so that gradients can be computed again."""
+
+    def make(*overrides: str, epochs: int = 4) -> Training:
+        common = ["budget=smoke", "model=stacked_lstm", "model.dropout=0", "model.hidden=8"]
+        return Training(compose_run([*common, *overrides]), epochs)
+
+    return make

@@ -1,0 +1,75 @@
+import math
+
+import pytest
+
+from sparse_rnn.sparsity.schedule import Constant, Cosine, Cubic, Linear, ScheduleSettings
+
+PAPER = ScheduleSettings(initial=0.7, final=0.0, sparsity=0.67, start=0.0, end=1.0)
+OFFICIAL = ScheduleSettings(initial=0.7, final=0.005, sparsity=0.67, start=0.0, end=1.0)
+
+
+def test_constant():
+    assert [Constant(PAPER).rate(x) for x in (0.0, 0.3, 1.0)] == [0.7, 0.7, 0.7]
+
+
+def test_linear():
+    assert [Linear(PAPER).rate(x) for x in (0.0, 0.25, 0.5, 1.0)] == pytest.approx([0.7, 0.525, 0.35, 0.0])
+    assert Linear(OFFICIAL).rate(0.5) == pytest.approx(0.3525)
+
+
+def test_cosine_of_the_paper_starts_at_p_and_ends_at_zero():
+    expected = [0.7, 0.35 * (1 + math.sqrt(0.5)), 0.35, 0.35 * (1 - math.sqrt(0.5)), 0.0]
+    assert [Cosine(PAPER).rate(x / 4) for x in range(5)] == pytest.approx(expected)
+
+
+@pytest.mark.parametrize(("epoch", "rate"), [(1, 0.6998), (10, 0.683), (50, 0.352), (100, 0.005)])
+def test_cosine_of_the_official_code_at_the_ends_of_epochs(epoch, rate):
+    """facts B.5: p0 = .7 over 100 epochs, floor .005."""
+    assert Cosine(OFFICIAL).rate(epoch / 100) == pytest.approx(rate, abs=1e-3 if epoch == 50 else 6e-5)
+
+
+def test_cosine_of_the_official_code_renews_the_network_35_times():
+    """facts B.5: the rates of 100 epochs sum to about 34.9."""
+    assert sum(Cosine(OFFICIAL).rate(epoch / 100) for epoch in range(1, 101)) == pytest.approx(34.9, abs=0.1)
+
+
+@pytest.mark.parametrize(
+    ("active", "progress", "count"),
+    [
+        (100, 0.0, 70),
+        (10, 0.5, 4),  # 3.5 rounds to the even 4
+        (100, 1.0, 0),
+        (1, 0.0, 0),  # something stays
+        (0, 0.0, 0),
+    ],
+)
+def test_the_count_is_the_rounded_share_of_active_weights(active, progress, count):
+    assert Cosine(PAPER).count(active, 200, progress) == count
+
+
+def test_pruning_follows_the_cubic_curve_inside_its_window():
+    """Zhu and Gupta 2017: 1 - (1 - u)^3 of S = .8 at u = 0, 1/2, 1 of the window [.2, .6]."""
+    schedule = Cubic(ScheduleSettings(initial=0.0, final=0.0, sparsity=0.8, start=0.2, end=0.6))
+    rates = [schedule.rate(x) for x in (0.0, 0.2, 0.3, 0.4, 0.6, 1.0)]
+    assert rates == pytest.approx([0.0, 0.0, 0.8 * 37 / 64, 0.7, 0.8, 0.8])
+
+
+def test_pruning_ends_at_its_sparsity_exactly():
+    schedule = Cubic(ScheduleSettings(initial=0.0, final=0.0, sparsity=0.67, start=0.3, end=0.9))
+    assert schedule.rate(0.9) == 0.67
+
+
+@pytest.mark.parametrize(
+    ("active", "progress", "count"),
+    [
+        (64, 0.2, 0),
+        (64, 0.4, 45),  # .7 of 64 are 44.8 inactive, 19.2 active
+        (30, 0.4, 11),
+        (19, 0.4, 0),
+        (10, 0.4, 0),  # already sparser
+        (64, 0.6, 51),
+    ],
+)
+def test_pruning_removes_what_exceeds_the_density_asked_for(active, progress, count):
+    schedule = Cubic(ScheduleSettings(initial=0.0, final=0.0, sparsity=0.8, start=0.2, end=0.6))
+    assert schedule.count(active, 64, progress) == count

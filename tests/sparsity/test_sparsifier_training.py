@@ -1,0 +1,358 @@
+"""Methods at work on a small nn.LSTM language model, as configured by conf/sparsifier."""
+
+import copy
+import math
+
+import pytest
+import torch
+from torch import nn
+
+from sparse_rnn.config import CONFIG_DIR
+from sparse_rnn.optim.averaged_sgd import AveragedSGD
+from sparse_rnn.registry import ConfigError
+from sparse_rnn.sparsity.growth import GradientGrowth, RandomGrowth
+from sparse_rnn.sparsity.optimizer_state import tensors_like
+from sparse_rnn.sparsity.sparsifier import Clock, Sparsifier, refuse_without_gates
+from sparse_rnn.sparsity.topology import SparseTopology
+
+METHODS = sorted(path.stem for path in (CONFIG_DIR / "sparsifier").glob("*.yaml"))
+OPTIMIZERS = ["adam", "momentum_sgd", "nt_asgd", "snt_asgd"]
+STATIC = {"dense", "static_er", "static_uniform"}
+
+
+def inactive_state(run) -> dict[str, torch.Tensor]:
+    """All that the optimizer keeps of inactive weights, by weight and kind."""
+    kept = {}
+    for weight in run.topology:
+        for kind, tensor in tensors_like(run.optimizer, weight.parameter).items():
+            kept[f"{weight.name} {kind}"] = tensor[~weight.mask]
+    if isinstance(run.optimizer, AveragedSGD):
+        totals = run.optimizer.state_dict()["averages"]
+        for parameter, average in zip(run.optimizer.parameters, totals, strict=False):
+            for weight in run.topology:
+                if weight.parameter is parameter:
+                    kept[f"{weight.name} total"] = average["total"][~weight.mask]
+    return kept
+
+
+@pytest.mark.parametrize("protocol", ["paper", "official_code"])
+@pytest.mark.parametrize("optimizer", OPTIMIZERS)
+@pytest.mark.parametrize("method", METHODS)
+def test_invariants_of_every_method_under_every_optimizer(training, method, optimizer, protocol):
+    """Twelve steps, an update every third but none when training is over, averaging from the fourth step on."""
+    run = training(
+        f"sparsifier={method}", f"optimizer={optimizer}", f"protocol={protocol}", "sparsifier.update_interval=3"
+    )
+    sparsifier, topology = run.sparsifier, run.topology
+    target = topology.active
+    if method not in ("dense", "gmp"):
+        assert target == round(0.33 * topology.size)
+    updates = {}
+    for step in range(1, 13):
+        before = {w.name: w.mask.clone() for w in topology}
+        run.backward()
+        report = run.step()
+        if step % run.batches == 0:
+            assert run.end_of_epoch(triggered=step == 3) is None
+        for weight in topology:
+            assert not weight.parameter[~weight.mask].any(), f"{weight.name} after step {step}"
+        if protocol == "paper":
+            for kind, kept in inactive_state(run).items():
+                if not (optimizer == "nt_asgd" and "total" in kind):
+                    assert not kept.any(), f"{kind} after step {step}"
+        if report is None:
+            assert all(torch.equal(w.mask, before[w.name]) for w in topology)
+            continue
+        updates[step] = report
+        assert report.active == topology.active
+        if method == "gmp":
+            assert report.grown == 0
+            assert report.removed == sum(int(m.sum()) for m in before.values()) - report.active
+        else:
+            assert report.removed == report.grown
+            assert report.active == target
+    expected = set() if method in STATIC else {6, 9, 11} if method == "gmp" else {3, 6, 9}
+    assert set(updates) == expected
+    if method == "gmp":
+        for step, report in updates.items():
+            sparsity = 0.67 * (1 - (1 - min((step / 12 - 0.3) / 0.6, 1)) ** 3)
+            assert report.active == sum(round((1 - sparsity) * w.mask.numel()) for w in topology)
+        assert sparsifier.at_target
+    elif method != "dsr" and updates:  # DSR's first threshold removes little
+        assert updates[3].removed == pytest.approx(updates[3].rate * target, abs=20)
+
+
+@pytest.mark.parametrize("method", [m for m in METHODS if m not in STATIC])
+def test_updates_change_the_topology(training, method):
+    run = training(f"sparsifier={method}", "optimizer=adam", "sparsifier.update_interval=3")
+    start = {w.name: w.mask.clone() for w in run.topology}
+    if method == "dsr":
+        run.sparsifier.removal.threshold = 0.05
+    for _ in range(6):
+        run.backward()
+        run.step()
+    changed = [w.name for w in run.topology if not torch.equal(w.mask, start[w.name])]
+    assert len(changed) == len(run.topology)
+
+
+def test_epochs_end_with_an_update_except_the_last(training):
+    run = training("sparsifier=selfish", "optimizer=snt_asgd")
+    reports = []
+    for step in range(1, 13):
+        run.backward()
+        assert run.step() is None
+        if step % run.batches == 0:
+            reports.append(run.end_of_epoch())
+    assert [report is not None for report in reports] == [True, True, True, False]
+    rates = [report.rate for report in reports[:3]]
+    assert rates == pytest.approx([0.35 * (1 + 2**-0.5), 0.35, 0.35 * (1 - 2**-0.5)])
+
+
+@pytest.mark.parametrize(("until", "expected"), [("1.0", [2, 4, 6, 8, 10]), ("0.5", [2, 4, 6]), ("0.49", [2, 4])])
+def test_nothing_changes_after_update_until(training, until, expected):
+    settings = ["sparsifier.update_interval=2", f"sparsifier.update_until={until}"]
+    run = training("sparsifier=set", "optimizer=adam", *settings)
+    done = []
+    for step in range(1, 13):
+        run.backward()
+        if run.step() is not None:
+            done.append(step)
+    assert done == expected
+
+
+@pytest.mark.parametrize(
+    ("settings", "complaint"),
+    [
+        ({"schedule": "cubic", "removal": "magnitude", "update_until": 0.5}, "never be reached"),
+        ({"prune_start": 0.5, "prune_end": 0.5}, "prune_start"),
+        ({"update_until": 0.0}, "update_until"),
+        ({"sparsity": 1.0}, "sparsity=1.0"),
+        ({"removal_rate": -0.1}, "removal_rate"),
+        ({"update_interval": "0"}, "update_interval"),
+        ({"update_interval": "epochs"}, "update_interval"),
+        ({"scope": "layer"}, "scope"),
+        ({"removal": "magnitud"}, "did you mean magnitude"),
+        ({"redistribution": "gate"}, "redistribution=gate"),
+    ],
+)
+def test_a_method_that_cannot_be_is_refused_in_one_sentence(method, settings, complaint):
+    with pytest.raises(ConfigError, match=complaint) as refused:
+        method(**settings)
+    assert str(refused.value).startswith("sparsifier.")
+    assert "\n" not in str(refused.value)
+
+
+@pytest.mark.parametrize("settings", [{"scope": "gate"}, {"redistribution": "gate_magnitude"}])
+def test_methods_that_work_on_gates_need_gates(method, settings):
+    refuse_without_gates(method(**settings), SparseTopology.of(nn.LSTM(3, 4)))
+    with pytest.raises(ConfigError, match="needs gates"):
+        refuse_without_gates(method(**settings), SparseTopology.of(nn.Linear(3, 4)))
+
+
+def test_the_official_code_keeps_dense_moments_and_masks_momentum(training):
+    """facts B.6: Adam's moments are dense; momentum buffers are masked behind every step."""
+    for optimizer, kind, dense in [("adam", "exp_avg_sq", True), ("momentum_sgd", "momentum_buffer", False)]:
+        run = training("sparsifier=selfish", f"optimizer={optimizer}", "protocol=official_code")
+        for _ in range(2):
+            run.backward()
+            run.step()
+        kept = inactive_state(run)
+        assert all(bool(kept[f"{w.name} {kind}"].any()) == dense for w in run.topology)
+
+
+@pytest.mark.parametrize(("protocol", "updated"), [("paper", True), ("official_code", False)])
+def test_the_epoch_of_the_trigger(training, protocol, updated):
+    """facts C, row 16: the official code leaves the topology alone in that epoch; the next one is as usual."""
+    run = training("sparsifier=rigl", "optimizer=snt_asgd", f"protocol={protocol}")
+    for _ in range(3):
+        run.backward()
+        run.step()
+    assert (run.end_of_epoch(triggered=True) is not None) == updated
+    assert run.sparsifier.state_dict()["signals"] == {}
+    for _ in range(3):
+        run.backward()
+        run.step()
+    assert run.end_of_epoch() is not None
+
+
+@pytest.mark.parametrize("protocol", ["paper", "official_code"])
+@pytest.mark.parametrize("optimizer", ["adam", "momentum_sgd"])
+def test_snfs_keeps_the_momentum_of_the_dense_gradient(training, optimizer, protocol):
+    """m <- .9 m + g over unmasked, unclipped gradients, whatever the optimizer keeps itself (design, section 4)."""
+    settings = ["sparsifier.update_interval=3", "sparsifier.removal_rate=0.2"]
+    run = training("sparsifier=snfs", f"optimizer={optimizer}", f"protocol={protocol}", *settings)
+    plain: dict[str, torch.Tensor] = {}
+    for _ in range(8):
+        dense = copy.deepcopy(run.model)  # weights are masked; its gradients never are
+        dense.zero_grad()
+        torch.autograd.backward(run.loss(dense))
+        for name, parameter in dense.named_parameters():
+            plain[name] = parameter.grad + 0.9 * plain.get(name, torch.zeros_like(parameter))
+        run.backward()
+        run.step()
+        kept = run.sparsifier.state_dict()["signals"]["momentum"]
+        for weight in run.topology:
+            torch.testing.assert_close(kept[weight.name], plain[weight.name])
+            assert kept[weight.name][~weight.mask].any()
+
+
+@pytest.mark.parametrize("optimizer", ["nt_asgd", "snt_asgd"])
+def test_under_averaged_sgd_the_gradient_takes_the_momentum_s_place(training, optimizer):
+    """Selfish-RNN section 4.1: SNT-ASGD has no momentum."""
+    settings = ["sparsifier.update_interval=3", "sparsifier.removal_rate=0.2"]
+    run = training("sparsifier=snfs", f"optimizer={optimizer}", *settings)
+    assert run.sparsifier.needs == {"gradient"}
+    masks = expected_masks(run, steps=3)
+    assert all(torch.equal(w.mask, masks[w.name]) for w in run.topology)
+
+
+@pytest.mark.parametrize("protocol", ["paper", "official_code"])
+def test_rigl_grows_by_the_dense_gradient_of_the_update_s_step(training, protocol):
+    run = training("sparsifier=rigl", "optimizer=adam", f"protocol={protocol}", "sparsifier.update_interval=4")
+    masks = expected_masks(run, steps=4)
+    assert all(torch.equal(w.mask, masks[w.name]) for w in run.topology)
+
+
+def expected_masks(run, steps: int) -> dict[str, torch.Tensor]:
+    """Train `steps` steps, the last with an update; the masks to expect, computed plainly, weight by weight.
+
+    The gradient comes from a copy whose weights are masked and whose gradients are not.
+    """
+    for _ in range(steps - 1):
+        run.backward()
+        assert run.step() is None
+    copied = copy.deepcopy(run.model)
+    copied.zero_grad()
+    torch.autograd.backward(run.loss(copied))
+    gradients = {name: p.grad.flatten().abs().tolist() for name, p in copied.named_parameters()}
+    old = {w.name: w.mask.flatten().tolist() for w in run.topology}
+    run.backward()
+    run.move()
+    values = {name: p.detach().flatten().abs().tolist() for name, p in run.model.named_parameters()}
+    assert run.sparsifier.after_step(run.clock) is not None
+
+    first, final = run.run.sparsifier.removal_rate, run.run.protocol.final_rate
+    rate = final + (first - final) * (1 + math.cos(math.pi * steps / 12)) / 2
+    kept, gained = {}, {}
+    for name, mask in old.items():
+        smallest_first = sorted((i for i, on in enumerate(mask) if on), key=lambda i: values[name][i])
+        gained[name] = round(rate * len(smallest_first))
+        kept[name] = set(smallest_first[gained[name] :])
+    if run.run.sparsifier.redistribution == "layers_momentum":
+        gained = shared(gained, {name: sum(gradients[name][i] for i in on) / len(on) for name, on in kept.items()})
+    masks = {}
+    for name, mask in old.items():
+        largest_first = sorted(set(range(len(mask))) - kept[name], key=lambda i: (-gradients[name][i], i))
+        active = kept[name] | set(largest_first[: gained[name]])
+        masks[name] = torch.tensor([i in active for i in range(len(mask))]).reshape(run.topology[name].mask.shape)
+    return masks
+
+
+def shared(lost: dict[str, int], shares: dict[str, float]) -> dict[str, int]:
+    """All that was lost, by shares and largest remainder; only where everything fits."""
+    total = sum(lost.values())
+    quotas = {name: total * share / sum(shares.values()) for name, share in shares.items()}
+    gained = {name: int(quota) for name, quota in quotas.items()}
+    for name in sorted(quotas, key=lambda name: gained[name] - quotas[name])[: total - sum(gained.values())]:
+        gained[name] += 1
+    return gained
+
+
+@pytest.mark.parametrize("protocol", ["paper", "official_code"])
+def test_values_of_what_was_removed_and_regrown_in_a_language_model(training, protocol):
+    """facts 0.5 and C, row 3: it starts from zero in the paper and keeps its value in the official code."""
+    run = training("sparsifier=rigl", "optimizer=momentum_sgd", f"protocol={protocol}", "sparsifier.update_interval=4")
+    for _ in range(3):
+        run.backward()
+        run.step()
+    old = {w.name: w.mask.clone() for w in run.topology}
+    run.backward()
+    run.move()
+    report = run.sparsifier.after_step(run.clock)
+    zeros = {w.name: int((w.parameter[w.mask & old[w.name]] == 0).sum()) for w in run.topology}
+    new = sum(int((w.mask & ~old[w.name]).sum()) for w in run.topology)
+    assert new < report.grown, "some of what grew had just been removed"
+    assert sum(zeros.values()) == (report.grown - new if protocol == "paper" else 0)
+    for weight in run.topology:
+        assert not weight.parameter[weight.mask & ~old[weight.name]].any()
+
+
+@pytest.mark.parametrize("protocol", ["paper", "official_code"])
+def test_what_the_clipping_norm_is_taken_over(training, protocol):
+    """facts 0.1: the gradient of active weights in the paper, the dense one in the official code."""
+    run = training("sparsifier=selfish", "optimizer=snt_asgd", f"protocol={protocol}")
+    dense = run.backward()
+    run.sparsifier.before_step(run.clock)
+    for name, parameter in run.model.named_parameters():
+        expected = dense[name]
+        if protocol == "paper" and parameter.dim() > 1:
+            expected = expected * run.topology[name].mask
+        assert torch.equal(parameter.grad, expected), name
+
+
+def test_gates_are_sorted_together_or_apart(training):
+    """Selfish-RNN sorts across the gates of a tensor and lets their counts go; ST-RNN keeps every gate's count."""
+    changes = {}
+    for method in ("selfish", "st_rnn"):
+        run = training(f"sparsifier={method}", "optimizer=momentum_sgd", "sparsifier.update_interval=3")
+        start = run.topology.density(by="gate")
+        for _ in range(6):
+            run.backward()
+            run.step()
+        changes[method] = {name: density - start[name] for name, density in run.topology.density(by="gate").items()}
+    assert not any(changes["st_rnn"].values())
+    assert sum(change != 0 for change in changes["selfish"].values()) > 8
+
+
+class GRUModel(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.embedding, self.gru, self.out = nn.Embedding(23, 8), nn.GRU(8, 8), nn.Linear(8, 23)
+
+    def forward(self, tokens):
+        return self.out(self.gru(self.embedding(tokens))[0])
+
+
+class TransformerModel(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.embedding, self.out = nn.Embedding(23, 8), nn.Linear(8, 23)
+        layer = nn.TransformerEncoderLayer(8, 2, dim_feedforward=16, dropout=0.0)
+        self.encoder = nn.TransformerEncoder(layer, 2, enable_nested_tensor=False)
+
+    def forward(self, tokens):
+        return self.out(self.encoder(self.embedding(tokens)))
+
+
+@pytest.mark.parametrize(("growth", "removal"), [(RandomGrowth(), "magnitude"), (GradientGrowth(), "set")])
+@pytest.mark.parametrize("model_type", [GRUModel, TransformerModel])
+def test_modules_that_know_nothing_of_it(method, model_type, growth, removal):
+    """Any nn.Module and any optimizer: twelve steps, six updates, counts exact, inactive weights and state zero."""
+    torch.manual_seed(1)
+    model = model_type()
+    topology = SparseTopology.of(model)
+    optimizer = torch.optim.RMSprop(model.parameters(), 0.01, momentum=0.9)
+    config = method(removal=removal, redistribution="gates", update_interval="2", sparsity=0.6)
+    sparsifier = Sparsifier(config, growth, topology, optimizer, seed=1)
+    target = topology.active
+    assert target == round(0.4 * topology.size)
+    start = topology.state_dict()
+    losses, updates = [], 0
+    tokens = torch.randint(23, (7, 4))
+    for step in range(1, 13):
+        clock = Clock(step, 0, 1, step, 13)
+        optimizer.zero_grad()
+        loss = nn.functional.cross_entropy(model(tokens[:-1]).flatten(0, 1), tokens[1:].flatten())
+        torch.autograd.backward(loss)
+        sparsifier.before_step(clock)
+        optimizer.step()
+        updates += sparsifier.after_step(clock) is not None
+        losses.append(loss.item())
+        assert topology.active == target
+        for weight in topology:
+            assert not weight.parameter[~weight.mask].any()
+            for tensor in tensors_like(optimizer, weight.parameter).values():
+                assert not tensor[~weight.mask].any()
+    assert updates == 6
+    assert losses[-1] < losses[0]
+    assert all(not torch.equal(topology.state_dict()[name]["bits"], start[name]["bits"]) for name in start)

@@ -1,0 +1,161 @@
+import pytest
+import torch
+from torch import nn
+
+from sparse_rnn.sparsity.optimizer_state import tensors_like
+from sparse_rnn.sparsity.topology import SparseTopology, SparseWeight, pack_bits, unpack_bits
+
+
+@pytest.mark.parametrize("shape", [(1, 1), (1, 7), (2, 4), (3, 3), (5, 13), (2, 3, 5), (0, 4)])
+def test_packed_bits_give_the_mask_back(shape):
+    mask = torch.rand(shape, generator=torch.Generator().manual_seed(3)) < 0.4
+    bits = pack_bits(mask)
+    assert bits.dtype == torch.uint8
+    assert bits.numel() == -(-mask.numel() // 8)
+    assert torch.equal(unpack_bits(bits, shape), mask)
+
+
+def test_packing_does_not_depend_on_the_memory_layout():
+    mask = torch.rand(5, 6, generator=torch.Generator().manual_seed(3)) < 0.4
+    assert torch.equal(unpack_bits(pack_bits(mask.T), (6, 5)), mask.T)
+
+
+@pytest.mark.parametrize("bits", [torch.zeros(1, dtype=torch.uint8), torch.zeros(2, dtype=torch.int64)])
+def test_bits_that_do_not_fit_are_refused(bits):
+    with pytest.raises(ValueError, match="do not hold a mask"):
+        unpack_bits(bits, (3, 3))
+
+
+def topology_of(model: nn.Module) -> SparseTopology:
+    topology = SparseTopology.of(model)
+    for k, weight in enumerate(topology):
+        weight.mask.copy_(torch.rand(weight.mask.shape, generator=torch.Generator().manual_seed(k)) < 0.5)
+    return topology
+
+
+def test_a_stored_topology_comes_back_in_place():
+    stored = topology_of(nn.LSTM(3, 5)).state_dict()
+    other = SparseTopology.of(nn.LSTM(3, 5))
+    mask = other["weight_ih_l0"].mask
+    other.load_state_dict(stored)
+    assert other["weight_ih_l0"].mask is mask
+    assert torch.equal(mask, topology_of(nn.LSTM(3, 5))["weight_ih_l0"].mask)
+
+
+def test_a_topology_of_other_names_shapes_or_counts_is_refused():
+    topology = topology_of(nn.LSTM(3, 5))
+    with pytest.raises(ValueError, match="weight_ih_l1"):
+        topology.load_state_dict(topology_of(nn.LSTM(3, 5, num_layers=2)).state_dict())
+    with pytest.raises(ValueError, match="weight_ih_l0 has shape"):
+        topology.load_state_dict(topology_of(nn.LSTM(4, 5)).state_dict())
+    damaged = topology.state_dict()
+    damaged["weight_hh_l0"]["bits"][0] ^= 1
+    with pytest.raises(ValueError, match="weight_hh_l0 is damaged"):
+        topology.load_state_dict(damaged)
+
+
+def test_density_of_the_model_its_weights_and_its_gates():
+    model = nn.ModuleDict({"gru": nn.GRU(2, 2), "out": nn.Linear(2, 4)})
+    topology = SparseTopology.of(model)
+    topology["gru.weight_ih_l0"].mask[:] = torch.tensor([[1, 1], [1, 0], [0, 0], [0, 1], [0, 0], [0, 0]]).bool()
+    topology["out.weight"].mask[:3] = False
+    assert topology.density() == {"model": (4 + 12 + 2) / 32}
+    weights = {"gru.weight_ih_l0": 4 / 12, "gru.weight_hh_l0": 1.0, "out.weight": 0.25}
+    assert topology.density(by="weight") == weights
+    gates = topology.density(by="gate")
+    assert [gates[f"gru.weight_ih_l0/{gate}"] for gate in ("reset", "update", "new")] == [0.75, 0.25, 0.0]
+    assert gates["out.weight/all"] == 0.25
+
+
+def test_density_of_nothing_is_that_of_a_dense_model():
+    assert SparseTopology([]).density() == {"model": 1.0}
+
+
+OPTIMIZERS = {
+    "momentum_sgd": lambda p: torch.optim.SGD(p, 0.1, momentum=0.9),
+    "adam": lambda p: torch.optim.Adam(p, 0.1, amsgrad=True),
+    "rmsprop": lambda p: torch.optim.RMSprop(p, 0.1, momentum=0.9),
+}
+
+
+@pytest.fixture(params=list(OPTIMIZERS))
+def trained(request, weight_of):
+    """A 2 x 4 weight, its first row active, after one dense step: no value and no state is zero."""
+    weight = weight_of([1.0, 2.0, 3.0, 4.0, 0.0, 0.0, 0.0, 0.0], columns=4)
+    optimizer = OPTIMIZERS[request.param]([weight.parameter])
+    weight.parameter.grad = torch.arange(1.0, 9.0).reshape(2, 4)
+    optimizer.step()
+    assert (weight.parameter != 0).all()
+    return SparseTopology([weight]), weight, optimizer
+
+
+def test_enforce_zeroes_weights_and_state_where_inactive_and_nowhere_else(trained):
+    topology, weight, optimizer = trained
+    before = {key: t.clone() for key, t in tensors_like(optimizer, weight.parameter).items()}
+    value = weight.parameter.detach().clone()
+    topology.enforce(optimizer)
+    assert torch.equal(weight.parameter.detach(), value * weight.mask)
+    after = tensors_like(optimizer, weight.parameter)
+    assert after.keys() == before.keys()
+    for key, tensor in after.items():
+        assert torch.equal(tensor, before[key] * weight.mask)
+
+
+def test_mask_gradients_touches_inactive_entries_only(trained):
+    topology, weight, _ = trained
+    topology.mask_gradients()
+    assert weight.parameter.grad.tolist() == [[1, 2, 3, 4], [0, 0, 0, 0]]
+    weight.parameter.grad = None
+    topology.mask_gradients()
+
+
+@pytest.mark.parametrize("transposed", [False, True])
+def test_masking_reaches_every_entry_of_a_large_weight(transposed):
+    """Larger than the pieces in which masks are applied, in either memory layout."""
+    values, mask = torch.ones(401, 701), torch.rand(401, 701, generator=torch.Generator().manual_seed(1)) < 0.3
+    parameter = nn.Parameter(values.T if transposed else values)
+    weight = SparseWeight("w", parameter, mask.T if transposed else mask, {"all": slice(0, len(parameter))}, None)
+    SparseTopology([weight]).mask_weights()
+    assert torch.equal(parameter != 0, weight.mask)
+
+
+def test_replace_restarts_what_changed_and_nothing_else(trained):
+    """Removed: entry 0. Grown: entry 4. Second moments of grown entries begin at the mean of the active ones."""
+    topology, weight, optimizer = trained
+    topology.enforce(optimizer)
+    value = weight.parameter.detach().clone()
+    state = {key: t.clone() for key, t in tensors_like(optimizer, weight.parameter).items()}
+    mask = torch.tensor([[False, True, True, True], [True, False, False, False]])
+    topology.replace("w", mask, optimizer)
+    assert torch.equal(weight.mask, mask)
+    stays = torch.tensor([[False, True, True, True], [False, False, False, False]])
+    assert torch.equal(weight.parameter.detach(), value * stays)
+    for key, tensor in tensors_like(optimizer, weight.parameter).items():
+        expected = state[key] * stays
+        if "sq" in key or key == "square_avg":
+            expected[1, 0] = state[key][0, 1:].mean()
+        torch.testing.assert_close(tensor, expected, msg=key)
+
+
+def test_replace_restarts_a_weight_that_was_removed_and_regrown_if_told(trained):
+    topology, weight, optimizer = trained
+    topology.enforce(optimizer)
+    regrown = torch.zeros(2, 4, dtype=torch.bool)
+    regrown[0, 2] = True
+    untouched = weight.parameter.detach()[0, 1].clone()
+    topology.replace("w", weight.mask.clone(), optimizer, regrown)
+    assert weight.parameter[0, 2] == 0
+    assert weight.parameter[0, 1] == untouched
+    for key, tensor in tensors_like(optimizer, weight.parameter).items():
+        assert (tensor[0, 2] == 0) == ("sq" not in key), key
+
+
+def test_replace_writes_the_mask_in_place_and_refuses_another_shape(trained):
+    topology, weight, optimizer = trained
+    mask = weight.mask
+    topology.replace("w", ~weight.mask, optimizer)
+    assert topology["w"].mask is mask
+    with pytest.raises(ValueError, match="must be bool of shape"):
+        topology.replace("w", torch.ones(4, 2, dtype=torch.bool), optimizer)
+    with pytest.raises(ValueError, match="must be bool of shape"):
+        topology.replace("w", torch.ones(2, 4), optimizer)

@@ -1,0 +1,198 @@
+"""One update of an eight-element weight, worked out by hand, under both protocols."""
+
+import pytest
+import torch
+
+from sparse_rnn.optim.averaged_sgd import AveragedSGD
+from sparse_rnn.protocol import ProtocolConfig
+from sparse_rnn.sparsity.growth import GradientGrowth, MomentumGrowth, NoGrowth, RandomGrowth
+from sparse_rnn.sparsity.sparsifier import Clock, Sparsifier
+from sparse_rnn.sparsity.topology import SparseTopology
+
+VALUES = [0.1, 0.2, 0.3, -0.4, 0.0, 0.0, 0.0, 0.0]
+GRADIENT = [9.0, 1.0, 1.0, 1.0, 2.0, -8.0, 3.0, 7.0]
+OFFICIAL = ProtocolConfig("official_code", "weight", True, True, 0.005, False, "tensor")
+PROTOCOLS = pytest.mark.parametrize("protocol", [ProtocolConfig(), OFFICIAL], ids=["paper", "official_code"])
+
+
+def clock(step: int) -> Clock:
+    return Clock(step, 0, 1, step, 1000)
+
+
+def set_up(weight_of, method, growth, protocol=None, make_optimizer=None, **settings):
+    """A sparsifier over one weight whose first half is active; every step updates and removes half of it."""
+    weight = weight_of(VALUES, columns=8)
+    start = SparseTopology([weight])
+    masks = start.state_dict()
+    optimizer = (make_optimizer or (lambda p: torch.optim.SGD(p, 0.1)))([weight.parameter])
+    value = weight.parameter.detach().clone()
+    config = method(**{"removal": "magnitude", "schedule": "constant", "update_interval": "1"} | settings)
+    sparsifier = Sparsifier(config, growth, start, optimizer, seed=1, protocol=protocol)
+    sparsifier.load_state_dict({**sparsifier.state_dict(), "topology": masks, "target": 4})
+    weight.parameter.data.copy_(value)
+    return sparsifier, weight.parameter
+
+
+def active(sparsifier: Sparsifier) -> list[int]:
+    return sparsifier.topology["w"].mask.flatten().int().tolist()
+
+
+def test_rigl_removes_the_smallest_and_grows_the_largest_gradients(weight_of, method):
+    """.1 and .2 go; of what is then inactive, the gradients 9 (just removed) and -8 are the largest."""
+    sparsifier, weight = set_up(weight_of, method, GradientGrowth())
+    weight.grad = torch.tensor([GRADIENT])
+    sparsifier.before_step(clock(1))
+    assert weight.grad.tolist() == [[9, 1, 1, 1, 0, 0, 0, 0]]
+    report = sparsifier.after_step(clock(1))
+    assert active(sparsifier) == [1, 0, 1, 1, 0, 1, 0, 0]
+    assert (report.removed, report.grown, report.active, report.rate) == (2, 2, 4, 0.5)
+    assert weight.tolist()[0] == pytest.approx([0, 0, 0.3, -0.4, 0, 0, 0, 0])
+
+
+def test_snfs_grows_by_the_momentum_of_dense_gradients(weight_of, method):
+    """m = .9 * GRADIENT + second; entry 6 gains 2.7 - 11 = -8.3 and beats entry 5's -7.2 and entry 0's 8.1."""
+    sparsifier, weight = set_up(weight_of, method, MomentumGrowth(), update_interval="2")
+    for step, gradient in [(1, GRADIENT), (2, [0, 0, 0, 0, 0, 0, -11.0, 0])]:
+        weight.grad = torch.tensor([gradient])
+        sparsifier.before_step(clock(step))
+        report = sparsifier.after_step(clock(step))
+        assert (report is None) == (step == 1)
+    assert active(sparsifier) == [1, 0, 1, 1, 0, 0, 1, 0]
+
+
+def test_set_by_hand(weight_of, method):
+    """Of three positives and one negative two go: 1.5 and .5, the tie for the positives."""
+    sparsifier, _ = set_up(weight_of, method, GradientGrowth(), removal="set")
+    sparsifier.topology["w"].parameter.grad = torch.tensor([[0.0, 0, 0, 0, 0, 0, 1.0, 2.0]])
+    sparsifier.before_step(clock(1))
+    sparsifier.after_step(clock(1))
+    assert active(sparsifier) == [0, 0, 1, 1, 0, 0, 1, 1]
+
+
+def test_gmp_by_hand(weight_of, method):
+    """Half of the window is over: s = .5 * 7/8, so round(.5625 * 8) = 4 or 5 stay; 4.5 rounds to the even 4."""
+    sparsifier, _ = set_up(weight_of, method, NoGrowth(), schedule="cubic", initial="dense")
+    assert sparsifier.after_step(clock(500)) is not None
+    assert active(sparsifier) == [1, 1, 1, 1, 0, 0, 0, 0]
+    sparsifier.after_step(clock(999))
+    assert sum(active(sparsifier)) == 4
+    assert sparsifier.at_target
+
+
+@PROTOCOLS
+def test_value_and_momentum_of_regrown_weights(weight_of, method, protocol):
+    """Entry 0 is removed and regrown in one update: fresh under `paper`, kept under `official_code` (facts 0.5)."""
+    sparsifier, weight = set_up(
+        weight_of, method, GradientGrowth(), protocol, lambda p: torch.optim.SGD(p, 0.1, momentum=0.9)
+    )
+    weight.grad = torch.tensor([GRADIENT])
+    sparsifier.before_step(clock(1))
+    buffer = torch.tensor([[1.0, 2.0, 3.0, 4.0, 0.0, 0.0, 0.0, 0.0]])
+    sparsifier.optimizer.state[weight]["momentum_buffer"] = buffer
+    sparsifier.after_step(clock(1))
+    assert active(sparsifier) == [1, 0, 1, 1, 0, 1, 0, 0]
+    kept = protocol.keep_regrown
+    assert weight.tolist()[0] == pytest.approx([0.1 if kept else 0, 0, 0.3, -0.4, 0, 0, 0, 0])
+    after = buffer.clone()
+    after[0, 1] = 0  # removed: reset at once, or by the mask after the next step
+    assert after.tolist() == [[1.0 if kept else 0.0, 0, 3, 4, 0, 0, 0, 0]]
+
+
+@PROTOCOLS
+def test_adam_s_moments_of_changed_weights(weight_of, method, protocol):
+    """Under `paper` grown ones begin at 0 and at the mean second moment of the others (3 and 4: 3.5), removed ones
+    are 0; under `official_code` moments are dense and never reset (facts B.6)."""
+    sparsifier, weight = set_up(weight_of, method, GradientGrowth(), protocol, lambda p: torch.optim.Adam(p, 0.1))
+    weight.grad = torch.tensor([GRADIENT])
+    sparsifier.before_step(clock(1))
+    first, second = torch.arange(11.0, 19.0)[None], torch.arange(1.0, 9.0)[None]
+    if protocol.masking == "gradient":
+        first[:, 4:], second[:, 4:] = 0, 0
+    moments = {"step": torch.tensor(1.0), "exp_avg": first.clone(), "exp_avg_sq": second.clone()}
+    sparsifier.optimizer.state[weight].update(moments)
+    sparsifier.after_step(clock(1))
+    assert active(sparsifier) == [1, 0, 1, 1, 0, 1, 0, 0]
+    if protocol.name == "paper":
+        first = torch.tensor([[0.0, 0, 13, 14, 0, 0, 0, 0]])
+        second = torch.tensor([[3.5, 0, 3, 4, 0, 3.5, 0, 0]])
+    assert torch.equal(moments["exp_avg"], first)
+    assert torch.equal(moments["exp_avg_sq"], second)
+
+
+@PROTOCOLS
+def test_averages_of_changed_weights(weight_of, method, protocol):
+    """One averaged step before the update, one behind it: under `paper` the regrown entry 0 counts the second alone
+    (Eq. 5), under `official_code` its counter goes on and only the very first value is skipped (facts C)."""
+    sparsifier, weight = set_up(
+        weight_of,
+        method,
+        GradientGrowth(),
+        protocol,
+        lambda p: AveragedSGD(p, 1.0, skip_first=protocol.skip_first_average),
+        update_interval="2",
+    )
+    optimizer = sparsifier.optimizer
+    optimizer.start_averaging()
+    history = []
+    for step in (1, 2, 3, 4):  # the update is behind step 2
+        weight.grad = torch.tensor([GRADIENT]) / 1000
+        sparsifier.before_step(clock(step))
+        optimizer.step()
+        if step < 4:
+            sparsifier.after_step(clock(step))
+            history.append(weight.detach().clone())
+        if step == 2:
+            assert active(sparsifier) == [1, 0, 1, 1, 0, 1, 0, 0]
+    history.append(weight.detach().clone())
+    with optimizer.averaged():
+        mean = weight.detach()[0].clone()
+    w = torch.stack(history)[:, 0]
+    if protocol.name == "paper":
+        assert mean[0] == pytest.approx(float(w[2:, 0].mean()))
+        assert mean[3] == pytest.approx(float(w[:, 3].mean()))
+        assert mean[5] == pytest.approx(float(w[2:, 5].mean()))
+    else:
+        assert w[1, 0] != 0
+        assert mean[0] == pytest.approx(float(w[1:, 0].mean()))
+        assert mean[3] == pytest.approx(float(w[1:, 3].mean()))
+        assert mean[5] == pytest.approx(float(w[3, 5]))
+
+
+def test_the_rule_s_state_and_pending_signals_are_part_of_a_checkpoint(weight_of, method):
+    """Stored between the minibatch and the update, restored elsewhere: the same update."""
+
+    def fresh():
+        return set_up(weight_of, method, MomentumGrowth(), removal="threshold", update_interval="epoch")
+
+    sparsifier, weight = fresh()
+    weight.grad = torch.tensor([GRADIENT])
+    sparsifier.removal.threshold = 0.25
+    last = Clock(10, 0, 2, 10, 10)
+    sparsifier.before_step(last)
+    stored = sparsifier.state_dict()
+    other, _ = fresh()
+    other.load_state_dict(stored)
+    assert sparsifier.after_epoch(last) == other.after_epoch(last)
+    assert active(sparsifier) == active(other) == [1, 0, 1, 1, 0, 1, 0, 0]
+    assert other.removal.threshold == 0.25
+
+
+def test_a_restored_sparsifier_refuses_another_topology(weight_of, method):
+    sparsifier, _ = set_up(weight_of, method, RandomGrowth())
+    stored = sparsifier.state_dict()
+    stored["topology"] = {"v": stored["topology"]["w"]}
+    with pytest.raises(ValueError, match="other weights"):
+        sparsifier.load_state_dict(stored)
+
+
+def test_random_growth_may_regrow_what_was_just_removed(weight_of, method):
+    """facts 0.5: with random growth a removed weight may come back in the same update; it then starts at zero."""
+    regrown = 0
+    for step in range(1, 41):
+        sparsifier, weight = set_up(weight_of, method, RandomGrowth())
+        sparsifier.update(clock(step))
+        back = active(sparsifier)[:2]
+        regrown += sum(back)
+        assert weight[0, :2].tolist() == [0.0, 0.0]
+        assert sum(active(sparsifier)) == 4
+    assert 15 < regrown < 40  # 2 of 6 free positions grow: 80 / 3 expected

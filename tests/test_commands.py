@@ -1,0 +1,168 @@
+"""The commands as a user types them."""
+
+import json
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from sparse_rnn import command_line, demo, evaluate
+from sparse_rnn.config import compose_run, run_id, runs_root
+from sparse_rnn.describe import describe
+from sparse_rnn.record import RunFolder, read_record
+from sparse_rnn.registry import ConfigError
+from sparse_rnn.session import train
+
+SMOKE = ["dataset=pydoc", "budget=smoke", "logger=files", "threads=1"]
+
+
+def run(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    """`python -m ...` with its output."""
+    return subprocess.run(
+        [sys.executable, "-m", *arguments],
+        capture_output=True,
+        text=True,
+        env={**os.environ, **environment},
+        timeout=120,
+    )
+
+
+@pytest.mark.parametrize(
+    ("overrides", "parameters", "active"),
+    [
+        (["model=stacked_lstm", "sparsifier=selfish", "sparsifier.sparsity=0.67"], 66_034_000, 21_814_000),
+        (["model=stacked_lstm", "sparsifier=selfish", "sparsifier.sparsity=0.62"], 66_034_000, 25_114_000),
+        (["model=rhn", "sparsifier.sparsity=0.528"], 23_484_060, 11_099_398),
+        (["model=rhn", "sparsifier=dense"], 23_484_060, 23_484_060),
+    ],
+)
+def test_describe_gives_the_papers_sizes(overrides, parameters, active):
+    """Selfish-RNN Table 2: 66.0M, 21.8M, 25.2M (see docs/deviations), 23.5M, 11.1M."""
+    facts = describe(overrides)
+    assert (facts["parameters"], facts["active_parameters"]) == (parameters, active)
+    assert sum(weight["active"] for weight in facts["weights"]) == active
+
+
+@pytest.mark.parametrize("method", ["selfish", "static_er", "set", "dense", "gmp"])
+def test_describe_agrees_with_what_a_run_records(method):
+    overrides = [f"sparsifier={method}", *SMOKE]
+    facts = describe(overrides)
+    config = compose_run(overrides)
+    train(config, overrides)
+    record = read_record(RunFolder(runs_root() / run_id(config)))
+    for key in ("run_id", "parameters", "active_parameters", "sparsity"):
+        assert record[key] == pytest.approx(facts[key]) if key == "sparsity" else record[key] == facts[key]
+
+
+def test_describe_prints_json_and_a_table():
+    printed = run("sparse_rnn.describe", "model=rhn", "format=json")
+    facts = json.loads(printed.stdout)
+    assert set(facts) >= {"parameters", "active_parameters", "sparsity", "weights"}
+    weight = next(w for w in facts["weights"] if w["name"] == "highway.recurrent.3.weight")
+    assert weight["gates"] == {"hidden": [0, 830], "transform": [830, 1660]}
+    assert weight["shape"] == [1660, 830]
+    table = run("sparse_rnn.describe", "model=rhn").stdout
+    assert re.search(
+        r"highway\.recurrent\.3\.weight +1660 x 830 +hidden 0-829 +transform 830-1659 +0\.5280 +650,3", table
+    )
+
+
+@pytest.mark.parametrize("command", ["train", "evaluate", "describe", "demo"])
+def test_help_is_useful_and_quick(command):
+    code = (
+        f"import sys; sys.argv = ['{command}', '--help']; from sparse_rnn.{command} import main; main(); "
+        "assert not {'torch', 'hydra', 'omegaconf'} & set(sys.modules), 'help must not wait for imports'"
+    )
+    shown = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
+    assert f"sparse_rnn.{'train' if command == 'demo' else command}" in shown
+
+
+@pytest.mark.parametrize(
+    "arguments", [["sparse_rnn.train", "model=rnh"], ["sparse_rnn.describe", "model.hiden=1"], ["sparse_rnn.evaluate"]]
+)
+def test_bad_input_is_one_sentence_and_code_2_and_leaves_nothing(arguments, tmp_path):
+    done = run(*arguments, SPARSE_RNN_RUNS=str(tmp_path / "r"))
+    assert done.returncode == 2
+    assert re.fullmatch(r"error: [^\n]+\.\n", done.stderr)
+    assert not done.stdout
+    assert not list(tmp_path.rglob("record.json"))
+
+
+def test_tracebacks_come_back_when_asked_for():
+    done = run("sparse_rnn.describe", "model=rnh", HYDRA_FULL_ERROR="1")
+    assert "Traceback" in done.stderr
+
+
+def test_multirun_trains_every_combination_and_reports_every_refusal(tmp_path):
+    sweep = ["-m", "sparsifier=set,dense", "growth=random", *SMOKE]
+    done = run("sparse_rnn.train", *sweep, SPARSE_RNN_RUNS=str(tmp_path / "r"))
+    assert done.returncode == 2
+    assert done.stderr == "error: sparsifier=dense never grows weights: leave growth=random out.\n"
+    finished = [json.loads(path.read_text())["status"] for path in tmp_path.glob("r/*/record.json")]
+    assert finished == ["finished"]
+
+
+def test_evaluate_names_near_matches_and_refuses_nonsense():
+    config = compose_run(SMOKE)
+    train(config, SMOKE)
+    name = run_id(config)
+    with pytest.raises(ConfigError, match=name):
+        evaluate.find_run(name[:-1] + "x")
+    defaults = {**evaluate.DEFAULTS, "run": name}
+    for wrong, word in (({"split": "tets"}, "test"), ({"weights": "mean"}, "averaged"), ({"batch": "0"}, "batch=0")):
+        with pytest.raises(ConfigError, match=word):
+            evaluate.evaluate(**{**defaults, **wrong})
+    with pytest.raises(ConfigError, match="key=value"):
+        command_line.parse_keys(["tets"], evaluate.DEFAULTS)
+
+
+def test_evaluate_repeats_the_recorded_result_from_any_folder():
+    config = compose_run(SMOKE)
+    train(config, SMOKE)
+    folder = RunFolder(runs_root() / run_id(config))
+    record = read_record(folder)
+    for split in ("valid", "test"):
+        line = evaluate.evaluate(**{**evaluate.DEFAULTS, "run": str(folder.path), "split": split})
+        assert f"perplexity {record['results'][f'{split}/perplexity']:.4f}" in line
+
+
+def test_demo_shows_perplexity_sparsity_and_gates(monkeypatch, capsys):
+    monkeypatch.setattr(demo, "OVERRIDES", ["sparsifier=selfish", *SMOKE])
+    demo._demo()
+    shown = capsys.readouterr().out
+    assert re.search(r"perplexity +\d+ before, [\d.]+ after", shown)
+    assert "sparsity     0.6700 asked, 0.6700 reached" in shown
+    assert len(re.findall(r"lstm\.weight_[ih]h_l[01]/(?:input|forget|cell|output) .* 0\.\d{3}\n", shown)) == 16
+    picture = next(runs_root().glob("*/demo.png"))
+    assert picture.read_bytes().startswith(b"\x89PNG")
+    assert picture.stat().st_size > 10_000
+
+
+def test_bars_are_as_long_as_the_density():
+    full, half, none = demo.bar_lines({"a": 1.0, "b": 0.5, "c": 0.0}, asked=0.25, width=8)
+    assert full == "  a  ██|█████  1.000"
+    assert half == "  b  ██|█      0.500"
+    assert none == "  c    |       0.000"
+
+
+def test_the_wheel_holds_the_configuration_and_works_from_any_folder(tmp_path):
+    import zipfile
+
+    from hatchling.builders.wheel import WheelBuilder
+
+    [wheel] = WheelBuilder(str(Path(__file__).parent.parent)).build(directory=str(tmp_path), versions=["standard"])
+    zipfile.ZipFile(wheel).extractall(tmp_path / "installed")
+    assert (tmp_path / "installed/sparse_rnn/conf/config.yaml").is_file()
+    code = "import sparse_rnn.config as c; print(c.CONFIG_DIR); print(c.compose_run(['model=rhn']).model.hidden)"
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        cwd=tmp_path,
+        env={**os.environ, "PYTHONPATH": str(tmp_path / "installed")},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert done.stdout.split() == [str(tmp_path / "installed/sparse_rnn/conf"), "830"]

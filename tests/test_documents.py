@@ -1,0 +1,76 @@
+"""What README and docs show works."""
+
+import importlib.util
+import re
+import shlex
+from pathlib import Path
+
+import pytest
+
+from sparse_rnn import evaluate
+from sparse_rnn.command_line import split_keys
+from sparse_rnn.config import compose_run
+
+ROOT = Path(__file__).parent.parent
+PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
+FENCE = re.compile(r"^```(\w+)\n(.*?)^```", re.DOTALL | re.MULTILINE)
+
+
+def blocks(language: str) -> list[pytest.param]:
+    """The fenced blocks of a language in all pages."""
+    found = []
+    for page in PAGES:
+        for k, (kind, text) in enumerate(FENCE.findall(page.read_text(encoding="utf-8"))):
+            if kind == language:
+                found.append(pytest.param(text, id=f"{page.name}-{k}"))
+    return found
+
+
+def commands() -> list[str]:
+    """Every `python -m sparse_rnn...` line in a bash block."""
+    joined = [block.values[0].replace("\\\n", " ") for block in blocks("bash")]
+    lines = [line.partition("#")[0].strip() for text in joined for line in text.splitlines()]
+    return sorted({line for line in lines if line.startswith("python -m sparse_rnn")})
+
+
+@pytest.mark.parametrize("command", commands())
+def test_every_command_is_accepted(command):
+    _, _, module, *arguments = shlex.split(command)
+    overrides = [a for a in arguments if not a.startswith("-")]
+    if module == "sparse_rnn.evaluate":
+        own, others = split_keys(overrides, evaluate.DEFAULTS)
+        assert own["run"]
+        assert not others
+    elif module in ("sparse_rnn.train", "sparse_rnn.describe"):
+        _, overrides = split_keys(overrides, {"format": "table"})
+        if "-m" in arguments:
+            overrides = [override.split(",")[0] for override in overrides]
+        compose_run(overrides)
+    else:
+        assert importlib.util.find_spec(module)
+
+
+@pytest.mark.parametrize("code", blocks("python"))
+def test_every_python_block_runs(code):
+    exec(compile(code, "<docs>", "exec"), {"__name__": "docs"})
+
+
+def test_the_table_of_methods_is_up_to_date():
+    spec = importlib.util.spec_from_file_location("docs_methods", ROOT / "docs" / "methods.py")
+    methods = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(methods)
+    for page in methods.PAGES:
+        assert methods.rewritten(page, methods.table()) == page.read_text(), "run: python docs/methods.py"
+
+
+def test_every_link_between_pages_resolves():
+    for page in PAGES:
+        for target in re.findall(r"\]\((?!https?:)([^)#]+)", page.read_text(encoding="utf-8")):
+            assert (page.parent / target).exists(), f"{page.name} links to {target}"
+
+
+def test_make_targets_named_in_the_documents_exist():
+    targets = set(re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
+    for page in PAGES:
+        for target in re.findall(r"`make ([a-z-]+)", page.read_text(encoding="utf-8")):
+            assert target in targets, f"{page.name} names make {target}"
