@@ -22,6 +22,12 @@ def make_device(name: str) -> torch.device:
     return device
 
 
+def check_method(run: Run) -> None:
+    """Raise ConfigError if the method does not fit the model; neither memory nor data are needed."""
+    with torch.device("meta"):
+        make_topology(run, run.model.build(vocabulary=2))
+
+
 def make_topology(run: Run, model: nn.Module) -> SparseTopology:
     """The topology of a method, all active as yet; empty if the method has none. Raises ConfigError."""
     if not run.sparsifier.masked:

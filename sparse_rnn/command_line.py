@@ -7,6 +7,7 @@ from pathlib import Path
 
 GROUPS = ("model", "dataset", "sparsifier", "growth", "optimizer", "recipe", "protocol", "budget", "logger")
 USAGE_ERROR = 2
+INTERRUPTED = 130
 
 
 def describe_groups() -> str:
@@ -66,6 +67,8 @@ def guard(command: Callable[[], None]) -> None:
 
     try:
         command()
+    except KeyboardInterrupt:
+        sys.exit(INTERRUPTED)
     except BrokenPipeError:  # the reader of our output has gone, as in `| head`
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(1)
@@ -73,6 +76,10 @@ def guard(command: Callable[[], None]) -> None:
         if full:
             raise
         fail(str(error))
+    except OSError as error:
+        if full:
+            raise
+        fail(f"{error.filename or 'A file'} cannot be used ({error.strerror or error}).")
     except (HydraException, OmegaConfBaseException) as error:
         if full:
             raise

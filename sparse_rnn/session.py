@@ -10,7 +10,7 @@ from typing import Any
 
 import torch
 
-from sparse_rnn.build import make_device
+from sparse_rnn.build import check_method, make_device
 from sparse_rnn.checkpoint import DamagedFile, keep_finished
 from sparse_rnn.config import Run, as_dict, compose_run, run_id, runs_root
 from sparse_rnn.data.baselines import baselines
@@ -29,6 +29,7 @@ def train(run: Run, overrides: Sequence[str]) -> float:
     """Train a run to its end, or go on with it; returns the best validation loss. Raises ConfigError; ends
     the process with 128 + the signal's number if a signal stopped it."""
     config, device = as_dict(run), make_device(run.device)
+    check_method(run)
     folder = RunFolder(runs_root() / run_id(run))
     terminal = Terminal(run.training.epochs, device.type == "cpu", run.budget.name)
     try:
