@@ -76,14 +76,14 @@ def guard(command: Callable[[], None]) -> None:
         if full:
             raise
         fail(str(error))
-    except OSError as error:
-        if full:
-            raise
-        fail(f"{error.filename or 'A file'} cannot be used ({error.strerror or error}).")
     except (HydraException, OmegaConfBaseException) as error:
         if full:
             raise
         fail(explain(error))
+    except OSError as error:
+        if full:
+            raise
+        fail(f"{error.filename or 'A file'} cannot be used ({error.strerror or error}).")
 
 
 def fail(sentence: str, code: int = USAGE_ERROR) -> None:
