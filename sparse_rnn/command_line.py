@@ -62,7 +62,6 @@ def guard(command: Callable[[], None]) -> None:
     from hydra.errors import HydraException
     from omegaconf.errors import OmegaConfBaseException
 
-    from sparse_rnn.config import explain
     from sparse_rnn.registry import ConfigError
 
     try:
@@ -72,18 +71,23 @@ def guard(command: Callable[[], None]) -> None:
     except BrokenPipeError:  # the reader of our output has gone, as in `| head`
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(1)
-    except ConfigError as error:
+    except (ConfigError, HydraException, OmegaConfBaseException, OSError) as error:
         if full:
             raise
-        fail(str(error))
-    except (HydraException, OmegaConfBaseException) as error:
-        if full:
-            raise
-        fail(explain(error))
-    except OSError as error:
-        if full:
-            raise
-        fail(f"{error.filename or 'A file'} cannot be used ({error.strerror or error}).")
+        fail(_sentence(error))
+
+
+def _sentence(error: Exception) -> str:
+    from hydra.errors import HydraException
+    from omegaconf.errors import OmegaConfBaseException
+
+    from sparse_rnn.config import explain
+
+    if isinstance(error, HydraException | OmegaConfBaseException):
+        return explain(error)
+    if isinstance(error, OSError):
+        return f"{error.filename or 'A file'} cannot be used ({error.strerror or error})."
+    return str(error)
 
 
 def fail(sentence: str, code: int = USAGE_ERROR) -> None:
