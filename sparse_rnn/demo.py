@@ -63,7 +63,7 @@ def _untrained_perplexity() -> float:
 
 
 def _best_densities(folder: Any) -> dict[str, float]:
-    """Density of every gate of the kept weights."""
+    """Density of every gate of the recurrent weights that were kept."""
     from sparse_rnn.build import make_topology
     from sparse_rnn.checkpoint import load_weights
     from sparse_rnn.config import run_from_dict
@@ -75,7 +75,7 @@ def _best_densities(folder: Any) -> dict[str, float]:
     model = run.model.build(record["vocabulary"])
     topology = make_topology(run, model)
     load_weights(folder.best, model, topology)
-    return topology.density(by="gate")
+    return {name: value for name, value in topology.density(by="gate").items() if not name.endswith("/all")}
 
 
 def bar_lines(densities: dict[str, float], asked: float, width: int = 40) -> list[str]:
