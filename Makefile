@@ -10,9 +10,10 @@ ARGS ?=
 help:  ## show this list
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
 
-setup: $(VENV)/.installed  ## install into .venv (TORCH=system keeps the torch that is already there)
+setup: $(VENV)/.installed-$(TORCH)  ## install into .venv (TORCH=system keeps the torch that is already there)
 
-$(VENV)/.installed: pyproject.toml constraints.txt
+$(VENV)/.installed-$(TORCH): pyproject.toml constraints.txt
+	@rm -f $(VENV)/.installed-*
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
 	  { echo "error: Python 3.11 or later is needed; give one with PYTHON=/path/to/python3." >&2; exit 1; }
 	$(PYTHON) -m venv $(if $(filter system,$(TORCH)),--system-site-packages) $(VENV)

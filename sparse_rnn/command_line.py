@@ -10,11 +10,15 @@ USAGE_ERROR = 2
 INTERRUPTED = 130
 
 
+def config_dir() -> Path:
+    """The folder of the configuration: inside the installed package, beside it in a checkout."""
+    here = Path(__file__).parent
+    return here / "conf" if (here / "conf").is_dir() else here.parent / "conf"
+
+
 def describe_groups() -> str:
     """The config groups and their options, read off the folder without importing anything heavy."""
-    here = Path(__file__).parent
-    folder = here / "conf" if (here / "conf").is_dir() else here.parent / "conf"
-    lines = []
+    folder, lines = config_dir(), []
     for group in GROUPS:
         names = ", ".join(sorted(path.stem for path in (folder / group).glob("*.yaml")))
         lines.append(f"  {group:<11}{names}\n")
@@ -74,7 +78,7 @@ def guard(command: Callable[[], None]) -> None:
     except (ConfigError, HydraException, OmegaConfBaseException, OSError) as error:
         if full:
             raise
-        fail(_sentence(error))
+        fail(_sentence(error), getattr(error, "exit_code", USAGE_ERROR))
 
 
 def _sentence(error: Exception) -> str:
@@ -90,7 +94,7 @@ def _sentence(error: Exception) -> str:
     return str(error)
 
 
-def fail(sentence: str, code: int = USAGE_ERROR) -> None:
+def fail(sentence: str, code: int) -> None:
     """Print a sentence on stderr and exit."""
     report(sentence)
     sys.exit(code)

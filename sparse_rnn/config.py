@@ -25,6 +25,7 @@ from omegaconf.errors import (
 )
 
 from sparse_rnn import models  # noqa: F401  (fill the registry)
+from sparse_rnn.command_line import GROUPS, config_dir
 from sparse_rnn.data.datasets import DatasetConfig
 from sparse_rnn.models.language_model import ModelConfig
 from sparse_rnn.optim.build import OptimizerConfig
@@ -33,12 +34,9 @@ from sparse_rnn.registry import ConfigError, choices, lookup, near
 from sparse_rnn.sparsity.growth import GrowthRule
 from sparse_rnn.sparsity.sparsifier import SparsifierConfig
 
-CONFIG_DIR = next(
-    path for path in (Path(__file__).parent / "conf", Path(__file__).parent.parent / "conf") if path.is_dir()
-)
+CONFIG_DIR = config_dir()
 NOT_IDENTITY = frozenset({"logger", "device", "threads", "checkpoint"})
 OFFICIAL_CODE_MODELS = ("stacked_lstm", "rhn")
-GROUPS = ("model", "dataset", "optimizer", "growth", "sparsifier", "recipe", "protocol", "budget", "logger")
 OPTIONAL_GROUPS = ("size", "tuning")
 SHORTHANDS = {"snapshots": "snapshots.enabled"}
 
@@ -266,8 +264,8 @@ def _refuse_nonsense(run: Run) -> None:
         raise ConfigError(f"threads={run.threads} must be at least 1.")
     if run.seed < 0 or run.init_seed < 0:
         raise ConfigError("seed and init_seed must not be negative.")
-    if run.device.split(":")[0] not in ("auto", "cpu", "cuda", "mps"):
-        raise ConfigError(f"device={run.device} must be auto, cpu, cuda or mps.")
+    if run.device.split(":")[0] not in ("auto", "cpu", "cuda"):
+        raise ConfigError(f"device={run.device} must be auto, cpu or cuda.")
 
 
 def explain(error: BaseException) -> str:
@@ -283,6 +281,8 @@ def explain(error: BaseException) -> str:
         return f"{_missing_key(error)} is not set: give it a value, or choose a recipe that does."
     if "interpolation key" in str(error) and "${budget}_${model}" in str(error):
         return f"{', '.join(GROUPS)} are config groups: each needs one name, as in model=rhn."
+    if "Ambiguous value for argument" in str(error):
+        return f"{_first_line(error)} (several values need -m)."
     if isinstance(error, OverrideParseException):
         return f"The override {str(error.override)!r} cannot be read: write key=value, quoted if the value is unusual."
     if isinstance(error, ValidationError) or isinstance(cause, ValidationError):
@@ -313,13 +313,15 @@ def as_dict(config: Any) -> Any:
 
 def identity(config: Mapping[str, Any]) -> dict[str, Any]:
     """The part of a configuration (as_dict) that decides what a run computes."""
-    return {key: value for key, value in config.items() if key not in NOT_IDENTITY}
+    own = {key: value for key, value in config.items() if key not in NOT_IDENTITY}
+    return own | {"recipe": {key: value for key, value in config["recipe"].items() if key != "assumed"}}
 
 
 def run_id(run: Run) -> str:
     """<model>-<dataset>-<sparsifier>-s<seed>-<hash8>; values equal to their schema's default do not count, so a new
     option with a neutral default keeps old runs valid."""
     chosen = {path: value for path, value in _chosen(run) if path.split(".")[0] not in NOT_IDENTITY}
+    chosen.pop("recipe.assumed", None)
     digest = hashlib.sha256(json.dumps(chosen, sort_keys=True).encode()).hexdigest()[:8]
     return f"{run.model.name}-{run.dataset.name}-{run.sparsifier.name}-s{run.seed}-{digest}"
 
@@ -345,7 +347,7 @@ def run_from_dict(config: Mapping[str, Any]) -> Run:
     components = {group: lookup(group, config[group]["name"]) for group in ("model", "dataset", "optimizer", "growth")}
     schemas = {f.name: f.type for f in fields(Run) if is_dataclass(f.type)} | components
     try:
-        values = {f.name: config[f.name] for f in fields(Run)}
+        values = {f.name: config.get(f.name, {}) if f.name in schemas else config[f.name] for f in fields(Run)}
         return Run(**{key: schemas[key](**value) if key in schemas else value for key, value in values.items()})
     except (KeyError, TypeError) as error:
         raise ConfigError(f"The recorded configuration is of another version of sparse_rnn: {error}.") from None

@@ -6,7 +6,7 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-OVERRIDES = ["model=stacked_lstm", "dataset=pydoc", "sparsifier=selfish", "budget=demo"]
+OVERRIDES = ["model=stacked_lstm", "dataset=pydoc", "sparsifier=selfish", "budget=demo", "optimizer.lr=20"]
 HELP = f"""\
 Train a sparse LSTM on the English text that comes with Python, about two minutes, and show what came out.
 Same as: python -m sparse_rnn.train {" ".join(OVERRIDES)}

@@ -3,7 +3,7 @@
 import torch
 
 from sparse_rnn.build import make_topology
-from sparse_rnn.checkpoint import load_checkpoint, load_weights
+from sparse_rnn.checkpoint import load_weights
 from sparse_rnn.config import Run
 from sparse_rnn.data.corpus import Corpus
 from sparse_rnn.record import RunFolder
@@ -29,7 +29,7 @@ def evaluate_run(
 def _evaluate_last(
     run: Run, corpus: Corpus, folder: RunFolder, split: str, weights: str, device: torch.device
 ) -> tuple[dict[str, float], str]:
-    if load_checkpoint(folder.checkpoint) is None:
+    if not folder.checkpoint.exists():
         raise ConfigError(f"{folder.path} has no checkpoint; weights={weights} needs an unfinished run or keep=last.")
     trainer = Trainer(run, corpus, folder, device, read_only=True)
     if weights == "raw":

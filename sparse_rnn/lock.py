@@ -14,7 +14,16 @@ from typing import Any, Self
 
 HEARTBEAT_SECONDS = 10.0
 STALE_SECONDS = 120.0
-DAMAGED = {"token": "damaged", "host": "", "pid": 0, "started": "", "slurm_job": "", "heartbeat": 0.0}
+DAMAGED = {
+    "token": "damaged",
+    "host": "",
+    "pid": 0,
+    "started": "",
+    "processes": "",
+    "heartbeat": 0.0,
+    "slurm_job": "",
+    "slurm_restart": 0,
+}
 
 
 class RunLocked(RuntimeError):
@@ -24,10 +33,10 @@ class RunLocked(RuntimeError):
 class RunLock:
     """Holds `path` while a run goes on; the file names host, process, SLURM job and the time of the last heartbeat.
 
-    A lock is stale if its process is gone from this host, if it is of the SLURM job we are (a requeued job), or if
-    its heartbeat stopped STALE_SECONDS ago; then it is taken over. Raises RunLocked otherwise. If the lock is lost,
-    because this process was suspended for so long that another took over, `on_loss` is called; by default it ends
-    the process at once, so that nothing of the other's is overwritten.
+    A lock is stale if its process is gone from this host, if SLURM has requeued the job that made it and we are that
+    job, or if its heartbeat stopped STALE_SECONDS ago; then it is taken over. Raises RunLocked otherwise. If the lock
+    is lost, because this process was suspended for so long that another took over, `on_loss` is called; by default
+    it ends the process at once, so that nothing of the other's is overwritten.
     """
 
     def __init__(self, path: Path, on_loss: Callable[[], None] | None = None) -> None:
@@ -53,7 +62,9 @@ class RunLock:
             "host": socket.gethostname(),
             "pid": os.getpid(),
             "started": process_start(os.getpid()),
+            "processes": process_namespace(),
             "slurm_job": os.environ.get("SLURM_JOB_ID", ""),
+            "slurm_restart": slurm_restart(),
             "heartbeat": time.time(),
         }
 
@@ -147,10 +158,23 @@ def is_stale(holder: dict[str, Any]) -> bool:
     if time.time() - holder["heartbeat"] > STALE_SECONDS:
         return True
     job = os.environ.get("SLURM_JOB_ID", "")
-    here = bool(holder["host"] == socket.gethostname())
-    if here:
-        return bool(process_start(holder["pid"]) != holder["started"])
-    return bool(job and holder["slurm_job"] == job)
+    if job and holder["slurm_job"] == job and slurm_restart() > holder["slurm_restart"]:
+        return True
+    here = holder["host"] == socket.gethostname() and holder["processes"] == process_namespace()
+    return here and bool(process_start(holder["pid"]) != holder["started"])
+
+
+def slurm_restart() -> int:
+    """How often SLURM has requeued the job we are."""
+    return int(os.environ.get("SLURM_RESTART_COUNT", "0"))
+
+
+def process_namespace() -> str:
+    """Names the set of processes that are visible from here: two containers may share a host name, not this."""
+    try:
+        return os.readlink("/proc/self/ns/pid")
+    except OSError:
+        return ""
 
 
 def process_start(pid: int) -> str:

@@ -170,7 +170,8 @@ class Terminal:
     def row(self, row: Row) -> None:
         """A line an epoch, and the result of the test."""
         if "valid/loss" in row:
-            rate = f"  removal rate {row['rate/removal']:.3f}" if "rate/removal" in row else ""
+            moved = "topology/removed" in row and "rate/removal" in row
+            rate = f"  removal rate {row['rate/removal']:.3f}" if moved else ""
             averaged = "  averaged" if row.get("averaging/evaluated") else ""
             self.say(
                 f"epoch {row['epoch']:>3}/{self._epochs}  train {row[f'train/{self._metric}']:8.2f}  "

@@ -15,10 +15,10 @@ import torch
 from torch import nn
 
 from sparse_rnn.checkpoint import write_text
-from sparse_rnn.config import identity
+from sparse_rnn.config import as_dict, identity, run_from_dict
 from sparse_rnn.sparsity.topology import SparseTopology
 
-NOT_IN_DIGEST = ("throughput/", "time/")
+NOT_IN_DIGEST = ("throughput/", "train/loss_recent")
 SCHEMA = 1
 
 
@@ -65,7 +65,7 @@ def read_record(folder: RunFolder) -> dict[str, Any] | None:
         record = json.loads(folder.record.read_text(encoding="utf-8"))
     except (FileNotFoundError, ValueError):
         return None
-    return record if isinstance(record, dict) else None
+    return record if isinstance(record, dict) and record.keys() >= {"config", "status", "data_sha256"} else None
 
 
 def write_record(folder: RunFolder, record: Mapping[str, Any]) -> None:
@@ -73,19 +73,13 @@ def write_record(folder: RunFolder, record: Mapping[str, Any]) -> None:
     write_text(folder.record, json.dumps(record, indent=1) + "\n")
 
 
-def status(folder: RunFolder, config: Mapping[str, Any] | None = None) -> str:
-    """missing, running, stopped, failed or finished; stale if the record is of another configuration (as_dict)."""
-    record = read_record(folder)
-    if record is None:
-        return "missing"
-    if config is not None and differences(record["config"], config):
-        return "stale"
-    return str(record["status"])
-
-
 def differences(recorded: Mapping[str, Any], config: Mapping[str, Any]) -> list[str]:
-    """Keys whose values differ between two configurations, as far as they decide what a run computes."""
-    old, new = dict(_flat(identity(recorded))), dict(_flat(identity(config)))
+    """Keys whose values differ between two configurations, as far as they decide what a run computes.
+
+    An option that is younger than the recorded configuration counts there as its default. Raises ConfigError if the
+    recorded one cannot be read.
+    """
+    old, new = dict(_flat(identity(as_dict(run_from_dict(recorded))))), dict(_flat(identity(config)))
     return sorted(key for key in old.keys() | new.keys() if old.get(key, ...) != new.get(key, ...))
 
 
@@ -123,7 +117,8 @@ def digest(config: Mapping[str, Any], metrics: Path, model: nn.Module, topology:
     with metrics.open(encoding="utf-8") as rows:
         for line in rows:
             row = {k: v for k, v in json.loads(line).items() if not k.startswith(NOT_IN_DIGEST)}
-            total.update(json.dumps(row, sort_keys=True).encode())
+            if row.keys() - {"step", "epoch"}:
+                total.update(json.dumps(row, sort_keys=True).encode())
     for weight in topology:
         total.update(weight.name.encode() + weight.mask.cpu().numpy().tobytes())
     for name, parameter in model.named_parameters():

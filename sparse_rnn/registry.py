@@ -8,8 +8,19 @@ T = TypeVar("T", bound=type)
 _REGISTRY: dict[str, dict[str, Any]] = {}
 
 
+MANY = 20
+
+
 class ConfigError(ValueError):
     """A configuration that cannot run; its text is one sentence for the user."""
+
+    exit_code = 2
+
+
+class RunFailed(ConfigError):
+    """A run that began and could not be brought to its end."""
+
+    exit_code = 1
 
 
 def register(group: str, name: str) -> Callable[[T], T]:
@@ -40,7 +51,9 @@ def lookup(group: str, name: str) -> Any:
 def near(word: str, known: Iterable[str]) -> str:
     """A bracket for an error sentence: the near matches of `word`, or else all that is known."""
     names = sorted(str(k) for k in known)
-    close = difflib.get_close_matches(word, names, n=3, cutoff=0.6)
+    by_lower = {name.lower(): name for name in names}
+    close = [by_lower[match] for match in difflib.get_close_matches(word.lower(), by_lower, n=3, cutoff=0.6)]
     if close:
         return f" (did you mean {' or '.join(close)}?)"
-    return f" (choose from {', '.join(names)})" if names else ""
+    shown = names if len(names) <= MANY else [*names[:MANY], "..."]
+    return f" (choose from {', '.join(shown)})" if names else ""

@@ -18,7 +18,7 @@ from sparse_rnn.data.corpus import Corpus
 from sparse_rnn.lock import RunLock, RunLocked
 from sparse_rnn.loggers import Logger, Loggers, Terminal, WandB, duration
 from sparse_rnn.record import SCHEMA, RunFolder, differences, digest, environment, read_record, write_record
-from sparse_rnn.registry import ConfigError
+from sparse_rnn.registry import ConfigError, RunFailed
 from sparse_rnn.trainer import Diverged, Stopped, Trainer
 
 FAILED = 1
@@ -205,7 +205,7 @@ def _fail(folder: RunFolder, record: dict[str, Any], error: BaseException) -> No
         write_record(folder, record | {"status": "failed", "error": sentence})
     except OSError:
         sentence += " The record could not be written either."
-    raise ConfigError(sentence) from error
+    raise RunFailed(sentence) from error
 
 
 @contextmanager

@@ -42,7 +42,8 @@ def _hydra_main() -> None:
     from sparse_rnn.registry import ConfigError
 
     config.register_schemas()
-    sys.argv[1:] = config.expand_shorthands(sys.argv[1:])
+    arguments = config.expand_shorthands(sys.argv[1:])
+    sys.argv[1:] = sorted(arguments, key=lambda argument: argument not in ("-m", "--multirun"))  # hydra wants it first
 
     failures: list[ConfigError] = []  # Hydra would print a line of its own before the sentence
 

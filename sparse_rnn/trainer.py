@@ -199,7 +199,7 @@ class Trainer:
             row["train/loss_recent"] = state.recent_loss / state.recent_steps
             state.recent_loss, state.recent_steps = 0.0, 0
         if report:
-            row |= update_facts(report) | sparsities(self.topology)
+            row |= update_facts(report) | self.sparsifier.facts(self.clock) | sparsities(self.topology)
         if row:
             self.loggers.row({"step": state.step, "epoch": state.epoch + 1, **row})
         speed = state.tokens / state.epoch_seconds
@@ -216,6 +216,7 @@ class Trainer:
             **self.schedule.facts(),
             **sparsities(self.topology),
             **(update_facts(report) if report else {}),
+            **self.sparsifier.facts(self.clock),
             "rate/learning": self.optimizer.param_groups[0]["lr"],
             "throughput/tokens_per_second": state.tokens / state.epoch_seconds,
         }
@@ -282,7 +283,7 @@ class Trainer:
 
 def update_facts(report: UpdateReport) -> dict[str, float]:
     """What is logged of a topology update."""
-    return {"rate/removal": report.rate, "topology/removed": report.removed, "topology/grown": report.grown}
+    return {"topology/removed": report.removed, "topology/grown": report.grown}
 
 
 def to_device(hidden: Any, device: torch.device) -> Any:

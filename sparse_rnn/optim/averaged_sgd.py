@@ -88,10 +88,10 @@ class AveragedSGD(torch.optim.SGD):
         average = self._averages[index]
         if self._events[-1] != self.steps:
             self._events.append(self.steps)
-            if len(self._events) > torch.iinfo(torch.int16).max:
-                raise RuntimeError("more than 32,767 topology updates while averaging; use a longer update_interval")
         if average.since is None:
             average.since = torch.zeros_like(parameter, dtype=torch.int16)
+        elif len(self._events) > torch.iinfo(average.since.dtype).max:
+            average.since = average.since.int()
         average.total.masked_fill_(restart, 0.0)
         average.since.masked_fill_(restart, len(self._events) - 1)
 
@@ -119,6 +119,10 @@ class AveragedSGD(torch.optim.SGD):
             with torch.no_grad():
                 for parameter, value in zip(self.parameters, raw, strict=False):
                     parameter.copy_(value)
+
+    def __getstate__(self) -> dict[str, Any]:
+        own = ("sparse", "skip_first", "steps", "_events", "_averages")
+        return {**super().__getstate__(), **{name: getattr(self, name) for name in own}}
 
     def state_dict(self) -> dict[str, Any]:
         """SGD's state and the averages."""

@@ -1,6 +1,6 @@
 """What weights are sorted and grown within."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -84,9 +84,3 @@ def groups_of(topology: SparseTopology, scope: Scope) -> list[Group]:
         else:
             groups.append(Group(weight.name, blocks))
     return groups + [Group(cell, tuple(blocks)) for cell, blocks in cells.items()]
-
-
-def weights_of(groups: Sequence[Group]) -> Iterator[SparseWeight]:
-    """Every weight of the groups, once."""
-    seen: dict[str, SparseWeight] = {b.weight.name: b.weight for group in groups for b in group.blocks}
-    return iter(seen.values())

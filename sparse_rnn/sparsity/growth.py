@@ -66,7 +66,7 @@ class RandomGrowth:
 @register("growth", "gradient")
 @dataclass
 class GradientGrowth:
-    """The largest |gradient| (RigL, Evci et al. 2020), the dense gradient of the last minibatch."""
+    """The largest |gradient| (RigL, Evci et al. 2020), the dense gradient of the last minibatch; ties are drawn."""
 
     name: str = "gradient"
     needs: ClassVar[frozenset[Signal]] = frozenset({"gradient"})
@@ -74,7 +74,7 @@ class GradientGrowth:
     def __call__(
         self, group: Group, candidates: Tensor, count: int, signals: Signals, key: tuple[object, ...]
     ) -> Tensor:
-        return select_smallest(-group.gather(signals["gradient"]).abs(), candidates, count)
+        return select_smallest(-group.gather(signals["gradient"]).abs(), candidates, count, (*key, group.name))
 
 
 @register("growth", "momentum")
@@ -93,4 +93,4 @@ class MomentumGrowth:
     def __call__(
         self, group: Group, candidates: Tensor, count: int, signals: Signals, key: tuple[object, ...]
     ) -> Tensor:
-        return select_smallest(-group.gather(signals["momentum"]).abs(), candidates, count)
+        return select_smallest(-group.gather(signals["momentum"]).abs(), candidates, count, (*key, group.name))

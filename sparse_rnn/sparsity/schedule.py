@@ -1,10 +1,12 @@
 """How many weights an update removes, as training goes on."""
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
 from sparse_rnn.registry import register
+from sparse_rnn.sparsity.selection import apportion
 
 
 class RemovalSchedule(Protocol):
@@ -13,8 +15,8 @@ class RemovalSchedule(Protocol):
     def rate(self, progress: float) -> float:
         """The removal rate p, or for pruning the sparsity asked for."""
 
-    def count(self, active: int, size: int, progress: float) -> int:
-        """How many of a group's `active` of `size` entries to remove."""
+    def counts(self, active: Sequence[int], sizes: Sequence[int], progress: float) -> list[int]:
+        """How many entries to remove from each group; `active` of its `sizes` entries are active."""
 
 
 @dataclass(frozen=True)
@@ -35,9 +37,10 @@ class _ByRate:
     def rate(self, progress: float) -> float:
         raise NotImplementedError
 
-    def count(self, active: int, size: int, progress: float) -> int:
-        """round(p * active), at most active - 1 so that something stays."""
-        return min(round(self.rate(progress) * active), max(active - 1, 0))
+    def counts(self, active: Sequence[int], sizes: Sequence[int], progress: float) -> list[int]:
+        """round(p * active) of each, at most active - 1 so that something stays."""
+        rate = self.rate(progress)
+        return [min(round(rate * n), max(n - 1, 0)) for n in active]
 
 
 @register("schedule", "constant")
@@ -73,7 +76,7 @@ class Cosine(_ByRate):
 class Cubic:
     """Gradual magnitude pruning: s_t = S (1 - (1 - u)^3), u the share of the window done (Zhu & Gupta 2017).
 
-    The count is that of the sparsity asked for, exactly.
+    The number kept is that of the sparsity asked for, exactly; every group is equally sparse.
     """
 
     def __init__(self, settings: ScheduleSettings) -> None:
@@ -85,6 +88,13 @@ class Cubic:
         done = min(max((progress - s.start) / (s.end - s.start), 0.0), 1.0)
         return s.sparsity * (1 - (1 - done) ** 3)
 
-    def count(self, active: int, size: int, progress: float) -> int:
-        """What exceeds round((1 - s_t) * size)."""
-        return max(active - round((1.0 - self.rate(progress)) * size), 0)
+    def counts(self, active: Sequence[int], sizes: Sequence[int], progress: float) -> list[int]:
+        """What exceeds each group's share of round((1 - s_t) * size of all); in total exactly what exceeds that."""
+        kept = self.kept(sum(sizes), progress)
+        shares = apportion(kept, sizes, sizes)
+        excess = [max(n - share, 0) for n, share in zip(active, shares, strict=True)]
+        return apportion(max(sum(active) - kept, 0), excess, active)
+
+    def kept(self, size: int, progress: float) -> int:
+        """How many of `size` entries are active at `progress`."""
+        return round((1.0 - self.rate(progress)) * size)

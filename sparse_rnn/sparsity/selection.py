@@ -44,8 +44,11 @@ def apportion(total: int, shares: Sequence[float], capacities: Sequence[int]) ->
     return result
 
 
-def select_smallest(values: Tensor, candidates: Tensor, count: int) -> Tensor:
-    """A mask of exactly `count` candidates with the smallest values; ties go to the lower index, NaN is infinite.
+def select_smallest(values: Tensor, candidates: Tensor, count: int, key: tuple[object, ...] | None = None) -> Tensor:
+    """A mask of exactly `count` candidates with the smallest values; NaN counts as infinite.
+
+    Ties go to the lower index or, with a `key`, to positions drawn by it: where most values are equal, as the zero
+    gradients of words that a minibatch lacks, the index would decide.
 
     values: [n], candidates: bool [n]; returns bool [n]. Raises ValueError if there are too few candidates.
     """
@@ -56,9 +59,11 @@ def select_smallest(values: Tensor, candidates: Tensor, count: int) -> Tensor:
         raise ValueError(f"cannot select {count} of {offered.numel()} candidates")
     threshold = kth_smallest(offered, count)
     if math.isnan(threshold):
-        return select_smallest(values.nan_to_num(nan=math.inf, posinf=math.inf), candidates, count)
+        return select_smallest(values.nan_to_num(nan=math.inf, posinf=math.inf), candidates, count, key)
     chosen = candidates & (values < threshold)
     ties = (candidates & (values == threshold)).nonzero().flatten()
+    if key is not None:
+        ties = ties[torch.randperm(ties.numel(), generator=generator(*key)).to(ties.device)]
     chosen[ties[: count - int(chosen.count_nonzero())]] = True
     return chosen
 
@@ -66,7 +71,8 @@ def select_smallest(values: Tensor, candidates: Tensor, count: int) -> Tensor:
 def kth_smallest(values: Tensor, k: int) -> float:
     """The k-th smallest (from 1) of a vector; on the CPU by numpy, whose partition is several times faster."""
     if values.device.type == "cpu":
-        return float(np.partition(values.numpy(), k - 1)[k - 1])
+        known = values.float() if values.dtype == torch.bfloat16 else values
+        return float(np.partition(known.numpy(), k - 1)[k - 1])
     return float(torch.kthvalue(values, k).values)
 
 

@@ -13,7 +13,7 @@ from sparse_rnn.protocol import ProtocolConfig
 from sparse_rnn.registry import ConfigError, choices, lookup, near
 from sparse_rnn.sparsity import initial, redistribution, removal, schedule  # noqa: F401  (fill the registry)
 from sparse_rnn.sparsity.group import Group, Scope, groups_of
-from sparse_rnn.sparsity.growth import GrowthRule, Signal, Signals
+from sparse_rnn.sparsity.growth import GrowthRule, MomentumGrowth, Signal, Signals
 from sparse_rnn.sparsity.optimizer_state import tensors_like
 from sparse_rnn.sparsity.redistribution import Budget
 from sparse_rnn.sparsity.schedule import RemovalSchedule, ScheduleSettings
@@ -125,9 +125,10 @@ def final_counts(config: SparsifierConfig, topology: SparseTopology) -> dict[str
     Where weights compete with each other, pruning decides how many each keeps: they are counted as equally dense.
     """
     if config.prunes:
-        schedule = make_schedule(config)
         groups = groups_of(topology, config.scope)  # type: ignore[arg-type]
-        counts = [(group, group.size - schedule.count(group.size, group.size, 1.0)) for group in groups]
+        sizes = [group.size for group in groups]
+        removed = make_schedule(config).counts(sizes, sizes, 1.0)
+        counts = [(group, size - gone) for group, size, gone in zip(groups, sizes, removed, strict=True)]
     else:
         counts = initial_counts(config, topology)
     active: dict[str, int] = {}
@@ -176,6 +177,7 @@ class Sparsifier:
         self.groups = groups_of(topology, config.scope)  # type: ignore[arg-type]
         needs = growth.needs | self.redistribution.needs if config.dynamic else frozenset()
         self.momentum_signal: Signal = momentum_signal
+        self.momentum_beta = growth.beta if isinstance(growth, MomentumGrowth) else MomentumGrowth.beta
         self.needs = frozenset(momentum_signal if signal == "momentum" else signal for signal in needs)
         self._signals: dict[Signal, dict[str, Tensor]] = {}
         self._initialise(seed if init_seed is None else init_seed)
@@ -206,7 +208,14 @@ class Sparsifier:
         return 1.0 - final / self.topology.size if self.topology.size else 0.0
 
     def _pruned_target(self, progress: float) -> int:
-        return sum(group.size - self.schedule.count(group.size, group.size, progress) for group in self.groups)
+        size = self.topology.size
+        return size - sum(self.schedule.counts([size], [size], progress))
+
+    def facts(self, clock: Clock) -> dict[str, float]:
+        """What the logs say of the schedule: the removal rate, or for pruning the sparsity asked for."""
+        if not self.config.dynamic:
+            return {}
+        return {"sparsity/asked" if self.config.prunes else "rate/removal": self.schedule.rate(clock.progress)}
 
     @torch.no_grad()
     def before_step(self, clock: Clock) -> None:
@@ -267,22 +276,21 @@ class Sparsifier:
         active = self.topology.active
         self._target = self._pruned_target(clock.progress) if self.config.prunes else self._target
         if active != self._target:
-            raise AssertionError(f"{active} active weights instead of {self._target}")
+            raise RuntimeError(f"an update left {active} active weights instead of {self._target}")
         return UpdateReport(sum(n for _, n in removed), grown, self.schedule.rate(clock.progress), active)
 
     def _remove(self, progress: float) -> Budget:
         assert self.removal is not None
         masks = {weight.name: weight.mask for weight in self.topology}
         budget: Budget = []
-        asked = 0
-        for group in self.groups:
+        actives = [int(group.active.count_nonzero()) for group in self.groups]
+        counts = self.schedule.counts(actives, [group.size for group in self.groups], progress)
+        for group, count in zip(self.groups, counts, strict=True):
             active = group.active
-            count = self.schedule.count(int(active.count_nonzero()), group.size, progress)
             removed = self.removal(group, count)
             group.scatter(active & ~removed, masks)
             budget.append((group, int(removed.count_nonzero())))
-            asked += count
-        self.removal.finish(sum(count for _, count in budget), asked)
+        self.removal.finish(sum(count for _, count in budget), sum(counts))
         return budget
 
     def _grow(self, removed: Budget, step: int) -> int:
@@ -302,12 +310,11 @@ class Sparsifier:
         return signals
 
     def _accumulate_momentum(self) -> None:
-        beta = getattr(self.growth, "beta", 0.9)
         momentum = self._signals.setdefault("momentum", {})
         for weight in self.topology:
             gradient = self._gradient(weight.parameter)
             if weight.name in momentum:
-                momentum[weight.name].mul_(beta).add_(gradient)
+                momentum[weight.name].mul_(self.momentum_beta).add_(gradient)
             else:
                 momentum[weight.name] = gradient.clone()
 

@@ -15,7 +15,7 @@ import pytest
 from run_helpers import Commands, folder_of, record_of, rows_of, wait_until
 
 from sparse_rnn import lock
-from sparse_rnn.lock import RunLock, RunLocked, process_start
+from sparse_rnn.lock import RunLock, RunLocked, process_namespace, process_start
 
 CONTENDER = """
 import sys, time
@@ -49,7 +49,9 @@ def leave_lock(path: Path, **changes: Any) -> None:
         "host": socket.gethostname(),
         "pid": os.getpid(),
         "started": process_start(os.getpid()),
+        "processes": process_namespace(),
         "slurm_job": "",
+        "slurm_restart": 0,
         "heartbeat": time.time(),
     }
     path.write_text(json.dumps(holder | changes))
@@ -78,10 +80,13 @@ def taken_over(path: Path) -> bool:
         ({"host": "elsewhere", "heartbeat": time.time() - 10_000}, True),
         ({"host": "elsewhere", "slurm_job": "17"}, True),
         ({"host": "elsewhere", "slurm_job": "18"}, False),
+        ({"host": "elsewhere", "slurm_job": "17", "slurm_restart": 1}, False),  # another task of the same job
+        ({"pid": 2**22 + 1, "started": "1", "processes": "pid:[1]"}, False),  # a container of the same host name
     ],
 )
 def test_what_is_stale(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, changes: dict[str, Any], stale: bool) -> None:
     monkeypatch.setenv("SLURM_JOB_ID", "17")
+    monkeypatch.setenv("SLURM_RESTART_COUNT", "1")
     if changes.get("pid") == "dead":
         changes = {"pid": dead_pid()}
     leave_lock(tmp_path / "run.lock", **changes)

@@ -15,7 +15,7 @@ SIGNAL = torch.tensor([9.0, -3.0, 0.5, 2.0, 9.0, -0.1, 3.0, 9.0]).reshape(4, 2)
     ("count", "expected"),
     [
         (0, [0, 0, 0, 0, 0, 0, 0, 0]),
-        (1, [0, 1, 0, 0, 0, 0, 0, 0]),  # |-3| ties with 3: the lower index
+        (2, [0, 1, 0, 0, 0, 0, 1, 0]),  # |-3| and 3
         (3, [0, 1, 0, 1, 0, 0, 1, 0]),
         (5, [0, 1, 1, 1, 0, 1, 1, 0]),
     ],
@@ -67,3 +67,18 @@ def test_no_growth_grows_nothing(group_of):
 def test_a_momentum_that_never_forgets_is_refused(beta):
     with pytest.raises(ConfigError, match="beta"):
         MomentumGrowth(beta=beta)
+
+
+@pytest.mark.parametrize(("rule", "signal"), [(GradientGrowth(), "gradient"), (MomentumGrowth(), "momentum")])
+def test_zero_gradients_are_drawn_not_taken_by_index(group_of, rule, signal):
+    """Embedding rows of words that the last minibatch lacks have no gradient: their order in the vocabulary must not
+    decide which of them become dense."""
+    group = group_of([9.0, *[0.0] * 999])
+    dense = torch.zeros(1000)
+    dense[[500, 900]] = torch.tensor([1.0, -2.0])
+    grown = [rule(group, ~group.active, 302, {signal: {"w": dense.reshape(-1, 2)}}, (1, step)) for step in range(2)]
+    for mask in grown:
+        assert int(mask.sum()) == 302
+        assert bool(mask[[500, 900]].all())
+        assert 100 < int(mask[:500].sum()) < 200
+    assert not torch.equal(*grown)

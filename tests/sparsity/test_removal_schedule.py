@@ -44,7 +44,7 @@ def test_cosine_of_the_official_code_renews_the_network_35_times():
     ],
 )
 def test_the_count_is_the_rounded_share_of_active_weights(active, progress, count):
-    assert Cosine(PAPER).count(active, 200, progress) == count
+    assert Cosine(PAPER).counts([active, 100], [200, 200], progress)[0] == count
 
 
 def test_pruning_follows_the_cubic_curve_inside_its_window():
@@ -72,4 +72,16 @@ def test_pruning_ends_at_its_sparsity_exactly():
 )
 def test_pruning_removes_what_exceeds_the_density_asked_for(active, progress, count):
     schedule = Cubic(ScheduleSettings(initial=0.0, final=0.0, sparsity=0.8, start=0.2, end=0.6))
-    assert schedule.count(active, 64, progress) == count
+    assert schedule.counts([active], [64], progress) == [count]
+
+
+def test_pruning_splits_the_whole_count_among_groups_and_never_misses_it():
+    """Shares by largest remainder may shift by one as the total falls: the sum must be exact all the same."""
+    schedule = Cubic(ScheduleSettings(initial=0.0, final=0.0, sparsity=0.9, start=0.0, end=1.0))
+    sizes = [7, 11, 23, 5]
+    active = list(sizes)
+    for k in range(1, 101):
+        gone = schedule.counts(active, sizes, k / 100)
+        active = [n - g for n, g in zip(active, gone, strict=True)]
+        assert min(gone) >= 0
+        assert sum(active) == schedule.kept(sum(sizes), k / 100)
