@@ -4,7 +4,11 @@ import json
 import sys
 import tempfile
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from sparse_rnn.config import Run
+    from sparse_rnn.record import RunFolder
 
 OVERRIDES = ["model=stacked_lstm", "dataset=pydoc", "sparsifier=selfish", "budget=demo", "optimizer.lr=20"]
 HELP = f"""\
@@ -31,14 +35,14 @@ def _demo() -> None:
 
     run = compose_run(OVERRIDES)
     print(f"python -m sparse_rnn.train {' '.join(OVERRIDES)}\n", flush=True)
-    untrained = _untrained_perplexity()
+    untrained = _untrained_perplexity(run)
     train(run, OVERRIDES)
     folder = RunFolder(runs_root() / run_id(run))
     record = read_record(folder)
     assert record is not None
     rows = [json.loads(line) for line in folder.metrics.read_text().splitlines()]
     epochs = [row for row in rows if "valid/loss" in row]
-    final = _best_densities(folder)
+    final = _best_densities(run, folder, record["vocabulary"])
     print(f"\nperplexity   {untrained:.0f} before, {record['results']['valid/perplexity']:.1f} after (valid)")
     print(f"sparsity     {run.sparsifier.sparsity:.4f} asked, {record['sparsity']:.4f} reached")
     print("density of each gate (asked: the mark)\n")
@@ -48,31 +52,24 @@ def _demo() -> None:
     print(f"\nThe same as a picture: {picture}")
 
 
-def _untrained_perplexity() -> float:
+def _untrained_perplexity(run: "Run") -> float:
     """Validation perplexity of the sparse network before its first step."""
     import torch
 
-    from sparse_rnn.config import compose_run
     from sparse_rnn.record import RunFolder
     from sparse_rnn.trainer import Trainer
 
-    run = compose_run(OVERRIDES)
     with tempfile.TemporaryDirectory() as empty:
         trainer = Trainer(run, run.dataset.load(), RunFolder(Path(empty)), torch.device("cpu"), read_only=True)
         return trainer.task.evaluate("valid")["perplexity"]
 
 
-def _best_densities(folder: Any) -> dict[str, float]:
+def _best_densities(run: "Run", folder: "RunFolder", vocabulary: int) -> dict[str, float]:
     """Density of every gate of the recurrent weights that were kept."""
     from sparse_rnn.build import make_topology
     from sparse_rnn.checkpoint import load_weights
-    from sparse_rnn.config import run_from_dict
-    from sparse_rnn.record import read_record
 
-    record = read_record(folder)
-    assert record is not None
-    run = run_from_dict(record["config"])
-    model = run.model.build(record["vocabulary"])
+    model = run.model.build(vocabulary)
     topology = make_topology(run, model)
     load_weights(folder.best, model, topology)
     return {name: value for name, value in topology.density(by="gate").items() if not name.endswith("/all")}

@@ -20,6 +20,7 @@ from sparse_rnn.registry import ConfigError
 Row = Mapping[str, float | int | str | None]
 DAYS_WORTH_NAMING = 1.0
 STEPS_BEFORE_ESTIMATE = 20
+SILENCE_SECONDS = 60.0
 
 
 class Logger(Protocol):
@@ -117,12 +118,22 @@ class WandB:
             print(f"warning: W&B has failed ({error}); metrics.jsonl has every row.", file=sys.stderr)
 
 
+class PatientConsole(Console):
+    """A console whose reader may go away, as in `| head`: it falls silent, and the run goes on."""
+
+    def on_broken_pipe(self) -> None:
+        """Write to nowhere from now on."""
+        self.quiet = True
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
 class Terminal:
     """A progress bar on a terminal, plain lines elsewhere."""
 
-    def __init__(self, epochs: int, on_cpu: bool, budget: str, metric: str = "perplexity") -> None:
-        self.console = Console(soft_wrap=True, highlight=False)
-        self._epochs, self._on_cpu, self._budget, self._metric = epochs, on_cpu, budget, metric
+    def __init__(self, epochs: int, on_cpu: bool, budget: str) -> None:
+        self.console = PatientConsole(soft_wrap=True, highlight=False)
+        self._epochs, self._on_cpu, self._budget = epochs, on_cpu, budget
+        self._spoken = time.monotonic()
         self._bar: Progress | None = None
         if self.console.is_terminal:
             self._bar = Progress(
@@ -140,7 +151,7 @@ class Terminal:
     def say(self, text: str) -> None:
         """A line of text."""
         self.console.print(text, markup=False)
-        sys.stdout.flush()
+        self._spoken = time.monotonic()
 
     def step(
         self, epoch: int, progress: float, metrics: Mapping[str, float], tokens_per_second: float, sparsity: float
@@ -168,14 +179,17 @@ class Terminal:
         self.say(f"This run will take about {duration(seconds)} more{advice}.")
 
     def row(self, row: Row) -> None:
-        """A line an epoch, and the result of the test."""
+        """A line an epoch; off a terminal also one of training loss if there was none for a minute."""
+        if "train/loss_recent" in row and not self._bar and time.monotonic() - self._spoken > SILENCE_SECONDS:
+            loss = row["train/loss_recent"]
+            self.say(f"epoch {row['epoch']:>3}/{self._epochs}  step {row['step']:,}  train loss {loss:.3f}")
         if "valid/loss" in row:
             moved = "topology/removed" in row and "rate/removal" in row
             rate = f"  removal rate {row['rate/removal']:.3f}" if moved else ""
             averaged = "  averaged" if row.get("averaging/evaluated") else ""
             self.say(
-                f"epoch {row['epoch']:>3}/{self._epochs}  train {row[f'train/{self._metric}']:8.2f}  "
-                f"valid {row[f'valid/{self._metric}']:8.2f}  sparsity {row['sparsity/model']:.4f}{rate}  "
+                f"epoch {row['epoch']:>3}/{self._epochs}  train {_perplexity(row['train/perplexity'])}  "
+                f"valid {_perplexity(row['valid/perplexity'])}  sparsity {row['sparsity/model']:.4f}{rate}  "
                 f"{row['throughput/tokens_per_second']:,.0f} tokens/s{averaged}"
             )
 
@@ -200,6 +214,10 @@ class Loggers:
         """End each."""
         for logger in self._loggers:
             logger.finish(exit_code)
+
+
+def _perplexity(value: Any) -> str:
+    return f"{value:8.2f}" if value < 1e6 else f"{value:8.2g}"
 
 
 def duration(seconds: float) -> str:

@@ -22,6 +22,8 @@ from sparse_rnn.registry import ConfigError, RunFailed
 from sparse_rnn.trainer import Diverged, Stopped, Trainer
 
 FAILED = 1
+ENOUGH_STEPS = 1000
+MANY_WEIGHTS = 0.5
 FAILURES = (Diverged, DamagedFile, OSError, torch.OutOfMemoryError, MemoryError)
 
 
@@ -172,8 +174,22 @@ def _announce(run: Run, corpus: Corpus, trainer: Trainer, terminal: Terminal, ov
     )
     unigram, bigram = baselines(corpus)
     terminal.say(f"For comparison, valid perplexity of a unigram model {unigram:.1f}, of a bigram model {bigram:.1f}.")
+    if sentence := updates_too_often(run, len(trainer.task.windows(0))):
+        terminal.say(sentence)
     if trainer.state.step:
         terminal.say(f"Going on after step {trainer.state.step}.")
+
+
+def updates_too_often(run: Run, steps: int) -> str:
+    """A warning if most weights are moved before new ones had time to grow; `steps`: those of an epoch."""
+    method = run.sparsifier
+    often = method.dynamic and method.update_interval == "epoch" and steps < ENOUGH_STEPS
+    if not often or method.removal_rate < MANY_WEIGHTS or run.budget.name == "smoke":
+        return ""
+    return (
+        f"warning: in {steps:,} steps between topology updates (Penn Treebank: 1,328) new weights may not grow up: "
+        f"choose a sparsifier.removal_rate lower than {method.removal_rate:g}"
+    )
 
 
 def budget_changes(run: Run, overrides: Sequence[str]) -> list[str]:

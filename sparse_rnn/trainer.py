@@ -259,6 +259,8 @@ class Trainer:
             self.optimizer.load_state_dict(saved["optimizer"])
             self.schedule.load_state_dict(saved["schedule"])
             self.sparsifier.load_state_dict(saved["sparsifier"])
+            if self.run.protocol.masking == "gradient":
+                self.topology.enforce(self.optimizer)
             self.state = TrainState(**saved["state"])
             self.hidden = to_device(saved["hidden"], next(self.model.parameters()).device)
             restore_rng(saved["rng"])

@@ -166,3 +166,14 @@ def test_the_wheel_holds_the_configuration_and_works_from_any_folder(tmp_path):
         check=True,
     )
     assert done.stdout.split() == [str(tmp_path / "installed/sparse_rnn/conf"), "830"]
+
+
+def test_too_frequent_updates_are_warned_of():
+    """At 331 steps and p = .7 growth was seen to wreck the network; the paper has 1,328."""
+    from sparse_rnn.session import updates_too_often
+
+    reduced = compose_run(["budget=reduced"])
+    assert "331 steps" in updates_too_often(reduced, 331)
+    assert not updates_too_often(reduced, 1328)
+    assert not updates_too_often(compose_run(["budget=reduced", "sparsifier.removal_rate=0.2"]), 331)
+    assert not updates_too_often(compose_run(["budget=reduced", "sparsifier=static_er"]), 331)

@@ -5,12 +5,15 @@ import os
 import pty
 import re
 import select
+import shlex
+import subprocess
+import sys
 import time
 from collections.abc import Callable
 
 import pytest
 from rich.console import Console
-from run_helpers import Commands, Train
+from run_helpers import Commands, Train, folder_of, record_of
 
 from sparse_rnn import loggers
 from sparse_rnn.loggers import STEPS_BEFORE_ESTIMATE, Terminal, duration
@@ -94,7 +97,7 @@ def test_bar_fits_80_columns() -> None:
     stream = io.StringIO()
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(
-            loggers, "Console", lambda **_: Console(file=stream, force_terminal=True, width=80, soft_wrap=True)
+            loggers, "PatientConsole", lambda **_: Console(file=stream, force_terminal=True, width=80, soft_wrap=True)
         )
         terminal = Terminal(100, True, "paper")
         terminal.step(6, 0.07, {"loss": 4.82, "perplexity": 123.97}, 12_345.0, 0.67)
@@ -133,3 +136,12 @@ def test_bar_on_a_terminal(tiny: list[str], commands: Commands) -> None:
     assert "This run will take about" in plain
     assert shown.rindex("\x1b[?25h") > shown.index("\x1b[?25l")  # the cursor is back
     assert process.exitcode == 0
+
+
+def test_a_reader_that_goes_away_does_not_end_the_run(tiny: list[str], commands: Commands) -> None:
+    """As in `python -m sparse_rnn.train ... | head -1`."""
+    overrides = [*tiny, "logger=files"]
+    command = shlex.join([sys.executable, "-m", "sparse_rnn.train", *overrides]) + " | head -1"
+    environment = {**os.environ, "SPARSE_RNN_RUNS": str(commands.root)}
+    subprocess.run(["bash", "-c", command], check=True, env=environment, capture_output=True, timeout=120)
+    assert record_of(folder_of(overrides, commands.root))["status"] == "finished"
