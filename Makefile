@@ -13,7 +13,7 @@ help:  ## show this list
 setup: $(VENV)/.installed-$(TORCH)  ## install into .venv (TORCH=system keeps the torch that is already there)
 
 $(VENV)/.installed-$(TORCH): pyproject.toml constraints.txt
-	@rm -f $(VENV)/.installed-*
+	@if ls $(VENV)/.installed-* > /dev/null 2>&1 && [ ! -e $@ ]; then rm -rf $(VENV); fi  # the other torch
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
 	  { echo "error: Python 3.11 or later is needed; give one with PYTHON=/path/to/python3." >&2; exit 1; }
 	$(PYTHON) -m venv $(if $(filter system,$(TORCH)),--system-site-packages) $(VENV)
