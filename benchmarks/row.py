@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Row:
-    """`value` in `unit`; `bar` is the most it may be, `limit` the least it could be."""
+    """`value` in `unit`; `bar` is the most it may be, `limit` what it would be if all that we add were free."""
 
     name: str
     value: float
