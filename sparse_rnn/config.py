@@ -205,12 +205,12 @@ def _require_option(group: str, names: str) -> None:
             raise ConfigError(f"{group}={name} does not exist{near(name, known)}.")
 
 
-def compose_run(overrides: Sequence[str], config_dir: Path = CONFIG_DIR) -> Run:
+def compose_run(overrides: Sequence[str]) -> Run:
     """Compose and check a configuration as the command line does; raises ConfigError."""
     register_schemas()
     GlobalHydra.instance().clear()
     try:
-        with initialize_config_dir(str(config_dir), version_base="1.3"):
+        with initialize_config_dir(str(CONFIG_DIR), version_base="1.3"):
             return check(compose("config", expand_shorthands(overrides)))
     except (HydraException, OmegaConfBaseException) as error:
         raise ConfigError(explain(error)) from error
@@ -243,7 +243,7 @@ def _refuse_unknown_keys(node: DictConfig, prefix: str = "") -> None:
 
 
 def _refuse_nonsense(run: Run) -> None:
-    method, growth = run.sparsifier, str(getattr(run.growth, "name", ""))
+    method, growth = run.sparsifier, run.growth.name
     grows = method.dynamic and not method.prunes
     if growth != "none" and not grows:
         raise ConfigError(f"sparsifier={method.name} never grows weights: leave growth={growth} out.")

@@ -194,11 +194,10 @@ def updates_too_often(run: Run, steps: int) -> str:
 
 def budget_changes(run: Run, overrides: Sequence[str]) -> list[str]:
     """What a budget changed against the paper's, as `key old -> new`."""
-    paper = as_dict(compose_run([o for o in overrides if not o.startswith("budget=")]))
-    changed = differences(paper, as_dict(run))
+    paper, own = as_dict(compose_run([o for o in overrides if not o.startswith("budget=")])), as_dict(run)
     return [
-        f"{key} {_value(paper, key)} -> {_value(as_dict(run), key)}"
-        for key in changed
+        f"{key} {_value(paper, key)} -> {_value(own, key)}"
+        for key in differences(paper, own)
         if key not in ("budget.name", "budget.average_by")
     ]
 

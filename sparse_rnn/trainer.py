@@ -204,7 +204,7 @@ class Trainer:
             self.loggers.row({"step": state.step, "epoch": state.epoch + 1, **row})
         speed = state.tokens / state.epoch_seconds
         metrics = self.task.metrics(state.loss / state.tokens)
-        self.terminal.step(state.epoch, self.clock.progress, metrics, speed, self.sparsity)
+        self.terminal.step(state.epoch, self.clock.progress, metrics, speed, self.sparsifier.sparsity)
 
     def log_epoch(self, valid: dict[str, Any], report: UpdateReport | None) -> None:
         """The row of an epoch: sparsities after its update."""
@@ -221,11 +221,6 @@ class Trainer:
             "throughput/tokens_per_second": state.tokens / state.epoch_seconds,
         }
         self.loggers.row({"step": state.step, "epoch": state.epoch + 1, **row})
-
-    @property
-    def sparsity(self) -> float:
-        """Inactive share of the sparse weights."""
-        return self.sparsifier.sparsity
 
     def stop_if_requested(self) -> None:
         """Raise Stopped if a signal has asked for it."""

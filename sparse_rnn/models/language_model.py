@@ -4,6 +4,8 @@ from typing import Any, Protocol
 
 from torch import Tensor, nn
 
+from sparse_rnn.registry import ConfigError
+
 Hidden = Any
 """A tensor, or a tuple or list of hidden states, each with the batch as second-to-last dimension."""
 
@@ -14,6 +16,20 @@ class ModelConfig(Protocol):
     name: str
 
     def build(self, vocabulary: int) -> "LanguageModel": ...
+
+
+def check_sizes(**sizes: int) -> None:
+    """Raise ConfigError for a size below 1."""
+    for key, value in sizes.items():
+        if value < 1:
+            raise ConfigError(f"model.{key}={value} must be at least 1.")
+
+
+def check_dropouts(**dropouts: float) -> None:
+    """Raise ConfigError for a dropout outside [0, 1)."""
+    for key, value in dropouts.items():
+        if not 0 <= value < 1:
+            raise ConfigError(f"model.{key}={value} must lie in [0, 1).")
 
 
 class LanguageModel(nn.Module):

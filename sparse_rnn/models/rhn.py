@@ -6,8 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from sparse_rnn.models.dropout import LockedDropout, embed_with_word_dropout, inverted_mask
-from sparse_rnn.models.language_model import Hidden, LanguageModel
-from sparse_rnn.models.stacked_lstm import check_dropouts, check_sizes
+from sparse_rnn.models.language_model import Hidden, LanguageModel, check_dropouts, check_sizes
 from sparse_rnn.registry import register
 from sparse_rnn.sparsity.gates import Gates
 

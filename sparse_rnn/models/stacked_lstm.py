@@ -5,22 +5,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from sparse_rnn.models.language_model import Hidden, LanguageModel
-from sparse_rnn.registry import ConfigError, register
-
-
-def check_sizes(**sizes: int) -> None:
-    """Raise ConfigError for a size below 1."""
-    for key, value in sizes.items():
-        if value < 1:
-            raise ConfigError(f"model.{key}={value} must be at least 1.")
-
-
-def check_dropouts(**dropouts: float) -> None:
-    """Raise ConfigError for a dropout outside [0, 1)."""
-    for key, value in dropouts.items():
-        if not 0 <= value < 1:
-            raise ConfigError(f"model.{key}={value} must lie in [0, 1).")
+from sparse_rnn.models.language_model import Hidden, LanguageModel, check_dropouts, check_sizes
+from sparse_rnn.registry import register
 
 
 @register("model", "stacked_lstm")

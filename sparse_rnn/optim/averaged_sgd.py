@@ -88,12 +88,10 @@ class AveragedSGD(torch.optim.SGD):
         average = self._averages[index]
         if self._events[-1] != self.steps:
             self._events.append(self.steps)
-        if average.since is None:
-            average.since = torch.zeros_like(parameter, dtype=torch.int16)
-        elif len(self._events) > torch.iinfo(average.since.dtype).max:
-            average.since = average.since.int()
+        dtype = torch.int16 if len(self._events) <= torch.iinfo(torch.int16).max else torch.int32
+        since = torch.zeros_like(parameter, dtype=dtype) if average.since is None else average.since.to(dtype)
         average.total.masked_fill_(restart, 0.0)
-        average.since.masked_fill_(restart, len(self._events) - 1)
+        average.since = since.masked_fill_(restart, len(self._events) - 1)
 
     def _mean(self, average: Average) -> Tensor:
         counts = self.steps - torch.tensor(self._events, dtype=torch.float64, device=average.total.device)

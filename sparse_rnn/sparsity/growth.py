@@ -26,6 +26,7 @@ class GrowthRule(Protocol):
     candidates: bool [group.size], the inactive entries. key: what a random choice may depend on.
     """
 
+    name: str
     needs: ClassVar[frozenset[Signal]]
 
     def __call__(

@@ -299,3 +299,18 @@ def test_the_plain_step_is_that_of_sgd():
     toy.steps(5)
     other.steps(5)
     torch.testing.assert_close(toy.weight, other.weight, rtol=1e-12, atol=1e-12)
+
+
+def test_more_updates_than_16_bits_count():
+    """A first restart after 32,767 updates, and one of a weight that has been restarted before them."""
+    early, late = (nn.Parameter(torch.zeros(2)) for _ in range(2))
+    optimizer = AveragedSGD([early, late], lr=0.0)
+    optimizer.start_averaging()
+    optimizer.steps = 1
+    optimizer.restart_entries(early, torch.tensor([True, False]))
+    optimizer._events += range(2, 40_000)
+    optimizer.steps = 40_000
+    for parameter in (early, late):
+        optimizer.restart_entries(parameter, torch.tensor([False, True]))
+    since = [average.since.tolist() for average in optimizer._averages]
+    assert since == [[1, 40_000], [0, 40_000]]
