@@ -1,4 +1,4 @@
-"""Dropouts of recurrent language models; all scale by 1 / (1 - p) and do nothing in evaluation."""
+"""Dropouts of recurrent language models; off in evaluation."""
 
 import torch
 from torch import Tensor, nn
@@ -30,3 +30,16 @@ def embed_with_word_dropout(embedding: nn.Embedding, tokens: Tensor, p: float, t
         return embedded
     words = inverted_mask(embedding.weight[:, :1].detach(), p)
     return embedded * words[tokens]
+
+
+def drop_connect(weight: Tensor, p: float, training: bool, *, inverted: bool) -> Tensor:
+    """A weight with single entries dropped in training, one draw a call (Wan et al. 2013, Merity et al. 2018).
+
+    inverted: what is kept is scaled by 1 / (1 - p) in training; otherwise evaluation scales by 1 - p.
+    """
+    if p == 0:
+        return weight
+    if not training:
+        return weight if inverted else weight * (1 - p)
+    mask = inverted_mask(weight.detach(), p) if inverted else torch.empty_like(weight).bernoulli_(1 - p)
+    return weight * mask

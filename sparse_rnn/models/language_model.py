@@ -1,6 +1,6 @@
 """What the trainer asks of a language model."""
 
-from typing import Any, Protocol
+from typing import Any, ClassVar, Protocol
 
 from torch import Tensor, nn
 
@@ -11,11 +11,12 @@ Hidden = Any
 
 
 class ModelConfig(Protocol):
-    """A model's configuration; builds the model for a vocabulary."""
+    """A model's configuration; `task` is what it learns, and builds it for the sizes of the task's data."""
 
     name: str
+    task: ClassVar[str]
 
-    def build(self, vocabulary: int) -> "LanguageModel": ...
+    def build(self, *sizes: int) -> nn.Module: ...
 
 
 def check_sizes(**sizes: int) -> None:
@@ -30,6 +31,18 @@ def check_dropouts(**dropouts: float) -> None:
     for key, value in dropouts.items():
         if not 0 <= value < 1:
             raise ConfigError(f"model.{key}={value} must lie in [0, 1).")
+
+
+def check_init_range(init_range: float | None) -> None:
+    """Raise ConfigError for a range that is not greater than 0."""
+    if init_range is not None and not init_range > 0:
+        raise ConfigError(f"model.init_range={init_range} must be greater than 0.")
+
+
+def init_uniform(model: nn.Module, init_range: float) -> None:
+    """Draw all parameters, biases too, from U(+-init_range)."""
+    for parameter in model.parameters():
+        nn.init.uniform_(parameter, -init_range, init_range)
 
 
 class LanguageModel(nn.Module):
@@ -55,9 +68,23 @@ class LanguageModel(nn.Module):
         logits = self.decoder(output.flatten(0, 1))
         return nn.functional.cross_entropy(logits, targets.flatten())
 
+    def training_loss(self, tokens: Tensor, targets: Tensor, hidden: Hidden) -> tuple[Tensor, Tensor | None, Hidden]:
+        """Mean cross-entropy, a penalty that is added to it for the gradient alone (None: none), the hidden state."""
+        output, hidden = self(tokens, hidden)
+        return self.loss(output, targets), None, hidden
+
 
 def detach(hidden: Hidden) -> Hidden:
     """The same hidden state, cut off from the graph of earlier windows."""
     if isinstance(hidden, Tensor):
         return hidden.detach()
     return type(hidden)(detach(h) for h in hidden)
+
+
+def activation_penalty(output: Tensor, states: Tensor, activation: float, temporal: float) -> Tensor:
+    """activation * mean(output^2) + temporal * mean((states_t+1 - states_t)^2), both [T, B, H] (AR and TAR, Merity et
+    al. 2017)."""
+    penalty = activation * output.square().mean()
+    if states.shape[0] > 1:
+        penalty = penalty + temporal * (states[1:] - states[:-1]).square().mean()
+    return penalty

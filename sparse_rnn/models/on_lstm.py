@@ -1,0 +1,133 @@
+"""ON-LSTM, the LSTM with ordered neurons (Shen et al. 2019), as in Selfish-RNN section 4."""
+
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import ClassVar
+
+import torch
+from torch import Tensor, nn
+
+from sparse_rnn.models.dropout import LockedDropout, drop_connect, embed_with_word_dropout
+from sparse_rnn.models.language_model import Hidden, LanguageModel, activation_penalty, check_dropouts, check_sizes
+from sparse_rnn.models.ordered_neurons import gate_rows, ordered_neurons
+from sparse_rnn.registry import ConfigError, register
+from sparse_rnn.sparsity.gates import Gates
+
+State = tuple[Tensor, Tensor]
+
+
+@register("model", "on_lstm")
+@dataclass
+class ONLSTMConfig:
+    """`layers` layers of `hidden` units, the last of `embedding` units, tied embedding; a master gate opens `chunk`
+    units together. The penalties are alpha (AR) and beta (TAR) of Merity et al. 2017.
+    """
+
+    task: ClassVar[str] = "language_modelling"
+
+    name: str = "on_lstm"
+    embedding: int = 400
+    hidden: int = 1150
+    layers: int = 3
+    chunk: int = 10
+    dropout_word: float = 0.1
+    dropout_input: float = 0.5
+    dropout_hidden: float = 0.3
+    dropout_output: float = 0.45
+    drop_connect: float = 0.45
+    activation_penalty: float = 2.0
+    temporal_penalty: float = 1.0
+
+    def __post_init__(self) -> None:
+        check_sizes(embedding=self.embedding, hidden=self.hidden, layers=self.layers, chunk=self.chunk)
+        check_dropouts(**{key: value for key, value in vars(self).items() if key.startswith("drop")})
+        for key in ("embedding", "hidden"):
+            if getattr(self, key) % self.chunk:
+                raise ConfigError(f"model.{key}={getattr(self, key)} must be a multiple of model.chunk={self.chunk}.")
+        for key in ("activation_penalty", "temporal_penalty"):
+            if getattr(self, key) < 0:
+                raise ConfigError(f"model.{key}={getattr(self, key)} must not be negative.")
+
+    def build(self, vocabulary: int) -> "ONLSTM":
+        """The model for so many words."""
+        return ONLSTM(self, vocabulary)
+
+
+class ONLSTMLayer(nn.Module):
+    """One layer; in training single recurrent weights are dropped for a window, otherwise all are scaled by 1 - p."""
+
+    def __init__(self, inputs: int, hidden: int, chunk: int, p: float) -> None:
+        super().__init__()
+        self.hidden, self.chunk, self.p = hidden, chunk, p
+        rows = 4 * hidden + 2 * (hidden // chunk)
+        self.input = nn.Linear(inputs, rows)
+        self.recurrent = nn.Linear(hidden, rows)
+
+    def gates(self) -> dict[str, Gates]:
+        """Rows of the master gates and of the gates of units; the layer is one cell."""
+        own = Gates(gate_rows(self.hidden, self.chunk), cell="")
+        return {"input.weight": own, "recurrent.weight": own}
+
+    def forward(self, x: Tensor, state: State, training: bool) -> tuple[Tensor, State]:
+        """x [T, B, inputs], state (h, c), each [B, hidden]; returns all h [T, B, hidden] and the last state."""
+        weight = drop_connect(self.recurrent.weight, self.p, training, inverted=False)
+        projected = nn.functional.linear(x, self.input.weight, self.input.bias + self.recurrent.bias)
+        states, cell = ordered_neurons(projected, weight, *state)
+        return states, (states[-1], cell)
+
+
+class ONLSTM(LanguageModel):
+    """Embedding tied with the decoder, starting in U(+-0.1); the decoder's bias at 0, the rest as torch does."""
+
+    def __init__(self, config: ONLSTMConfig, vocabulary: int) -> None:
+        super().__init__()
+        self.dropout_word = config.dropout_word
+        self.penalties = config.activation_penalty, config.temporal_penalty
+        widths = [config.embedding] + [config.hidden] * (config.layers - 1) + [config.embedding]
+        self.widths = widths[1:]
+        self.embedding = nn.Embedding(vocabulary, config.embedding)
+        self.layers = nn.ModuleList(
+            ONLSTMLayer(inputs, hidden, config.chunk, config.drop_connect) for inputs, hidden in pairwise(widths)
+        )
+        self.decoder = nn.Linear(config.embedding, vocabulary)
+        self.decoder.weight = self.embedding.weight
+        self.dropout_input = LockedDropout(config.dropout_input)
+        self.dropout_hidden = LockedDropout(config.dropout_hidden)
+        self.dropout_output = LockedDropout(config.dropout_output)
+        nn.init.uniform_(self.embedding.weight, -0.1, 0.1)
+        nn.init.zeros_(self.decoder.bias)
+
+    def initial_hidden(self, batch: int) -> Hidden:
+        """(h, c) of each layer, zeros [batch, width of the layer]."""
+        zeros = self.embedding.weight.new_zeros
+        return [(zeros(batch, width), zeros(batch, width)) for width in self.widths]
+
+    def states(self, tokens: Tensor, hidden: Hidden) -> tuple[Tensor, Hidden]:
+        """The last layer's states before the last dropout [T, B, embedding], and the hidden state to carry on with."""
+        embedded = embed_with_word_dropout(self.embedding, tokens, self.dropout_word, self.training)
+        states, carried = self.dropout_input(embedded), []
+        for k, (layer, state) in enumerate(zip(self.layers, hidden, strict=True)):
+            states, last = layer(self.dropout_hidden(states) if k else states, state, self.training)
+            carried.append(last)
+        return states, carried
+
+    def forward(self, tokens: Tensor, hidden: Hidden) -> tuple[Tensor, Hidden]:
+        """See LanguageModel."""
+        states, hidden = self.states(tokens, hidden)
+        return self.dropout_output(states), hidden
+
+    def training_loss(self, tokens: Tensor, targets: Tensor, hidden: Hidden) -> tuple[Tensor, Tensor | None, Hidden]:
+        """See LanguageModel; both penalties are of the states before dropout, as in the published code."""
+        states, hidden = self.states(tokens, hidden)
+        loss = self.loss(self.dropout_output(states), targets)
+        return loss, activation_penalty(states, states, *self.penalties), hidden
+
+    @torch.no_grad()
+    def layer_states(self, tokens: Tensor, hidden: Hidden) -> tuple[list[Tensor], Hidden]:
+        """See LanguageModel."""
+        inputs, states, carried = self.embedding(tokens), [], []
+        for layer, state in zip(self.layers, hidden, strict=True):
+            inputs, last = layer(inputs, state, training=False)
+            states.append(inputs)
+            carried.append(last)
+        return states, carried
