@@ -5,6 +5,7 @@ from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import ClassVar
 
 import torch
 from torch import Tensor
@@ -40,6 +41,17 @@ class Corpus:
     vocabulary: Vocabulary
     splits: Mapping[str, Tensor]
     sha256: str
+    unit: ClassVar[str] = "tokens"
+
+    @property
+    def sizes(self) -> tuple[int, ...]:
+        """What a model is built for: the number of words."""
+        return (len(self.vocabulary),)
+
+    @property
+    def counts(self) -> dict[str, int]:
+        """Number of tokens of each split."""
+        return {split: tokens.numel() for split, tokens in self.splits.items()}
 
     def limited(self, train: int | None, other: int | None) -> "Corpus":
         """The first `train` tokens of the training split and `other` of each other one (None: all)."""
@@ -71,8 +83,8 @@ def make_corpus(texts: Mapping[str, list[str]], min_count: int = 1) -> Corpus:
     return Corpus(vocabulary, {name: vocabulary.encode(texts[name]) for name in SPLITS}, digest.hexdigest())
 
 
-def read_words(path: Path, name: str) -> list[str]:
-    """The words of a text file, with `<eos>` at the end of every line that has any.
+def read_words(path: Path, name: str, *, blank_lines: bool = False) -> list[str]:
+    """The words of a text file, with `<eos>` at the end of every line that has any; with `blank_lines`, of every line.
 
     Raises ConfigError if the file is missing, empty or not UTF-8.
     """
@@ -84,10 +96,11 @@ def read_words(path: Path, name: str) -> list[str]:
         raise ConfigError(f"dataset.{name}={path} is not UTF-8 text (byte {error.start}); convert it first.") from None
     except OSError as error:
         raise ConfigError(f"dataset.{name}={path} cannot be read: {error.strerror}.") from None
-    words: list[str] = []
-    for line in text.split("\n"):
-        if tokens := line.split():
-            words += [*tokens, END_OF_SENTENCE]
-    if not words:
+    if not text.strip():
         raise ConfigError(f"dataset.{name}={path} is empty.")
+    words: list[str] = []
+    for line in text.removesuffix("\n").split("\n"):
+        tokens = line.split()
+        if tokens or blank_lines:
+            words += [*tokens, END_OF_SENTENCE]
     return words

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
-from typing import Protocol
+from typing import ClassVar, Protocol, Self
 
 import torch
 
@@ -14,14 +14,32 @@ from sparse_rnn.registry import ConfigError, register
 from sparse_rnn.sparsity.selection import generator
 
 
+class Data(Protocol):
+    """A data set in memory: what a model is built for, the number of `unit`s of each split, the SHA-256 of its text."""
+
+    unit: ClassVar[str]
+
+    @property
+    def sha256(self) -> str: ...
+
+    @property
+    def sizes(self) -> tuple[int, ...]: ...
+
+    @property
+    def counts(self) -> dict[str, int]: ...
+
+    def limited(self, train: int | None, other: int | None) -> Self: ...
+
+
 class DatasetConfig(Protocol):
-    """A data set that can be loaded; `vocabulary()` reads data only where the size is not published."""
+    """A data set that can be loaded, for one task; `sizes()` reads data only where they are not published."""
 
     name: str
+    task: ClassVar[str]
 
-    def load(self) -> Corpus: ...
+    def load(self) -> Data: ...
 
-    def vocabulary(self) -> int: ...
+    def sizes(self) -> tuple[int, ...]: ...
 
 
 PTB_MIRRORS = (
@@ -40,6 +58,8 @@ PTB_FILES = {
 class PTB:
     """Penn Treebank as prepared by Mikolov: 929,589 / 73,760 / 82,430 tokens, 10,000 words."""
 
+    task: ClassVar[str] = "language_modelling"
+
     name: str = "ptb"
 
     def load(self) -> Corpus:
@@ -53,9 +73,48 @@ class PTB:
 
         return fetch(data_root() / self.name, mirrored(PTB_MIRRORS, PTB_FILES), dataset=self.name)
 
-    def vocabulary(self) -> int:
+    def sizes(self) -> tuple[int, ...]:
         """As published."""
-        return 10_000
+        return (10_000,)
+
+
+WIKITEXT2_MIRRORS = (
+    "https://raw.githubusercontent.com/pytorch/examples/main/word_language_model/data/wikitext-2",
+    "https://raw.githubusercontent.com/reichenbch/Word-Level-Language-Model/"
+    "95f4549b9e94447e21da9d1de23c222614030964/data/wikitext-2",
+)
+WIKITEXT2_FILES = {
+    "wiki.train.tokens": ("train.txt", "9e9fa1ad55b1c2c95b08e37dd8e653f638fac2c6de904b79e813611eefbc985f"),
+    "wiki.valid.tokens": ("valid.txt", "f0737ed31fc1329026e95cb8b98e19c2a182c39c240ab909dc31abf2f8af58e8"),
+    "wiki.test.tokens": ("test.txt", "d790b833ef8cf03a90db7bf1271b7520b83c45ce07ba3c1a9699df81e239eca0"),
+}
+
+
+@register("dataset", "wikitext2")
+@dataclass
+class WikiText2:
+    """WikiText-2 (Merity et al. 2017): 2,088,628 / 217,646 / 245,569 tokens, 33,278 words; blank lines end too."""
+
+    task: ClassVar[str] = "language_modelling"
+
+    name: str = "wikitext2"
+
+    def load(self) -> Corpus:
+        """The corpus."""
+        paths = self.fetch()
+        return make_corpus(
+            {split: read_words(paths[f"wiki.{split}.tokens"], split, blank_lines=True) for split in SPLITS}
+        )
+
+    def fetch(self) -> dict[str, Path]:
+        """Paths of the three files, downloaded if they are not there."""
+        from sparse_rnn.data.download import data_root, fetch, mirrored
+
+        return fetch(data_root() / self.name, mirrored(WIKITEXT2_MIRRORS, WIKITEXT2_FILES), dataset=self.name)
+
+    def sizes(self) -> tuple[int, ...]:
+        """As published."""
+        return (33_278,)
 
 
 @register("dataset", "text")
@@ -65,6 +124,8 @@ class Text:
 
     min_count: words that stand less often in the training file become `<unk>`.
     """
+
+    task: ClassVar[str] = "language_modelling"
 
     name: str = "text"
     train: str = ""
@@ -82,9 +143,9 @@ class Text:
         """The corpus."""
         return make_corpus({split: read_words(Path(getattr(self, split)), split) for split in SPLITS}, self.min_count)
 
-    def vocabulary(self) -> int:
+    def sizes(self) -> tuple[int, ...]:
         """Known only from the files."""
-        return len(self.load().vocabulary)
+        return self.load().sizes
 
 
 @register("dataset", "pydoc")
@@ -95,6 +156,8 @@ class PyDoc:
     Lower-case words and punctuation, a paragraph a sentence, split 80/10/10 by topic. It differs between versions
     of CPython; the record holds its SHA-256.
     """
+
+    task: ClassVar[str] = "language_modelling"
 
     name: str = "pydoc"
     min_count: int = 3
@@ -115,9 +178,9 @@ class PyDoc:
         }
         return make_corpus(texts, self.min_count)
 
-    def vocabulary(self) -> int:
-        """That of the running CPython."""
-        return len(self.load().vocabulary)
+    def sizes(self) -> tuple[int, ...]:
+        """Those of the running CPython."""
+        return self.load().sizes
 
 
 def _check_min_count(min_count: int) -> None:

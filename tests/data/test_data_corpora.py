@@ -62,7 +62,7 @@ def test_min_count_counts_the_training_split_alone(tmp_path: Path) -> None:
     assert corpus.vocabulary.words == [UNKNOWN, "a", "b"]
     assert words(corpus, "train") == ["a", "b", "a", UNKNOWN, "b", "a", UNKNOWN]
     assert words(corpus, "valid") == [UNKNOWN, UNKNOWN, UNKNOWN, "a", UNKNOWN, UNKNOWN]
-    assert dataset.vocabulary() == 3
+    assert dataset.sizes() == (3,)
 
 
 def test_the_hash_tells_texts_and_splits_apart(tmp_path: Path) -> None:
@@ -170,7 +170,8 @@ def test_pydoc_is_the_same_every_time(pydoc: Corpus) -> None:
 def test_pydoc_is_large_enough_to_train_on(pydoc: Corpus) -> None:
     assert pydoc.splits["train"].numel() > 50_000
     assert min(pydoc.splits[split].numel() for split in ("valid", "test")) > 1_000
-    assert 1_000 < len(pydoc.vocabulary) == PyDoc().vocabulary()
+    assert pydoc.sizes == PyDoc().sizes()
+    assert pydoc.sizes[0] > 1_000
 
 
 def test_pydoc_words_are_lower_case_and_rare_ones_unknown(pydoc: Corpus) -> None:
@@ -187,7 +188,7 @@ def test_pydoc_words_are_lower_case_and_rare_ones_unknown(pydoc: Corpus) -> None
 def test_the_penn_treebank_is_as_published() -> None:
     corpus = PTB().load()
     assert [corpus.splits[split].numel() for split in SPLITS] == [929_589, 73_760, 82_430]
-    assert len(corpus.vocabulary) == PTB().vocabulary() == 10_000
+    assert corpus.sizes == PTB().sizes() == (10_000,)
     assert words(corpus, "valid")[:9] == [
         "consumers",
         "may",

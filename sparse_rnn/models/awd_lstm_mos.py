@@ -1,0 +1,134 @@
+"""AWD-LSTM with a mixture of softmaxes (Merity et al. 2018, Yang et al. 2018; Selfish-RNN appendix E)."""
+
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import ClassVar
+
+import torch
+from torch import Tensor, nn
+
+from sparse_rnn.models.dropout import LockedDropout, drop_connect, embed_with_word_dropout
+from sparse_rnn.models.language_model import Hidden, LanguageModel, activation_penalty, check_dropouts, check_sizes
+from sparse_rnn.models.mixture_of_softmaxes import mixture_cross_entropy
+from sparse_rnn.registry import ConfigError, register
+
+
+@register("model", "awd_lstm_mos")
+@dataclass
+class AWDLSTMMoSConfig:
+    """`layers` LSTMs of `hidden` units, the last of `last_hidden`; `experts` softmaxes over a tied embedding.
+
+    drop_connect: of recurrent weights. activation_penalty, temporal_penalty: AR and TAR of Merity et al.
+    """
+
+    task: ClassVar[str] = "language_modelling"
+
+    name: str = "awd_lstm_mos"
+    embedding: int = 300
+    hidden: int = 1150
+    last_hidden: int = 650
+    layers: int = 3
+    experts: int = 15
+    dropout_word: float = 0.1
+    dropout_input: float = 0.55
+    dropout_hidden: float = 0.2
+    dropout_output: float = 0.4
+    dropout_latent: float = 0.29
+    drop_connect: float = 0.5
+    activation_penalty: float = 2.0
+    temporal_penalty: float = 1.0
+
+    def __post_init__(self) -> None:
+        sizes = ("embedding", "hidden", "last_hidden", "layers", "experts")
+        check_sizes(**{key: getattr(self, key) for key in sizes})
+        check_dropouts(**{key: value for key, value in vars(self).items() if key.startswith("drop")})
+        for key in ("activation_penalty", "temporal_penalty"):
+            if not getattr(self, key) >= 0:
+                raise ConfigError(f"model.{key}={getattr(self, key)} must not be negative.")
+
+    def build(self, vocabulary: int) -> "AWDLSTMMoS":
+        """The model for so many words."""
+        return AWDLSTMMoS(self, vocabulary)
+
+
+class AWDLSTMMoS(LanguageModel):
+    """Embedding tied with the decoder, starting in U(+-0.1); the decoder's bias at 0, the rest as torch does.
+
+    Each layer is an nn.LSTM of its own, called with a recurrent weight some of whose entries are dropped. The hidden
+    state is a list of (h, c), each [1, B, h].
+    """
+
+    def __init__(self, config: AWDLSTMMoSConfig, vocabulary: int) -> None:
+        super().__init__()
+        self.config = config
+        self.widths = [*[config.hidden] * (config.layers - 1), config.last_hidden]
+        self.embedding = nn.Embedding(vocabulary, config.embedding)
+        self.lstm = nn.ModuleList(nn.LSTM(*pair) for pair in pairwise([config.embedding, *self.widths]))
+        self.prior = nn.Linear(config.last_hidden, config.experts, bias=False)
+        self.latent = nn.Linear(config.last_hidden, config.experts * config.embedding)
+        self.decoder = nn.Linear(config.embedding, vocabulary)
+        self.decoder.weight = self.embedding.weight
+        self.dropout_input = LockedDropout(config.dropout_input)
+        self.dropout_hidden = LockedDropout(config.dropout_hidden)
+        self.dropout_output = LockedDropout(config.dropout_output)
+        self.dropout_latent = LockedDropout(config.dropout_latent)
+        nn.init.uniform_(self.embedding.weight, -0.1, 0.1)
+        nn.init.zeros_(self.decoder.bias)
+
+    def initial_hidden(self, batch: int) -> Hidden:
+        """Zeros for every layer."""
+        zeros = self.embedding.weight.new_zeros
+        return [(zeros(1, batch, width), zeros(1, batch, width)) for width in self.widths]
+
+    def forward(self, tokens: Tensor, hidden: Hidden) -> tuple[Tensor, Hidden]:
+        """See LanguageModel."""
+        states, hidden = self.states(tokens, hidden)
+        return self.dropout_output(states), hidden
+
+    def states(self, tokens: Tensor, hidden: Hidden) -> tuple[Tensor, Hidden]:
+        """The last layer's output before dropout [T, B, H], and the hidden state to carry on with."""
+        embedded = embed_with_word_dropout(self.embedding, tokens, self.config.dropout_word, self.training)
+        output, carried = self.dropout_input(embedded), []
+        for number, (layer, state) in enumerate(zip(self.lstm, hidden, strict=True)):
+            if number:
+                output = self.dropout_hidden(output)
+            output, state = run_layer(layer, output, state, self.config.drop_connect)
+            carried.append(state)
+        return output, carried
+
+    @torch.no_grad()
+    def layer_states(self, tokens: Tensor, hidden: Hidden) -> tuple[list[Tensor], Hidden]:
+        """See LanguageModel."""
+        output, states, carried = self.embedding(tokens), [], []
+        for layer, state in zip(self.lstm, hidden, strict=True):
+            output, state = run_layer(layer, output, state, 0.0)
+            states.append(output)
+            carried.append(state)
+        return states, carried
+
+    def loss(self, output: Tensor, targets: Tensor) -> Tensor:
+        """Mean cross-entropy of the mixture in nats; output [T, B, H], targets int64 [T, B]."""
+        latent = self.dropout_latent(torch.tanh(self.latent(output)))
+        latent = latent.view(targets.numel(), self.config.experts, self.config.embedding)
+        log_prior = torch.log_softmax(self.prior(output), dim=-1).flatten(0, 1)
+        return mixture_cross_entropy(latent, log_prior, self.decoder.weight, self.decoder.bias, targets.flatten())
+
+    def training_loss(self, tokens: Tensor, targets: Tensor, hidden: Hidden) -> tuple[Tensor, Tensor | None, Hidden]:
+        """See LanguageModel; AR is on the output after dropout, TAR on the output before."""
+        states, hidden = self.states(tokens, hidden)
+        output = self.dropout_output(states)
+        penalty = activation_penalty(output, states, self.config.activation_penalty, self.config.temporal_penalty)
+        return self.loss(output, targets), penalty, hidden
+
+
+def run_layer(
+    layer: nn.Module, inputs: Tensor, state: tuple[Tensor, Tensor], drop: float
+) -> tuple[Tensor, tuple[Tensor, Tensor]]:
+    """Output [T, B, h] and (h, c) of an nn.LSTM of one layer; in training, `drop` of its recurrent weights are dropped.
+
+    Through the functional form: nn.LSTM can only be called with its own parameters.
+    """
+    of_input, recurrent, *biases = layer.parameters()
+    weights = [of_input, drop_connect(recurrent, drop, layer.training, inverted=True), *biases]
+    output, h, c = torch.lstm(inputs, state, weights, True, 1, 0.0, layer.training, False, False)
+    return output, (h, c)
