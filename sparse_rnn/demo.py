@@ -42,7 +42,7 @@ def _demo() -> None:
     assert record is not None
     rows = [json.loads(line) for line in folder.metrics.read_text().splitlines()]
     epochs = [row for row in rows if "valid/loss" in row]
-    final = _best_densities(run, folder, record["vocabulary"])
+    final = _best_densities(run, folder, record["sizes"])
     print(f"\nperplexity   {untrained:.0f} before, {record['results']['valid/perplexity']:.1f} after (valid)")
     print(f"sparsity     {run.sparsifier.sparsity:.4f} asked, {record['sparsity']:.4f} reached")
     print("density of each gate (asked: the mark)\n")
@@ -64,12 +64,12 @@ def _untrained_perplexity(run: "Run") -> float:
         return trainer.task.evaluate("valid")["perplexity"]
 
 
-def _best_densities(run: "Run", folder: "RunFolder", vocabulary: int) -> dict[str, float]:
+def _best_densities(run: "Run", folder: "RunFolder", sizes: list[int]) -> dict[str, float]:
     """Density of every gate of the recurrent weights that were kept."""
     from sparse_rnn.build import make_topology
     from sparse_rnn.checkpoint import load_weights
 
-    model = run.model.build(vocabulary)
+    model = run.model.build(*sizes)
     topology = make_topology(run, model)
     load_weights(folder.best, model, topology)
     return {name: value for name, value in topology.density(by="gate").items() if not name.endswith("/all")}

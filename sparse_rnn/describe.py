@@ -53,9 +53,9 @@ def describe(overrides: list[str]) -> dict[str, Any]:
     from sparse_rnn.sparsity.sparsifier import final_counts
 
     run = compose_run(overrides)
-    vocabulary = run.dataset.vocabulary()
+    sizes = run.dataset.sizes()
     with torch.device("meta"):
-        model = run.model.build(vocabulary)
+        model = run.model.build(*sizes)
     topology = make_topology(run, model)
     active = final_counts(run.sparsifier, topology)
     weights = []

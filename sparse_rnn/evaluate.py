@@ -9,7 +9,7 @@ if TYPE_CHECKING:
 
 DEFAULTS = {"run": "", "split": "test", "weights": "best", "batch": "", "device": "auto", "threads": ""}
 HELP = """\
-Loss and perplexity of a trained run on a split of its data.
+Loss and perplexity (or accuracy) of a trained run on a split of its data.
 
   python -m sparse_rnn.evaluate run=<id or folder> [split=test] [weights=best] [batch=N] [device=auto] [threads=N]
 
@@ -34,7 +34,7 @@ def main() -> None:
 
 
 def evaluate(run: str, split: str, weights: str, batch: str, device: str, threads: str) -> str:
-    """A line with the loss and the perplexity; arguments as on the command line. Raises ConfigError."""
+    """A line with the loss and the metric; arguments as on the command line. Raises ConfigError."""
     from sparse_rnn.build import make_device
     from sparse_rnn.checkpoint import DamagedFile
     from sparse_rnn.command_line import whole_number
@@ -59,13 +59,13 @@ def evaluate(run: str, split: str, weights: str, batch: str, device: str, thread
     sizes = {"train": "batch", "valid": "valid_batch", "test": "test_batch"}
     if batch:
         setattr(config.training, sizes[split], whole_number("batch", batch))
-    corpus = config.dataset.load().limited(config.budget.train_tokens, config.budget.eval_tokens)
-    if corpus.sha256 != record["data_sha256"]:
+    data = config.dataset.load().limited(config.budget.train_tokens, config.budget.eval_tokens)
+    if data.sha256 != record["data_sha256"]:
         raise ConfigError(f"The data are not those that {folder.path} was trained on: their SHA-256 differs.")
     from sparse_rnn.evaluation import evaluate_run
 
     try:
-        result, origin = evaluate_run(config, corpus, folder, split, weights, make_device(device))
+        result, origin = evaluate_run(config, data, folder, split, weights, make_device(device))
     except DamagedFile as error:
         raise ConfigError(str(error)) from None
     facts = "  ".join(f"{key} {value:.4f}" for key, value in result.items())

@@ -2,36 +2,35 @@
 
 import torch
 
-from sparse_rnn.build import make_topology
+from sparse_rnn.build import make_task, make_topology
 from sparse_rnn.checkpoint import load_weights
 from sparse_rnn.config import Run
-from sparse_rnn.data.corpus import Corpus
+from sparse_rnn.data.datasets import Data
 from sparse_rnn.record import RunFolder
 from sparse_rnn.registry import ConfigError
-from sparse_rnn.task import LanguageModelling
 from sparse_rnn.trainer import Trainer
 
 
 def evaluate_run(
-    run: Run, corpus: Corpus, folder: RunFolder, split: str, weights: str, device: torch.device
+    run: Run, data: Data, folder: RunFolder, split: str, weights: str, device: torch.device
 ) -> tuple[dict[str, float], str]:
     """Loss and metric of a split, and which weights they are of. Raises ConfigError, DamagedFile."""
     if weights != "best":
-        return _evaluate_last(run, corpus, folder, split, weights, device)
+        return _evaluate_last(run, data, folder, split, weights, device)
     if not folder.best.exists():
         raise ConfigError(f"{folder.path} has no best weights (checkpoint.keep=none, or no epoch is over).")
-    model = run.model.build(len(corpus.vocabulary)).to(device)
+    model = run.model.build(*data.sizes).to(device)
     origin = load_weights(folder.best, model, make_topology(run, model))
-    task = LanguageModelling(run, corpus, model, device)
+    task = make_task(run, data, model, device)
     return task.evaluate(split), f"best, {origin['weights']}, epoch {origin['epoch']}"
 
 
 def _evaluate_last(
-    run: Run, corpus: Corpus, folder: RunFolder, split: str, weights: str, device: torch.device
+    run: Run, data: Data, folder: RunFolder, split: str, weights: str, device: torch.device
 ) -> tuple[dict[str, float], str]:
     if not folder.checkpoint.exists():
         raise ConfigError(f"{folder.path} has no checkpoint; weights={weights} needs an unfinished run or keep=last.")
-    trainer = Trainer(run, corpus, folder, device, read_only=True)
+    trainer = Trainer(run, data, folder, device, read_only=True)
     if weights == "raw":
         return trainer.task.evaluate(split), f"raw, step {trainer.state.step}"
     with trainer.evaluated_weights() as averaged:

@@ -159,7 +159,7 @@ class Terminal:
         """Advance the bar; estimate the run's length once."""
         if self._bar:
             self._bar.start()
-            shown = "  ".join(f"{name} {value:,.2f}" for name, value in metrics.items())
+            shown = "  ".join(f"{name} {value:,.3f}" for name, value in metrics.items())
             facts = f"{shown}  {tokens_per_second:,.0f} tokens/s  sparsity {sparsity:.3f}"
             description = f"epoch {epoch + 1}/{self._epochs}"
             self._bar.update(self._task, completed=progress, description=description, facts=facts)
@@ -188,8 +188,8 @@ class Terminal:
             rate = f"  removal rate {row['rate/removal']:.3f}" if moved else ""
             averaged = "  averaged" if row.get("averaging/evaluated") else ""
             self.say(
-                f"epoch {row['epoch']:>3}/{self._epochs}  train {_perplexity(row['train/perplexity'])}  "
-                f"valid {_perplexity(row['valid/perplexity'])}  sparsity {row['sparsity/model']:.4f}{rate}  "
+                f"epoch {row['epoch']:>3}/{self._epochs}  train {shown_metric(row, 'train'):>8}  "
+                f"valid {shown_metric(row, 'valid'):>8}  sparsity {row['sparsity/model']:.4f}{rate}  "
                 f"{row['throughput/tokens_per_second']:,.0f} tokens/s{averaged}"
             )
 
@@ -216,8 +216,12 @@ class Loggers:
             logger.finish(exit_code)
 
 
-def _perplexity(value: Any) -> str:
-    return f"{value:8.2f}" if value < 1e6 else f"{value:8.2g}"
+def shown_metric(row: Mapping[str, Any], split: str) -> str:
+    """The perplexity of a split, or the accuracy in per cent."""
+    if f"{split}/accuracy" in row:
+        return f"{row[f'{split}/accuracy']:.2%}"
+    value = row[f"{split}/perplexity"]
+    return f"{value:.2f}" if value < 1e6 else f"{value:.2g}"
 
 
 def duration(seconds: float) -> str:

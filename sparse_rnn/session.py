@@ -13,10 +13,9 @@ import torch
 from sparse_rnn.build import check_method, make_device
 from sparse_rnn.checkpoint import DamagedFile, keep_finished
 from sparse_rnn.config import Run, as_dict, compose_run, run_id, runs_root
-from sparse_rnn.data.baselines import baselines
-from sparse_rnn.data.corpus import Corpus
+from sparse_rnn.data.datasets import Data
 from sparse_rnn.lock import RunLock, RunLocked
-from sparse_rnn.loggers import Logger, Loggers, Terminal, WandB, duration
+from sparse_rnn.loggers import Logger, Loggers, Terminal, WandB, duration, shown_metric
 from sparse_rnn.record import SCHEMA, RunFolder, differences, digest, environment, read_record, write_record
 from sparse_rnn.registry import ConfigError, RunFailed
 from sparse_rnn.trainer import Diverged, Stopped, Trainer
@@ -39,12 +38,12 @@ def train(run: Run, overrides: Sequence[str]) -> float:
             finished = _finished(folder, config, terminal)
         if finished is not None:
             return finished
-        corpus = run.dataset.load().limited(run.budget.train_tokens, run.budget.eval_tokens)
+        data = run.dataset.load().limited(run.budget.train_tokens, run.budget.eval_tokens)
         with _usable(folder):
             folder.path.mkdir(parents=True, exist_ok=True)
             with RunLock(folder.lock):
                 finished = _finished(folder, config, terminal)
-                return _work(run, corpus, folder, device, terminal, overrides) if finished is None else finished
+                return _work(run, data, folder, device, terminal, overrides) if finished is None else finished
     except KeyboardInterrupt:
         raise SystemExit(128 + signal.SIGINT) from None
 
@@ -81,14 +80,14 @@ def _finished(folder: RunFolder, config: dict[str, Any], terminal: Terminal) -> 
 
 
 def _work(
-    run: Run, corpus: Corpus, folder: RunFolder, device: torch.device, terminal: Terminal, overrides: Sequence[str]
+    run: Run, data: Data, folder: RunFolder, device: torch.device, terminal: Terminal, overrides: Sequence[str]
 ) -> float:
-    record = _open_record(run, corpus, folder, terminal)
+    record = _open_record(run, data, folder, terminal)
     loggers, exit_code = Loggers([]), FAILED
     try:
-        trainer = Trainer(run, corpus, folder, device)
+        trainer = Trainer(run, data, folder, device)
         with stopping_on_signals(trainer):
-            _announce(run, corpus, trainer, terminal, overrides)
+            _announce(run, data, trainer, terminal, overrides)
             record |= {**parameter_counts(trainer), "device": str(device)}
             loggers = Loggers(_open_loggers(run, folder, trainer, terminal))
             results = trainer.fit(loggers, terminal)
@@ -105,6 +104,7 @@ def _work(
     finally:
         loggers.finish(exit_code)
     record |= {"status": "finished", "seconds": trainer.state.seconds, "finished": time.time(), "results": results}
+    record |= parameter_counts(trainer)  # of the weights that were kept: with ISS they are known only now
     record["digest"] = digest(record["config"], folder.metrics, trainer.model, trainer.topology)
     write_record(folder, record)
     keep_finished(folder.path, run.checkpoint.keep)
@@ -112,12 +112,12 @@ def _work(
     return float(results["valid/loss"])
 
 
-def _open_record(run: Run, corpus: Corpus, folder: RunFolder, terminal: Terminal) -> dict[str, Any]:
+def _open_record(run: Run, data: Data, folder: RunFolder, terminal: Terminal) -> dict[str, Any]:
     """The record of a run that begins or goes on, written with status running."""
     if run.threads is not None:
         torch.set_num_threads(run.threads)
     old = read_record(folder) or {}
-    if old.get("data_sha256", corpus.sha256) != corpus.sha256:
+    if old.get("data_sha256", data.sha256) != data.sha256:
         raise ConfigError(f"{folder.path} was begun on other data (their SHA-256 differs); move it away to train anew.")
     threads = torch.get_num_threads()
     if old.get("threads", threads) != threads and folder.checkpoint.exists():
@@ -130,9 +130,9 @@ def _open_record(run: Run, corpus: Corpus, folder: RunFolder, terminal: Terminal
         "run_id": folder.path.name,
         "status": "running",
         "config": as_dict(run),
-        "data_sha256": corpus.sha256,
-        "tokens": {split: tokens.numel() for split, tokens in corpus.splits.items()},
-        "vocabulary": len(corpus.vocabulary),
+        "data_sha256": data.sha256,
+        data.unit: data.counts,
+        "sizes": list(data.sizes),
         "threads": threads,
         "started": old.get("started", time.time()),
         "environment": environment(),
@@ -160,21 +160,21 @@ def _open_loggers(run: Run, folder: RunFolder, trainer: Trainer, terminal: Termi
     return loggers
 
 
-def _announce(run: Run, corpus: Corpus, trainer: Trainer, terminal: Terminal, overrides: Sequence[str]) -> None:
+def _announce(run: Run, data: Data, trainer: Trainer, terminal: Terminal, overrides: Sequence[str]) -> None:
     counts = parameter_counts(trainer)
+    sizes = ", ".join(f"{n:,} {what}" for n, what in zip(data.sizes, ("words", "classes"), strict=False))
     terminal.say(f"{trainer.folder.path}  (recipe {run.recipe.name}, protocol {run.protocol.name})")
     if run.recipe.assumed:
         terminal.say(f"Assumed by the recipe: {run.recipe.assumed}.")
-    if run.budget.name != "paper":
-        terminal.say(f"budget={run.budget.name} changes {', '.join(budget_changes(run, overrides))}.")
+    if run.budget.name != "paper" and (changes := budget_changes(run, overrides)):
+        terminal.say(f"budget={run.budget.name} changes {', '.join(changes)}.")
     terminal.say(
         f"{counts['active_parameters']:,} of {counts['parameters']:,} parameters active (sparsity "
-        f"{counts['sparsity']:.4f}); {' / '.join(f'{t.numel():,}' for t in corpus.splits.values())} tokens, "
-        f"{len(corpus.vocabulary):,} words; {torch.get_num_threads()} threads"
+        f"{counts['sparsity']:.4f}); {' / '.join(f'{n:,}' for n in data.counts.values())} {data.unit}, "
+        f"{sizes}; {torch.get_num_threads()} threads"
     )
-    unigram, bigram = baselines(corpus)
-    terminal.say(f"For comparison, valid perplexity of a unigram model {unigram:.1f}, of a bigram model {bigram:.1f}.")
-    if sentence := updates_too_often(run, len(trainer.task.windows(0))):
+    terminal.say(f"For comparison, {trainer.task.comparison()}.")
+    if sentence := updates_too_often(run, len(trainer.task.batches(0))):
         terminal.say(sentence)
     if trainer.state.step:
         terminal.say(f"Going on after step {trainer.state.step}.")
@@ -184,6 +184,7 @@ def updates_too_often(run: Run, steps: int) -> str:
     """A warning if most weights are moved before new ones had time to grow; `steps`: those of an epoch."""
     method = run.sparsifier
     often = method.dynamic and method.update_interval == "epoch" and steps < ENOUGH_STEPS
+    often = often and run.model.task == "language_modelling"  # ST-RNN's classifiers are updated this often
     if not often or method.removal_rate < MANY_WEIGHTS or run.budget.name == "smoke":
         return ""
     return (
@@ -249,8 +250,9 @@ def stopping_on_signals(trainer: Trainer) -> Iterator[None]:
 def summary(record: dict[str, Any]) -> str:
     """One sentence on a finished run."""
     results = record["results"]
+    metric = "accuracy" if "valid/accuracy" in results else "perplexity"
     return (
-        f"valid perplexity {results['valid/perplexity']:.2f}, test {results['test/perplexity']:.2f} "
+        f"valid {metric} {shown_metric(results, 'valid')}, test {shown_metric(results, 'test')} "
         f"({results['weights']} weights of epoch {results['best_epoch']}), {record['active_parameters']:,} active "
         f"parameters, sparsity {record['sparsity']:.4f}, {duration(record['seconds'])} of training."
     )

@@ -4,12 +4,12 @@ import math
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 import torch
 
-from sparse_rnn.build import make_optimizer, make_sparsifier, make_topology
+from sparse_rnn.build import make_optimizer, make_sparsifier, make_task, make_topology
 from sparse_rnn.checkpoint import (
     DamagedFile,
     load_checkpoint,
@@ -22,14 +22,14 @@ from sparse_rnn.checkpoint import (
 )
 from sparse_rnn.config import Run
 from sparse_rnn.data.batches import Batch
-from sparse_rnn.data.corpus import Corpus
+from sparse_rnn.data.datasets import Data
 from sparse_rnn.loggers import JsonLines, Loggers, Terminal
 from sparse_rnn.optim.averaged_sgd import AveragedSGD
 from sparse_rnn.record import RunFolder
 from sparse_rnn.sparsity.sparsifier import Clock, UpdateReport
 from sparse_rnn.sparsity.statistics import large_weights, sparsities
 from sparse_rnn.sparsity.topology import pack_bits
-from sparse_rnn.task import LanguageModelling
+from sparse_rnn.task import Totals
 
 
 class Stopped(Exception):
@@ -42,38 +42,38 @@ class Diverged(RuntimeError):
 
 @dataclass
 class TrainState:
-    """Where training is: `batch` windows of epoch `epoch` (from 0) are done, `step` in all.
+    """Where training is: `batch` batches of epoch `epoch` (from 0) are done, `step` in all.
 
-    `loss`, `tokens`: sums of this epoch; `recent_loss`, `recent_steps`: since the last row of training loss.
+    `totals`: of this epoch; `recent_loss`, `recent_steps`: since the last row of training loss.
+    `best`: metrics of the best validation, that of epoch `best_epoch` (from 1).
     """
 
     epoch: int = 0
     batch: int = 0
     step: int = 0
-    loss: float = 0.0
-    tokens: int = 0
+    totals: Totals = field(default_factory=Totals)
     recent_loss: float = 0.0
     recent_steps: int = 0
     seconds: float = 0.0
     epoch_seconds: float = 0.0
-    best_loss: float = math.inf
+    best: dict[str, float] = field(default_factory=dict)
     best_epoch: int = 0
 
     def next_epoch(self) -> None:
         """Begin another epoch."""
-        self.epoch, self.batch, self.loss, self.tokens, self.epoch_seconds = self.epoch + 1, 0, 0.0, 0, 0.0
+        self.epoch, self.batch, self.totals, self.epoch_seconds = self.epoch + 1, 0, Totals(), 0.0
 
 
 class Trainer:
     """Trains one run in its folder, from its checkpoint if there is one. `read_only`: only to look at its state."""
 
     def __init__(
-        self, run: Run, corpus: Corpus, folder: RunFolder, device: torch.device, *, read_only: bool = False
+        self, run: Run, data: Data, folder: RunFolder, device: torch.device, *, read_only: bool = False
     ) -> None:
         self.run, self.folder = run, folder
         torch.manual_seed(run.init_seed)
-        self.model = run.model.build(len(corpus.vocabulary)).to(device)
-        self.task = LanguageModelling(run, corpus, self.model, device)
+        self.model = run.model.build(*data.sizes).to(device)
+        self.task = make_task(run, data, self.model, device)
         self.topology = make_topology(run, self.model)
         self.optimizer = make_optimizer(run, self.model)
         self.schedule = run.optimizer.schedule(self.optimizer, run.training.epochs)
@@ -102,8 +102,8 @@ class Trainer:
         """The loop."""
         state = self.state
         while state.epoch < self.run.training.epochs:
-            self.windows = self.task.windows(state.epoch)
-            for batch in self.windows.after(state.batch):
+            self.batches = self.task.batches(state.epoch)
+            for batch in self.batches.after(state.batch):
                 self.train_step(batch)
                 self.log_step(self.sparsifier.after_step(self.clock))
                 self.stop_if_requested()
@@ -120,20 +120,20 @@ class Trainer:
         """Forward, backward, masked and clipped gradients, one optimizer step."""
         started = time.monotonic()
         self.optimizer.zero_grad(set_to_none=True)
-        loss, self.hidden = self.task.loss(batch, self.hidden)
-        value = loss.item()
-        if not math.isfinite(value):
+        totals, self.hidden = self.task.backward(batch, self.hidden)
+        loss = totals.loss / totals.targets
+        if not math.isfinite(loss):
             where = f"in epoch {self.state.epoch + 1}, step {self.state.step + 1}"
-            raise Diverged(f"The training loss became {value} {where}: lower optimizer.lr or training.clip.")
-        torch.autograd.backward(loss)
-        state, tokens = self.state, batch.targets.numel()
+            raise Diverged(f"The training loss became {loss} {where}: lower optimizer.lr or training.clip.")
+        state = self.state
         state.step, state.batch = state.step + 1, batch.index + 1
         self.sparsifier.before_step(self.clock)
-        torch.nn.utils.clip_grad_norm_(self.model.parameters(), self.run.training.clip)
+        if self.run.training.clip is not None:
+            torch.nn.utils.clip_grad_norm_(self.model.parameters(), self.run.training.clip)
         with self.learning_rate_scaled(batch):
             self.optimizer.step()
-        state.loss, state.tokens = state.loss + value * tokens, state.tokens + tokens
-        state.recent_loss, state.recent_steps = state.recent_loss + value, state.recent_steps + 1
+        state.totals.add(totals)
+        state.recent_loss, state.recent_steps = state.recent_loss + loss, state.recent_steps + 1
         seconds = time.monotonic() - started
         state.seconds, state.epoch_seconds = state.seconds + seconds, state.epoch_seconds + seconds
 
@@ -154,7 +154,7 @@ class Trainer:
     def clock(self) -> Clock:
         """How far training is."""
         state = self.state
-        return Clock(state.step, state.epoch, self.run.training.epochs, state.batch, len(self.windows))
+        return Clock(state.step, state.epoch, self.run.training.epochs, state.batch, len(self.batches))
 
     @contextmanager
     def evaluated_weights(self) -> Iterator[bool]:
@@ -175,8 +175,8 @@ class Trainer:
             if not math.isfinite(valid["loss"]):
                 raise Diverged(f"The validation loss became {valid['loss']} in epoch {state.epoch + 1}.")
             facts |= {f"large_weights/evaluated/{k}": n for k, n in large_weights(self.model).items()}
-            if self.sparsifier.at_target and valid["loss"] < state.best_loss:
-                state.best_loss, state.best_epoch = valid["loss"], state.epoch + 1
+            if self.sparsifier.at_target and (not state.best or self.task.better(valid, state.best)):
+                state.best, state.best_epoch = valid, state.epoch + 1
                 origin = {"epoch": str(state.best_epoch), "weights": "averaged" if averaged else "raw"}
                 save_weights(self.folder.best, self.model, self.topology, origin)
             if self.run.snapshots.enabled:
@@ -202,14 +202,14 @@ class Trainer:
             row |= update_facts(report) | self.sparsifier.facts(self.clock) | sparsities(self.topology)
         if row:
             self.loggers.row({"step": state.step, "epoch": state.epoch + 1, **row})
-        speed = state.tokens / state.epoch_seconds
-        metrics = self.task.metrics(state.loss / state.tokens)
+        speed = state.totals.tokens / state.epoch_seconds
+        metrics = self.task.metrics(state.totals)
         self.terminal.step(state.epoch, self.clock.progress, metrics, speed, self.sparsifier.sparsity)
 
     def log_epoch(self, valid: dict[str, Any], report: UpdateReport | None) -> None:
         """The row of an epoch: sparsities after its update."""
         state = self.state
-        train = {f"train/{k}": v for k, v in self.task.metrics(state.loss / state.tokens).items()}
+        train = {f"train/{k}": v for k, v in self.task.metrics(state.totals).items()}
         row = {
             **train,
             **valid,
@@ -218,7 +218,7 @@ class Trainer:
             **(update_facts(report) if report else {}),
             **self.sparsifier.facts(self.clock),
             "rate/learning": self.optimizer.param_groups[0]["lr"],
-            "throughput/tokens_per_second": state.tokens / state.epoch_seconds,
+            "throughput/tokens_per_second": state.totals.tokens / state.epoch_seconds,
         }
         self.loggers.row({"step": state.step, "epoch": state.epoch + 1, **row})
 
@@ -256,7 +256,7 @@ class Trainer:
             self.sparsifier.load_state_dict(saved["sparsifier"])
             if self.run.protocol.masking == "gradient":
                 self.topology.enforce(self.optimizer)
-            self.state = TrainState(**saved["state"])
+            self.state = TrainState(**saved["state"] | {"totals": Totals(**saved["state"]["totals"])})
             self.hidden = to_device(saved["hidden"], next(self.model.parameters()).device)
             restore_rng(saved["rng"])
         except (KeyError, TypeError, ValueError, RuntimeError) as error:
@@ -270,7 +270,7 @@ class Trainer:
         test = self.task.evaluate("test", between=self.stop_if_requested)
         state = self.state
         results = {
-            **{f"valid/{k}": v for k, v in self.task.metrics(state.best_loss).items()},
+            **{f"valid/{k}": v for k, v in state.best.items()},
             **{f"test/{k}": v for k, v in test.items()},
         }
         self.loggers.row({"step": state.step, "epoch": state.epoch, **{f"best/{k}": v for k, v in results.items()}})
@@ -284,7 +284,7 @@ def update_facts(report: UpdateReport) -> dict[str, float]:
 
 
 def to_device(hidden: Any, device: torch.device) -> Any:
-    """A hidden state, moved."""
-    if isinstance(hidden, torch.Tensor):
-        return hidden.to(device)
+    """What is carried from batch to batch (tensors, lists and tuples of them, or nothing), moved."""
+    if hidden is None or isinstance(hidden, torch.Tensor):
+        return None if hidden is None else hidden.to(device)
     return type(hidden)(to_device(part, device) for part in hidden)

@@ -1,14 +1,16 @@
-"""Fetch data sets ahead: python -m sparse_rnn.data ptb."""
+"""Fetch data sets ahead: python -m sparse_rnn.data ptb imdb."""
 
 import sys
 from collections.abc import Sequence
+from typing import Any
 
 HELP = """\
 Fetch data sets ahead of training, check them, and say what is there.
 
   python -m sparse_rnn.data [NAME ...]
 
-Without names, all that are downloaded: ptb. Files go to $SPARSE_RNN_DATA (data); those already there are used.
+Without names, all that are downloaded: ag_news, imdb, ptb, wikitext2, yelp_polarity.
+Files go to $SPARSE_RNN_DATA (data); those already there are used.
 """
 
 
@@ -24,7 +26,7 @@ def main() -> None:
 
 def fetch(names: Sequence[str]) -> None:
     """Fetch the data sets of these names (none: all that are downloaded) and print what they hold."""
-    from sparse_rnn.data import datasets  # noqa: F401  (fills the registry)
+    from sparse_rnn.data import classification, datasets  # noqa: F401  (fill the registry)
     from sparse_rnn.registry import ConfigError, choices, lookup, near
 
     known = [name for name in choices("dataset") if hasattr(lookup("dataset", name), "fetch")]
@@ -33,9 +35,18 @@ def fetch(names: Sequence[str]) -> None:
             raise ConfigError(f"{name} is not a data set to download{near(name, known)}.")
     for name in names or known:
         dataset = lookup("dataset", name)()
-        paths, corpus = dataset.fetch().values(), dataset.load()
-        tokens = " / ".join(f"{split.numel():,}" for split in corpus.splits.values())
-        print(f"{name}: {tokens} tokens, {len(corpus.vocabulary):,} words", *paths, sep="\n  ")
+        print(f"{name}: {describe(dataset)}", *dataset.fetch().values(), sep="\n  ")
+
+
+def describe(dataset: Any) -> str:
+    """What a data set holds, in one line."""
+    from sparse_rnn.data.labelled_texts import LabelledTexts
+
+    data = dataset.load()
+    counts = " / ".join(f"{count:,}" for count in data.counts.values())
+    if isinstance(data, LabelledTexts):
+        return f"{counts} {data.unit} of {len(data.classes)} classes, {data.words:,} words"
+    return f"{counts} {data.unit}, {data.sizes[0]:,} words"
 
 
 if __name__ == "__main__":

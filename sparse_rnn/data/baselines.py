@@ -1,4 +1,4 @@
-"""What word counts alone achieve: a yardstick beside every perplexity."""
+"""What word counts alone achieve: a yardstick beside every perplexity and accuracy."""
 
 import math
 
@@ -6,11 +6,12 @@ import torch
 from torch import Tensor
 
 from sparse_rnn.data.corpus import Corpus
+from sparse_rnn.data.labelled_texts import LabelledTexts
 
 DISCOUNT = 0.75
 
 
-def baselines(corpus: Corpus) -> tuple[float, float]:
+def word_models(corpus: Corpus) -> tuple[float, float]:
     """Perplexity on the validation split of a unigram model (add one) and of a bigram model.
 
     The bigram model is interpolated Kneser-Ney with one discount of 0.75 (Kneser & Ney 1995).
@@ -41,3 +42,21 @@ def _kneser_ney(train: Tensor, valid: Tensor, words: int) -> Tensor:
 
 def _perplexity(probabilities: Tensor) -> float:
     return math.exp(-float(probabilities.log().mean()))
+
+
+def class_models(texts: LabelledTexts) -> tuple[float, float]:
+    """Accuracy on the validation split of the most frequent training class, and of multinomial naive Bayes (add one).
+
+    Both see the same tokens as the model; padding is left out.
+    """
+    train, valid, classes = texts.splits["train"], texts.splits["valid"], len(texts.classes)
+    frequency = torch.bincount(train.labels, minlength=classes).double()
+    cells = train.labels[:, None] * texts.vocabulary + train.tokens
+    counts = torch.bincount(cells[train.tokens > 0], minlength=classes * texts.vocabulary)
+    words = (counts.view(classes, -1).double() + 1).log()
+    words = words - words.logsumexp(dim=1, keepdim=True)
+    words[:, 0] = 0
+    scores = torch.stack([of_class[valid.tokens.long()].sum(dim=1) for of_class in words], dim=1)
+    guesses = (scores + (frequency / frequency.sum()).log()).argmax(dim=1)
+    majority = (valid.labels == frequency.argmax()).double().mean()
+    return float(majority), float((guesses == valid.labels).double().mean())

@@ -1,4 +1,4 @@
-"""A corpus as windows of consecutive tokens, B sequences side by side."""
+"""Data as batches: windows of consecutive tokens, or texts in random order."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -6,13 +6,14 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from sparse_rnn.data.labelled_texts import LabelledSplit
 from sparse_rnn.registry import ConfigError
 from sparse_rnn.sparsity.selection import generator
 
 
 @dataclass(frozen=True, slots=True)
 class Batch:
-    """inputs, targets: int64 [T, B], the targets one token ahead. index: number of the window, from 0."""
+    """inputs: int64 [T, B]. targets: int64, [T, B] one token ahead, or [B] classes. index: its number, from 0."""
 
     index: int
     inputs: Tensor
@@ -28,13 +29,22 @@ def side_by_side(tokens: Tensor, batch: int, *, split: str) -> Tensor:
 
 
 class Windows:
-    """The windows of one pass: of `bptt` tokens, or of random lengths (Merity et al. 2018).
+    """The windows of one pass: of `bptt` tokens, or of random lengths up to `longest` (Merity et al. 2018).
 
     The position in a pass is the number of windows gone by; lengths depend on (seed, epoch) alone, so that number is
     all that is needed to go on. Hidden states are carried from window to window by the caller.
     """
 
-    def __init__(self, rows: Tensor, bptt: int, *, variable: bool = False, seed: int = 0, epoch: int = 0) -> None:
+    def __init__(
+        self,
+        rows: Tensor,
+        bptt: int,
+        *,
+        variable: bool = False,
+        longest: int | None = None,
+        seed: int = 0,
+        epoch: int = 0,
+    ) -> None:
         self.rows = rows
         self._starts = [0]
         last = rows.shape[0] - 1
@@ -45,6 +55,7 @@ class Windows:
             while True:
                 mean = bptt if float(torch.rand((), generator=random)) < 0.95 else bptt / 2
                 length = max(5, int(torch.normal(mean, 5.0, (), generator=random)))
+                length = length if longest is None else min(length, longest)
                 if self._starts[-1] + length >= last - 1:
                     break
                 self._starts.append(self._starts[-1] + length)
@@ -63,3 +74,24 @@ class Windows:
         for i in range(position, len(self)):
             start, end = self._starts[i], self._ends[i]
             yield Batch(i, self.rows[start:end], self.rows[start + 1 : end + 1])
+
+
+class Shuffled:
+    """The texts of a split in batches, in an order fixed by `key`, or as they come without one."""
+
+    def __init__(
+        self, split: LabelledSplit, batch: int, device: torch.device, key: tuple[object, ...] | None = None
+    ) -> None:
+        self.split, self.batch, self.device = split, batch, device
+        count = len(split.labels)
+        self._order = torch.arange(count) if key is None else torch.randperm(count, generator=generator(*key))
+
+    def __len__(self) -> int:
+        return -(-len(self._order) // self.batch)
+
+    def after(self, position: int) -> Iterator[Batch]:
+        """The batches from number `position` on; the last one may be smaller."""
+        for i in range(position, len(self)):
+            chosen = self._order[i * self.batch : (i + 1) * self.batch]
+            tokens = self.split.tokens[chosen].t().to(self.device, torch.int64)
+            yield Batch(i, tokens.contiguous(), self.split.labels[chosen].to(self.device))

@@ -36,30 +36,32 @@ def data_root() -> Path:
     return Path(os.environ.get("SPARSE_RNN_DATA", "data"))
 
 
-def fetch(folder: Path, files: Sequence[RemoteFile], *, dataset: str) -> dict[str, Path]:
+def fetch(
+    folder: Path, files: Sequence[RemoteFile], *, dataset: str, embedded: str = "pydoc", own: str = "text"
+) -> dict[str, Path]:
     """Paths of the files, by name, after the same check whether they were there or not.
 
     Several processes may ask at once; one downloads. Raises ConfigError if a file is there with another content, or
-    cannot be had.
+    cannot be had; its text offers the data sets `embedded`, which needs no files, and `own`, for the user's.
     """
     try:
-        if _missing(folder, files, dataset):
+        if _missing(folder, files, dataset, own):
             folder.mkdir(parents=True, exist_ok=True)
             with FileLock(folder / ".download.lock"):
-                for file in _missing(folder, files, dataset):
+                for file in _missing(folder, files, dataset, own):
                     _download(file, folder)
     except Unavailable as error:
-        wanted = ", ".join(f"{file.name} (from {file.urls[0]})" for file in _missing(folder, files, dataset))
+        wanted = ", ".join(f"{file.name} (from {file.urls[0]})" for file in _missing(folder, files, dataset, own))
         raise ConfigError(
-            f"{dataset} cannot be downloaded ({error}): put {wanted} into {folder}, or use dataset=pydoc, which needs "
-            "nothing."
+            f"{dataset} cannot be downloaded ({error}): put {wanted} into {folder}, or use dataset={embedded}, which "
+            "needs nothing."
         ) from None
     except OSError as error:
         raise ConfigError(f"The data folder {folder} cannot be used: {error.strerror or error}.") from None
     return {file.name: folder / file.name for file in files}
 
 
-def _missing(folder: Path, files: Sequence[RemoteFile], dataset: str) -> list[RemoteFile]:
+def _missing(folder: Path, files: Sequence[RemoteFile], dataset: str, own: str) -> list[RemoteFile]:
     """The files that are not there; raises ConfigError for one that is there with another content."""
     missing = []
     for file in files:
@@ -68,7 +70,7 @@ def _missing(folder: Path, files: Sequence[RemoteFile], dataset: str) -> list[Re
             missing.append(file)
         elif not path.is_file() or sha256_of(path) != file.sha256:
             raise ConfigError(
-                f"{path} is not the published {dataset} file (by its SHA-256): remove it, or use dataset=text for a "
+                f"{path} is not the published {dataset} file (by its SHA-256): remove it, or use dataset={own} for a "
                 "text of your own."
             )
     return missing

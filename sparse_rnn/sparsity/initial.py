@@ -40,12 +40,25 @@ class ErdosRenyi:
         sizes = [group.size for group in groups]
         return apportion(active_total(groups, sparsity), [self._share(group) for group in groups], sizes)
 
+    def sparsity(self, groups: Sequence[Group], epsilon: float) -> float:
+        """That of epsilon (rows + columns) active entries a matrix, or all of them if those are fewer."""
+        active = sum(min(round(epsilon * self._share(group)), group.size) for group in groups)
+        return 1.0 - active / sum(group.size for group in groups)
+
     def _share(self, group: Group) -> float:
         share = 0.0
         for block in group.blocks:
             rows, columns = block.weight.mask.shape[0], block.weight.mask[0].numel()
             share += (rows + columns) * block.size / block.weight.mask.numel()
         return share
+
+
+@register("initial", "er_gates")
+class ErdosRenyiOfGates(ErdosRenyi):
+    """The same with every gate's rows as a matrix of its own (ST-RNN Eq. 4, as its classifiers count)."""
+
+    def _share(self, group: Group) -> float:
+        return float(sum((block.rows.stop - block.rows.start) + block.weight.mask[0].numel() for block in group.blocks))
 
 
 @register("initial", "dense")

@@ -7,7 +7,7 @@ from itertools import pairwise
 import pytest
 import torch
 
-from sparse_rnn.data.baselines import DISCOUNT, _kneser_ney, baselines
+from sparse_rnn.data.baselines import DISCOUNT, _kneser_ney, word_models
 from sparse_rnn.data.corpus import Corpus, Vocabulary
 
 Words = list[int]
@@ -41,19 +41,19 @@ def random_text(length: int, words: int, seed: int) -> Words:
 def test_by_hand() -> None:
     # Training text a b a b a c: a 3, b 2, c 1 of 6. Pairs ab 2, ba 2, ac 1: each word follows one other.
     # unigram: a 4/9, b 3/9, c 2/9; bigram: b|a = 1.25/3 + 0.75 x 2/3 x 1/3, c|b = 0.75 x 1/2 x 1/3.
-    unigram, bigram = baselines(corpus([0, 1, 0, 1, 0, 2], [0, 1, 2], 3))
+    unigram, bigram = word_models(corpus([0, 1, 0, 1, 0, 2], [0, 1, 2], 3))
     assert unigram == pytest.approx((4 / 9 * 3 / 9 * 2 / 9) ** (-1 / 3))
     assert bigram == pytest.approx((1.75 / 3 * 0.125) ** (-1 / 2))
 
 
 def test_a_history_never_seen_leaves_the_continuation() -> None:
-    _, bigram = baselines(corpus([0, 1, 0, 1, 0, 2], [2, 0], 3))
+    _, bigram = word_models(corpus([0, 1, 0, 1, 0, 2], [2, 0], 3))
     assert bigram == pytest.approx(3.0)
 
 
 def test_against_plain_loops() -> None:
     words, train, valid = 12, random_text(300, 12, 1), [*random_text(80, 12, 2), 0, 5, 0]
-    unigram, bigram = baselines(corpus(train, valid, words))
+    unigram, bigram = word_models(corpus(train, valid, words))
     counts = Counter(train)
     by_word = [(counts[word] + 1) / (len(train) + words) for word in valid]
     by_pair = [bigram_by_loops(train, *pair, words) for pair in pairwise(valid)]

@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 
+from sparse_rnn import registry
 from sparse_rnn.data import __main__ as command
-from sparse_rnn.data import datasets
-from sparse_rnn.data.corpus import SPLITS
+from sparse_rnn.data import classification, datasets
 from sparse_rnn.registry import ConfigError, choices, lookup
 
 
@@ -58,7 +58,10 @@ def test_an_unknown_name_is_refused(offline: dict[str, str], tmp_path: Path) -> 
 
 
 def test_a_data_set_that_needs_no_download_is_refused() -> None:
-    with pytest.raises(ConfigError, match=r"^pydoc is not a data set to download \(choose from ptb\)\.$"):
+    with pytest.raises(
+        ConfigError,
+        match=r"^pydoc is not a data set to download \(choose from ag_news, imdb, ptb, wikitext2, yelp_polarity\)\.$",
+    ):
         command.fetch(["ptb", "pydoc"])
 
 
@@ -66,14 +69,25 @@ def test_a_data_set_that_needs_no_download_is_refused() -> None:
 def test_says_what_there_is(
     names: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    texts = {"train": "one two three\n", "valid": "three two\n", "test": "one\n"}
-    folder = tmp_path / "ptb"
-    folder.mkdir()
-    for split, text in texts.items():
-        (folder / f"{split}.txt").write_text(text)
-    files = {f"{split}.txt": (split, sha256(text.encode()).hexdigest()) for split, text in texts.items()}
-    monkeypatch.setattr(datasets, "PTB_FILES", files)
+    texts = {"train.txt": "one two three\n", "valid.txt": "three two\n", "test.txt": "one\n"}
+    news = {"train.csv": "1,one,two\n2,three,four\n" * 5, "test.csv": "3,one,five\n"}
+    monkeypatch.setattr(datasets, "PTB_FILES", published(tmp_path / "ptb", texts))
+    monkeypatch.setattr(classification, "AG_NEWS_FILES", published(tmp_path / "ag_news", news))
+    few = {name: lookup("dataset", name) for name in ("ag_news", "ptb", "pydoc")}
+    monkeypatch.setitem(registry._REGISTRY, "dataset", few)
     monkeypatch.setenv("SPARSE_RNN_DATA", str(tmp_path))
     command.fetch(names)
-    paths = "".join(f"  {folder}/{split}.txt\n" for split in SPLITS)
-    assert capsys.readouterr().out == f"ptb: 4 / 3 / 2 tokens, 4 words\n{paths}"
+    ptb = "".join(["ptb: 4 / 3 / 2 tokens, 4 words\n", *(f"  {tmp_path}/ptb/{name}\n" for name in texts)])
+    labelled = [
+        "ag_news: 9 / 1 / 1 texts of 4 classes, 4 words\n",
+        *(f"  {tmp_path}/ag_news/{name}\n" for name in news),
+    ]
+    assert capsys.readouterr().out == (ptb if names else "".join(labelled) + ptb)
+
+
+def published(folder: Path, texts: dict[str, str]) -> dict[str, tuple[str, str]]:
+    """Files that are there and as published; their names and hashes."""
+    folder.mkdir()
+    for name, text in texts.items():
+        (folder / name).write_text(text)
+    return {name: (name, sha256(text.encode()).hexdigest()) for name, text in texts.items()}

@@ -36,7 +36,7 @@ def test_best_weights_take_the_space_of_the_active_ones(tiny: list[str], train_h
     overrides = [*tiny, *method.split(), "model.hidden=64"]
     folder = train_here(overrides)
     record = record_of(folder)
-    topology = make_topology(composed(overrides), composed(overrides).model.build(record["vocabulary"]))
+    topology = make_topology(composed(overrides), composed(overrides).model.build(*record["sizes"]))
     masks = sum((weight.mask.numel() + 7) // 8 for weight in topology)
     size = folder.best.stat().st_size
     assert 0 <= size - 4 * record["active_parameters"] - masks < 6000  # the header
@@ -79,10 +79,10 @@ def test_raw_and_averaged_weights_of_the_last_checkpoint(tiny: list[str], train_
     assert raw["loss"] != averaged["loss"]
     assert origin == "raw, step 60"
     saved = load_checkpoint(folder.checkpoint)
-    model = run.model.build(record_of(folder)["vocabulary"])
+    model = run.model.build(*record_of(folder)["sizes"])
     assert saved is not None
     model.load_state_dict(saved["model"])
-    from sparse_rnn.task import LanguageModelling
+    from sparse_rnn.language_modelling import LanguageModelling
 
     assert LanguageModelling(run, corpus_of(run), model, cpu).evaluate("valid") == raw
 
@@ -126,7 +126,7 @@ def test_snapshot_states_are_those_of_the_evaluated_weights(tiny: list[str], tra
     overrides = [*tiny, "snapshots=true", "snapshots.tokens=50"]
     folder = train_here(overrides)
     results, run = record_of(folder)["results"], composed(overrides)
-    model = run.model.build(record_of(folder)["vocabulary"])
+    model = run.model.build(*record_of(folder)["sizes"])
     load_best(folder, run, model)
     corpus = corpus_of(run)
     with torch.no_grad():

@@ -62,7 +62,7 @@ class StoppedAt(Trainer):
         self.done += 1
         done = self.state.batch if self.work == "train" else self.done
         kind, epoch, windows = self.moment
-        wanted = len(self.windows) if windows == LAST else windows
+        wanted = len(self.batches) if windows == LAST else windows
         self.stop_requested = (self.work, self.state.epoch + 1, done) == (kind, epoch, wanted)
         super().stop_if_requested()
 

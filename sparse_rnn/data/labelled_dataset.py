@@ -1,0 +1,88 @@
+"""What the labelled data sets have in common."""
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import ClassVar
+
+from sparse_rnn.data.labelled_texts import Encoding, Labelled, LabelledTexts, make_labelled_texts
+from sparse_rnn.data.readers import Example, there
+from sparse_rnn.registry import ConfigError
+
+EMBEDDED, OWN = "pydoc_topics", "labelled_text"
+
+
+@dataclass
+class LabelledDataset:
+    """What all share: how texts are encoded, and loading by way of the cache.
+
+    vocabulary: rows of the embedding, padding among them; length: tokens a text; valid_share: share of the training
+    texts held out for validation, which the paper does not mention. labels: class names by the labels of the files.
+    """
+
+    task: ClassVar[str] = "text_classification"
+    labels: ClassVar[Mapping[str, str]] = {}
+    test_share: ClassVar[float] = 0.0
+
+    name: str = ""
+    vocabulary: int = 20_000
+    length: int = 100
+    valid_share: float = 0.1
+
+    def __post_init__(self) -> None:
+        for key, least in (("vocabulary", 2), ("length", 1)):
+            if getattr(self, key) < least:
+                raise ConfigError(f"dataset.{key}={getattr(self, key)} must be at least {least}.")
+        if not 0 < self.valid_share < 1:
+            raise ConfigError(f"dataset.valid_share={self.valid_share} must be between 0 and 1, both excluded.")
+
+    @property
+    def folder(self) -> Path:
+        """Where its files and its cache are."""
+        from sparse_rnn.data.download import data_root
+
+        return data_root() / self.name
+
+    def sources(self) -> list[Path]:
+        """The files it is read from, or folders full of them; raises ConfigError if they cannot be had."""
+        raise NotImplementedError
+
+    def examples(self) -> Mapping[str, Iterable[Example]]:
+        """What the files hold, by split; "train" alone if they are not split."""
+        raise NotImplementedError
+
+    def load(self) -> LabelledTexts:
+        """The texts, encoded."""
+        from sparse_rnn.data.encoded_cache import cached, identity
+
+        return cached(self.folder / ".encoded", [asdict(self), identity(self.sources())], self.encode)
+
+    def encode(self) -> LabelledTexts:
+        """The texts, encoded anew."""
+        texts = {split: self._classes(stream) for split, stream in self.examples().items()}
+        encoding = Encoding(self.vocabulary, self.length, self.valid_share)
+        return make_labelled_texts(texts, encoding, tuple(self.labels.values()), self.test_share)
+
+    def _classes(self, examples: Iterable[Example]) -> Iterator[Labelled]:
+        for example in examples:
+            yield self.labels.get(example.label, example.label), example.text
+
+    def sizes(self) -> tuple[int, int]:
+        """Rows of the embedding, number of classes."""
+        return self.vocabulary, len(self.labels)
+
+    def supplied(self, names: Sequence[str], what: str) -> Path:
+        """The first of these files that is there; raises ConfigError saying where to get one."""
+        for name in names:
+            if path := there(self.folder / name):
+                return path
+        raise ConfigError(
+            f"dataset={self.name} needs {' or '.join(names)} in {self.folder}: get {what}, or use dataset={EMBEDDED}, "
+            "which needs nothing."
+        )
+
+    def downloaded(self, mirrors: Sequence[str], files: Mapping[str, tuple[str, str]]) -> dict[str, Path]:
+        """Paths of published files by name (see `mirrored`), downloaded if they are not there, and checked."""
+        from sparse_rnn.data.download import fetch, mirrored
+
+        return fetch(self.folder, mirrored(mirrors, files), dataset=self.name, embedded=EMBEDDED, own=OWN)

@@ -1,0 +1,70 @@
+"""LSTM text classifier of ST-RNN section 4.2."""
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+import torch
+from torch import Tensor, nn
+
+from sparse_rnn.models.language_model import check_dropouts, check_sizes
+from sparse_rnn.models.text_classifier import TextClassifier
+from sparse_rnn.registry import register
+from sparse_rnn.sparsity.gates import LSTM_GATES
+
+
+@register("model", "lstm_classifier")
+@dataclass
+class LSTMClassifierConfig:
+    """One LSTM of `hidden` units over `embedding` dimensions; dropout on the embedding and on the last state."""
+
+    task: ClassVar[str] = "text_classification"
+
+    name: str = "lstm_classifier"
+    embedding: int = 256
+    hidden: int = 256
+    dropout: float = 0.0
+
+    def __post_init__(self) -> None:
+        check_sizes(embedding=self.embedding, hidden=self.hidden)
+        check_dropouts(dropout=self.dropout)
+
+    def build(self, vocabulary: int, classes: int) -> "LSTMClassifier":
+        """The model for so many words and classes."""
+        return LSTMClassifier(self, vocabulary, classes)
+
+
+class LSTMClassifier(TextClassifier):
+    """Embedding, LSTM, and a linear layer on its last state.
+
+    Initialised as Keras does, in which ST-RNN ran: embedding U(+-.05), input and output weights Glorot uniform,
+    recurrent weights orthogonal, biases zero but the forget gate's at one.
+    """
+
+    def __init__(self, config: LSTMClassifierConfig, vocabulary: int, classes: int) -> None:
+        super().__init__()
+        self.embedding = nn.Embedding(vocabulary, config.embedding)
+        self.lstm = nn.LSTM(config.embedding, config.hidden)
+        self.decoder = nn.Linear(config.hidden, classes)
+        self.dropout = nn.Dropout(config.dropout)
+        nn.init.uniform_(self.embedding.weight, -0.05, 0.05)
+        nn.init.xavier_uniform_(self.lstm.get_parameter("weight_ih_l0"))
+        nn.init.orthogonal_(self.lstm.get_parameter("weight_hh_l0"))
+        bias = self.lstm.get_parameter("bias_ih_l0")
+        nn.init.zeros_(bias)
+        nn.init.zeros_(self.lstm.get_parameter("bias_hh_l0"))
+        with torch.no_grad():
+            torch.chunk(bias, len(LSTM_GATES))[LSTM_GATES.index("forget")].fill_(1.0)
+        nn.init.xavier_uniform_(self.decoder.weight)
+        nn.init.zeros_(self.decoder.bias)
+
+    def forward(self, tokens: Tensor) -> Tensor:
+        """See TextClassifier; padding is read like a word, as Keras does without masking."""
+        _, (last, _) = self.lstm(self.dropout(self.embedding(tokens)))
+        logits: Tensor = self.decoder(self.dropout(last[0]))
+        return logits
+
+    @torch.no_grad()
+    def layer_states(self, tokens: Tensor) -> list[Tensor]:
+        """See TextClassifier."""
+        states, _ = self.lstm(self.embedding(tokens))
+        return [states]

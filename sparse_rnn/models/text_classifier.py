@@ -1,0 +1,15 @@
+"""What the trainer asks of a text classifier."""
+
+from torch import Tensor, nn
+
+
+class TextClassifier(nn.Module):
+    """Tells the class of a text; T is the length, B the batch."""
+
+    def forward(self, tokens: Tensor) -> Tensor:
+        """tokens: int64 [T, B], 0 where padded. Returns logits [B, classes]."""
+        raise NotImplementedError
+
+    def layer_states(self, tokens: Tensor) -> list[Tensor]:
+        """Hidden states of every layer without dropout, each [T, B, h]."""
+        raise NotImplementedError
