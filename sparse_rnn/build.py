@@ -4,10 +4,14 @@ import torch
 from torch import nn
 from torch.optim import Optimizer
 
+from sparse_rnn import language_modelling, text_classification  # noqa: F401  (fill the registry)
 from sparse_rnn.config import Run
-from sparse_rnn.registry import ConfigError
+from sparse_rnn.data.datasets import Data
+from sparse_rnn.registry import ConfigError, lookup
+from sparse_rnn.sparsity.iss import ISS, ISSConfig
 from sparse_rnn.sparsity.sparsifier import Sparsifier, refuse_without_gates
 from sparse_rnn.sparsity.topology import SparseTopology
+from sparse_rnn.task import Task
 
 
 def make_device(name: str) -> torch.device:
@@ -25,18 +29,24 @@ def make_device(name: str) -> torch.device:
 def check_method(run: Run) -> None:
     """Raise ConfigError if the method does not fit the model; neither memory nor data are needed."""
     with torch.device("meta"):
-        make_topology(run, run.model.build(vocabulary=2))
+        make_topology(run, run.model.build(*lookup("task", run.model.task).smallest))
 
 
 def make_topology(run: Run, model: nn.Module) -> SparseTopology:
     """The topology of a method, all active as yet; empty if the method has none. Raises ConfigError."""
     if not run.sparsifier.masked:
         return SparseTopology([])
-    topology = SparseTopology.of(model, keep_dense=run.sparsifier.keep_dense)
+    topology = SparseTopology.of(model, keep_dense=run.sparsifier.dense_weights(model))
     if not len(topology):
         raise ConfigError("sparsifier.keep_dense leaves no weight to make sparse; use sparsifier=dense instead.")
     refuse_without_gates(run.sparsifier, topology)
     return topology
+
+
+def make_task(run: Run, data: Data, model: nn.Module, device: torch.device) -> Task:
+    """What the model learns from the data."""
+    task: Task = lookup("task", run.model.task)(run, data, model, device)
+    return task
 
 
 def make_optimizer(run: Run, model: nn.Module) -> Optimizer:
@@ -46,7 +56,8 @@ def make_optimizer(run: Run, model: nn.Module) -> Optimizer:
 
 def make_sparsifier(run: Run, topology: SparseTopology, optimizer: Optimizer) -> Sparsifier:
     """The method at work; draws the first topology. Averaged SGD has no momentum: the gradient takes its place."""
-    return Sparsifier(
+    kind = ISS if isinstance(run.sparsifier, ISSConfig) else Sparsifier
+    return kind(
         run.sparsifier,
         run.growth,
         topology,

@@ -26,52 +26,63 @@ from omegaconf.errors import (
 
 from sparse_rnn import models  # noqa: F401  (fill the registry)
 from sparse_rnn.command_line import GROUPS, config_dir
+from sparse_rnn.data import classification  # noqa: F401  (fill the registry)
 from sparse_rnn.data.datasets import DatasetConfig
 from sparse_rnn.models.language_model import ModelConfig
 from sparse_rnn.optim.build import OptimizerConfig
 from sparse_rnn.protocol import ProtocolConfig
 from sparse_rnn.registry import ConfigError, choices, lookup, near
+from sparse_rnn.sparsity import iss  # noqa: F401  (fill the registry)
 from sparse_rnn.sparsity.growth import GrowthRule
 from sparse_rnn.sparsity.sparsifier import SparsifierConfig
 
 CONFIG_DIR = config_dir()
 NOT_IDENTITY = frozenset({"logger", "device", "threads", "checkpoint"})
 OFFICIAL_CODE_MODELS = ("stacked_lstm", "rhn")
-OPTIONAL_GROUPS = ("size", "tuning")
+OPTIONAL_GROUPS = ("size", "tuning", "pairing")
 SHORTHANDS = {"snapshots": "snapshots.enabled"}
 
 
 @dataclass
 class RecipeConfig:
-    """The papers' settings for a model and an optimizer. `assumed`: what the papers do not give."""
+    """The papers' settings for a model and an optimizer. `assumed`: what the papers do not give.
+
+    er: the distribution of methods that start from Erdos-Renyi.
+    """
 
     name: str = MISSING
     sparsity: float | None = None
     removal_rate: float | None = None
+    er: str = "er"
     assumed: str = ""
 
 
 @dataclass
 class TrainingConfig:
-    """Length and shape of training. clip: largest gradient norm. bptt: window length, in tokens.
+    """Length and shape of training. clip: largest gradient norm, None: any. bptt: window length, in tokens.
 
-    valid_batch, test_batch: sequences side by side in evaluation.
+    max_bptt: longest window with variable_bptt, None: any. sub_batch: sequences that are trained at a time, with
+    dropout masks of their own, before an optimizer step on the whole batch; None: all of it. valid_batch, test_batch:
+    sequences side by side in evaluation.
     """
 
     epochs: int = MISSING
     batch: int = 20
     bptt: int = 35
     variable_bptt: bool = False
-    clip: float = 0.25
+    max_bptt: int | None = None
+    sub_batch: int | None = None
+    clip: float | None = 0.25
     valid_batch: int = 10
     test_batch: int = 1
 
     def __post_init__(self) -> None:
-        for key in ("epochs", "batch", "bptt", "valid_batch", "test_batch"):
-            if getattr(self, key) < 1:
-                raise ConfigError(f"training.{key}={getattr(self, key)} must be at least 1.")
-        if not self.clip > 0:
-            raise ConfigError(f"training.clip={self.clip} must be greater than 0.")
+        for key in ("epochs", "batch", "bptt", "valid_batch", "test_batch", "max_bptt", "sub_batch"):
+            value = getattr(self, key)
+            if value is not None and value < 1:
+                raise ConfigError(f"training.{key}={value} must be at least 1.")
+        if self.clip is not None and not self.clip > 0:
+            raise ConfigError(f"training.clip={self.clip} must be greater than 0, or null for none.")
 
 
 @dataclass
@@ -179,7 +190,7 @@ def register_schemas() -> None:
     """Put the schema of every component into Hydra's ConfigStore, as `<group>/schema_<name>`."""
     store = ConfigStore.instance()
     store.store(name="schema", node=RunConfig)
-    for group in ("model", "dataset", "optimizer", "growth"):
+    for group in ("model", "dataset", "optimizer", "growth", "sparsifier"):
         for name in choices(group):
             store.store(group=group, name=f"schema_{name}", node=lookup(group, name))
 
@@ -244,6 +255,12 @@ def _refuse_unknown_keys(node: DictConfig, prefix: str = "") -> None:
 
 def _refuse_nonsense(run: Run) -> None:
     method, growth = run.sparsifier, run.growth.name
+    if run.model.task != run.dataset.task:
+        fitting = [name for name in choices("model") if lookup("model", name).task == run.dataset.task]
+        raise ConfigError(
+            f"model={run.model.name} is for {run.model.task} and dataset={run.dataset.name} for {run.dataset.task}: "
+            f"choose model={' or '.join(fitting)}, or another data set."
+        )
     grows = method.dynamic and not method.prunes
     if growth != "none" and not grows:
         raise ConfigError(f"sparsifier={method.name} never grows weights: leave growth={growth} out.")
@@ -281,6 +298,10 @@ def explain(error: BaseException) -> str:
         return f"{_missing_key(error)} is not set: give it a value, or choose a recipe that does."
     if "interpolation key" in str(error) and "${budget}_${model}" in str(error):
         return f"{', '.join(GROUPS)} are config groups: each needs one name, as in model=rhn."
+    if "raised while composing config" in str(error):
+        where, what, *_ = str(error).splitlines()
+        option = where.split("'")[1].replace("/", "=")
+        return f"{option} does not go with the other choices: {what.rstrip('.').replace('Key', 'key')}."
     if "Ambiguous value for argument" in str(error):
         return f"{_first_line(error)} (several values need -m)."
     if isinstance(error, OverrideParseException):
@@ -345,6 +366,8 @@ def runs_root() -> Path:
 def run_from_dict(config: Mapping[str, Any]) -> Run:
     """The configuration that `as_dict` was made from; raises ConfigError if it is of another version."""
     components = {group: lookup(group, config[group]["name"]) for group in ("model", "dataset", "optimizer", "growth")}
+    if config["sparsifier"]["name"] in choices("sparsifier"):
+        components["sparsifier"] = lookup("sparsifier", config["sparsifier"]["name"])
     schemas = {f.name: f.type for f in fields(Run) if is_dataclass(f.type)} | components
     try:
         values = {f.name: config.get(f.name, {}) if f.name in schemas else config[f.name] for f in fields(Run)}

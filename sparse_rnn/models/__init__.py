@@ -1,3 +1,7 @@
-"""Recurrent networks; importing this package registers them all."""
+"""Recurrent networks; importing this package imports, and so registers, every module in it."""
 
-from sparse_rnn.models import rhn, stacked_lstm  # noqa: F401
+from importlib import import_module
+from pkgutil import iter_modules
+
+for _module in iter_modules(__path__, f"{__name__}."):
+    import_module(_module.name)

@@ -1,12 +1,20 @@
 """Recurrent highway network with variational dropout and weight tying (Zilly et al. 2017; Selfish-RNN section 4.2)."""
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
 
 from sparse_rnn.models.dropout import LockedDropout, embed_with_word_dropout, inverted_mask
-from sparse_rnn.models.language_model import Hidden, LanguageModel, check_dropouts, check_sizes
+from sparse_rnn.models.language_model import (
+    Hidden,
+    LanguageModel,
+    check_dropouts,
+    check_init_range,
+    check_sizes,
+    init_uniform,
+)
 from sparse_rnn.registry import register
 from sparse_rnn.sparsity.gates import Gates
 
@@ -14,7 +22,13 @@ from sparse_rnn.sparsity.gates import Gates
 @register("model", "rhn")
 @dataclass
 class RHNConfig:
-    """`depth` highway layers of `hidden` units a time step, coupled gates, tied embedding."""
+    """`depth` highway layers of `hidden` units a time step, coupled gates, tied embedding.
+
+    init_range: r of U(+-r) for all parameters instead of the initialisation below. transform_bias: where the transform
+    gates' biases begin. Zilly et al. 2017: .04 and -2.
+    """
+
+    task: ClassVar[str] = "language_modelling"
 
     name: str = "rhn"
     hidden: int = 830
@@ -23,11 +37,14 @@ class RHNConfig:
     dropout_input: float = 0.65
     dropout_hidden: float = 0.25
     dropout_output: float = 0.65
+    init_range: float | None = None
+    transform_bias: float | None = None
 
     def __post_init__(self) -> None:
         check_sizes(hidden=self.hidden, depth=self.depth)
         dropouts = {key: value for key, value in vars(self).items() if key.startswith("dropout")}
         check_dropouts(**dropouts)
+        check_init_range(self.init_range)
 
     def build(self, vocabulary: int) -> "RHN":
         """The model for so many words."""
@@ -53,6 +70,15 @@ class HighwayRecurrence(nn.Module):
         for k in range(len(self.recurrent)):
             own[f"recurrent.{k}.weight"] = Gates.equal(names, self.width, f"depth{k}")
         return own
+
+    @torch.no_grad()
+    def set_transform_bias(self, value: float) -> None:
+        """Set the bias of every transform gate; at the first depth, that of W becomes zero."""
+        transform = slice(self.width, None)
+        nn.init.zeros_(self.input.bias[transform])
+        for name, parameter in self.recurrent.named_parameters():
+            if name.endswith("bias"):
+                nn.init.constant_(parameter[transform], value)
 
     def forward(self, x: Tensor, state: Tensor) -> tuple[Tensor, Tensor]:
         """x [T, B, hidden], state [B, hidden]; returns all states [T, B, hidden] and the last one."""
@@ -84,6 +110,10 @@ class RHN(LanguageModel):
         self.dropout_output = LockedDropout(config.dropout_output)
         nn.init.uniform_(self.embedding.weight, -0.1, 0.1)
         nn.init.zeros_(self.decoder.bias)
+        if config.init_range is not None:
+            init_uniform(self, config.init_range)
+        if config.transform_bias is not None:
+            self.highway.set_transform_bias(config.transform_bias)
 
     def initial_hidden(self, batch: int) -> Hidden:
         """Zeros [batch, hidden]."""

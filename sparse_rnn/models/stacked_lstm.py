@@ -1,27 +1,42 @@
 """Stacked LSTM of Zaremba et al. 2014, as in Selfish-RNN section 4.1."""
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
 
-from sparse_rnn.models.language_model import Hidden, LanguageModel, check_dropouts, check_sizes
+from sparse_rnn.models.language_model import (
+    Hidden,
+    LanguageModel,
+    check_dropouts,
+    check_init_range,
+    check_sizes,
+    init_uniform,
+)
 from sparse_rnn.registry import register
 
 
 @register("model", "stacked_lstm")
 @dataclass
 class StackedLSTMConfig:
-    """`hidden` units in each of `layers` layers, and as many in the embedding; one dropout at all places."""
+    """`hidden` units in each of `layers` layers, and as many in the embedding; one dropout at all places.
+
+    init_range: r of U(+-r) for all parameters (Zaremba et al. 2014: .04) instead of the initialisation below.
+    """
+
+    task: ClassVar[str] = "language_modelling"
 
     name: str = "stacked_lstm"
     hidden: int = 1500
     layers: int = 2
     dropout: float = 0.65
+    init_range: float | None = None
 
     def __post_init__(self) -> None:
         check_sizes(hidden=self.hidden, layers=self.layers)
         check_dropouts(dropout=self.dropout)
+        check_init_range(self.init_range)
 
     def build(self, vocabulary: int) -> "StackedLSTM":
         """The model for so many words."""
@@ -44,6 +59,8 @@ class StackedLSTM(LanguageModel):
         nn.init.uniform_(self.embedding.weight, -0.1, 0.1)
         nn.init.uniform_(self.decoder.weight, -0.1, 0.1)
         nn.init.zeros_(self.decoder.bias)
+        if config.init_range is not None:
+            init_uniform(self, config.init_range)
 
     def initial_hidden(self, batch: int) -> Hidden:
         """(h, c), each zeros [layers, batch, hidden]."""

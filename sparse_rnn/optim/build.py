@@ -11,7 +11,7 @@ from torch import nn
 from torch.optim import Optimizer
 
 from sparse_rnn.optim.averaged_sgd import AveragedSGD
-from sparse_rnn.optim.schedule import NonMonotonicTrigger, Plateau, Schedule
+from sparse_rnn.optim.schedule import ConstantRate, NonMonotonicTrigger, Plateau, Schedule, StepDecay
 from sparse_rnn.protocol import ProtocolConfig
 from sparse_rnn.registry import ConfigError, register
 
@@ -44,12 +44,46 @@ class _WithPlateau:
 
     def __post_init__(self) -> None:
         _check_rates(self.lr, self.weight_decay)
-        if not 0 < self.plateau_factor < 1:
-            raise ConfigError(f"optimizer.plateau_factor={self.plateau_factor} must lie in (0, 1).")
+        if not 0 < self.plateau_factor <= 1:
+            raise ConfigError(f"optimizer.plateau_factor={self.plateau_factor} must lie in (0, 1].")
 
     def schedule(self, optimizer: Optimizer, epochs: int) -> Schedule:
-        """ReduceLROnPlateau with threshold 0."""
+        """ReduceLROnPlateau with threshold 0; with a factor of 1 the learning rate stays."""
+        if self.plateau_factor == 1:
+            return ConstantRate()
         return Plateau(optimizer, self.plateau_factor, self.plateau_patience)
+
+
+@register("optimizer", "sgd")
+@dataclass
+class SGDConfig:
+    """Plain SGD; the learning rate falls by `decay_factor` at given epochs, by default it stays.
+
+    decay_after, decay_every: shares of training, rounded to epochs, before the first and between further decays.
+    """
+
+    name: str = "sgd"
+    lr: float = MISSING
+    weight_decay: float = 0.0
+    decay_factor: float = 1.0
+    decay_after: float = 1 / 3
+    decay_every: float = 1 / 3
+    averages: ClassVar[bool] = False
+
+    def __post_init__(self) -> None:
+        _check_rates(self.lr, self.weight_decay)
+        for key in ("decay_factor", "decay_after", "decay_every"):
+            if not 0 < getattr(self, key) <= 1:
+                raise ConfigError(f"optimizer.{key}={getattr(self, key)} must lie in (0, 1].")
+
+    def build(self, parameters: Iterable[nn.Parameter], protocol: ProtocolConfig) -> Optimizer:
+        """The optimizer over `parameters`."""
+        return torch.optim.SGD(parameters, self.lr, weight_decay=self.weight_decay)
+
+    def schedule(self, optimizer: Optimizer, epochs: int) -> Schedule:
+        """Decay in steps."""
+        after, every = (max(1, round(share * epochs)) for share in (self.decay_after, self.decay_every))
+        return StepDecay(optimizer, self.decay_factor, after, every)
 
 
 @register("optimizer", "adam")

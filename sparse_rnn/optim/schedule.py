@@ -23,6 +23,40 @@ class Schedule(Protocol):
     def load_state_dict(self, state: dict[str, Any]) -> None: ...
 
 
+class ConstantRate:
+    """The learning rate stays as it is."""
+
+    def step(self, valid_loss: float, epoch: int) -> bool:
+        """Nothing to do."""
+        return False
+
+    def facts(self) -> dict[str, float]:
+        """Nothing beyond the learning rate."""
+        return {}
+
+    def state_dict(self) -> dict[str, Any]:
+        """Empty."""
+        return {}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Nothing to restore."""
+
+
+class StepDecay(ConstantRate):
+    """The learning rate times `factor` at the end of epoch `after`, and again every `every` epochs behind it."""
+
+    def __init__(self, optimizer: Optimizer, factor: float, after: int, every: int) -> None:
+        self._optimizer, self._factor, self._after, self._every = optimizer, factor, after, every
+        self._rates = [group["lr"] for group in optimizer.param_groups]
+
+    def step(self, valid_loss: float, epoch: int) -> bool:
+        """Set the learning rate of the epoch behind `epoch`."""
+        decays = 1 + (epoch - self._after) // self._every if epoch >= self._after else 0
+        for group, rate in zip(self._optimizer.param_groups, self._rates, strict=True):
+            group["lr"] = rate * self._factor**decays
+        return False
+
+
 class Plateau:
     """The learning rate times `factor` after more than `patience` epochs in a row without a new best loss."""
 

@@ -21,13 +21,15 @@ class RemovalSchedule(Protocol):
 
 @dataclass(frozen=True)
 class ScheduleSettings:
-    """What a schedule is made from: `initial` and `final` rate, the `sparsity` of the end, the pruning window."""
+    """What a schedule is made from: `initial` and `final` rate, the `sparsity` of the end, the pruning window from
+    `start` to `end`, and `until`, the progress at which a falling rate has reached `final`."""
 
     initial: float
     final: float
     sparsity: float
     start: float
     end: float
+    until: float = 1.0
 
 
 class _ByRate:
@@ -54,22 +56,23 @@ class Constant(_ByRate):
 
 @register("schedule", "linear")
 class Linear(_ByRate):
-    """p falls in a straight line from `initial` to `final`."""
+    """p falls in a straight line from `initial` to `final`, which it reaches at `until`."""
 
     def rate(self, progress: float) -> float:
         """p at `progress`."""
         s = self.settings
-        return s.initial + (s.final - s.initial) * min(progress, 1.0)
+        return s.initial + (s.final - s.initial) * min(progress / s.until, 1.0)
 
 
 @register("schedule", "cosine")
 class Cosine(_ByRate):
-    """p falls in half a cosine from `initial` to `final` (Selfish-RNN section 3.1)."""
+    """p falls in half a cosine from `initial` to `final` (Selfish-RNN section 3.1), which it reaches at `until` (T_end
+    of RigL, Evci et al. 2020)."""
 
     def rate(self, progress: float) -> float:
         """p at `progress`."""
         s = self.settings
-        return s.final + (s.initial - s.final) * (1 + math.cos(math.pi * min(progress, 1.0))) / 2
+        return s.final + (s.initial - s.final) * (1 + math.cos(math.pi * min(progress / s.until, 1.0))) / 2
 
 
 @register("schedule", "cubic")

@@ -6,7 +6,7 @@ from typing import Any
 
 import torch
 from omegaconf import II, MISSING
-from torch import Tensor
+from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from sparse_rnn.protocol import ProtocolConfig
@@ -25,14 +25,17 @@ from sparse_rnn.sparsity.topology import SparseTopology, mask_in_place
 class SparsifierConfig:
     """A method as a composition; conf/sparsifier holds the named ones.
 
-    sparsity: inactive share of the sparse weights. scope: what recurrent weights are sorted and grown within.
+    sparsity: inactive share of the sparse weights. epsilon: gives it instead, for initial=er and er_gates.
+    scope: what recurrent weights are sorted and grown within.
     removal_rate, final_rate: share of active weights that an update removes, at the start and the end of training.
-    update_interval: `epoch`, or a number of steps. update_until: share of training after which nothing changes.
+    update_interval: `epoch`, or a number of steps. update_until: share of training after which nothing changes, and
+    at which schedule=linear and cosine reach final_rate.
     prune_start, prune_end: the window of schedule=cubic, in shares of training. keep_dense: globs of weight names.
     """
 
     name: str = MISSING
     sparsity: float = II("recipe.sparsity")
+    epsilon: float | None = None
     initial: str = "uniform"
     removal: str = "none"
     redistribution: str = "none"
@@ -59,6 +62,10 @@ class SparsifierConfig:
                 raise ConfigError(f"sparsifier.{key}={getattr(self, key)} must lie in [0, 1).")
         if not 0 <= self.prune_start < self.prune_end <= 1:
             raise ConfigError("sparsifier.prune_start and prune_end must satisfy 0 <= prune_start < prune_end <= 1.")
+        if self.epsilon is not None and not (self.epsilon > 0 and self.initial in ("er", "er_gates")):
+            raise ConfigError(
+                f"sparsifier.epsilon={self.epsilon} must be above 0, and needs sparsifier.initial=er or er_gates."
+            )
         if not 0 < self.update_until <= 1:
             raise ConfigError(f"sparsifier.update_until={self.update_until} must lie in (0, 1].")
         if self.prunes and self.update_until < self.prune_end:
@@ -84,6 +91,10 @@ class SparsifierConfig:
     def masked(self) -> bool:
         """Whether there is any topology at all."""
         return self.dynamic or self.initial != "dense"
+
+    def dense_weights(self, model: nn.Module) -> Sequence[str]:
+        """Globs of the names of weights that stay dense; raises ConfigError if the method does not fit the model."""
+        return self.keep_dense
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,15 +127,18 @@ def initial_counts(config: SparsifierConfig, topology: SparseTopology) -> list[t
     """Each group and its number of active entries at the start; works on the meta device."""
     scope: Scope = "gate" if config.scope == "gate" else "tensor"
     groups = groups_of(topology, scope)
-    return list(zip(groups, lookup("initial", config.initial)()(groups, config.sparsity), strict=True))
+    distribution = lookup("initial", config.initial)()
+    sparsity = config.sparsity if config.epsilon is None else distribution.sparsity(groups, config.epsilon)
+    return list(zip(groups, distribution(groups, sparsity), strict=True))
 
 
 def final_counts(config: SparsifierConfig, topology: SparseTopology) -> dict[str, int]:
     """Active entries of each weight when training begins, for methods that prune when it ends; any device.
 
     Where weights compete with each other, pruning decides how many each keeps: they are counted as equally dense.
+    Of ISS, whose sparsity is an outcome, all are counted.
     """
-    if config.prunes:
+    if config.prunes and config.schedule == "cubic":
         groups = groups_of(topology, config.scope)  # type: ignore[arg-type]
         sizes = [group.size for group in groups]
         removed = make_schedule(config).counts(sizes, sizes, 1.0)
@@ -142,7 +156,12 @@ def final_counts(config: SparsifierConfig, topology: SparseTopology) -> dict[str
 def make_schedule(config: SparsifierConfig) -> RemovalSchedule:
     """The schedule of a configuration."""
     settings = ScheduleSettings(
-        config.removal_rate, config.final_rate, config.sparsity, config.prune_start, config.prune_end
+        initial=config.removal_rate,
+        final=config.final_rate,
+        sparsity=config.sparsity,
+        start=config.prune_start,
+        end=config.prune_end,
+        until=config.update_until,
     )
     made: RemovalSchedule = lookup("schedule", config.schedule)(settings)
     return made
@@ -172,7 +191,7 @@ class Sparsifier:
         self.seed = seed
         self.protocol = protocol or ProtocolConfig()
         self.schedule = make_schedule(config)
-        self.removal = lookup("removal", config.removal)() if config.dynamic else None
+        self.removal = lookup("removal", config.removal)() if config.removal != "none" else None
         self.redistribution = lookup("redistribution", config.redistribution)()
         self.groups = groups_of(topology, config.scope)  # type: ignore[arg-type]
         needs = growth.needs | self.redistribution.needs if config.dynamic else frozenset()

@@ -3,8 +3,8 @@ import torch
 from torch import nn
 
 from sparse_rnn.optim.averaged_sgd import AveragedSGD
-from sparse_rnn.optim.build import AdamConfig, MomentumSGDConfig, NTASGDConfig, SNTASGDConfig
-from sparse_rnn.optim.schedule import NonMonotonicTrigger, Plateau
+from sparse_rnn.optim.build import AdamConfig, MomentumSGDConfig, NTASGDConfig, SGDConfig, SNTASGDConfig
+from sparse_rnn.optim.schedule import NonMonotonicTrigger, Plateau, StepDecay
 from sparse_rnn.protocol import ProtocolConfig
 from sparse_rnn.registry import ConfigError
 
@@ -124,6 +124,51 @@ def test_the_plateau_resumes(split):
         assert other.param_groups[0]["lr"] == RATES[epoch - 1]
 
 
+def step_rates(decay: StepDecay, sgd: AveragedSGD, epochs: range) -> list[float]:
+    """The learning rate behind each of these epochs."""
+    rates = []
+    for epoch in epochs:
+        assert decay.step(1.0, epoch) is False
+        rates.append(sgd.param_groups[0]["lr"])
+    return rates
+
+
+def test_the_rate_falls_in_steps():
+    """A half at the end of epoch 3 and of every second one behind it."""
+    sgd = optimizer()
+    assert step_rates(StepDecay(sgd, 0.5, 3, 2), sgd, range(1, 9)) == [1, 1, 0.5, 0.5, 0.25, 0.25, 0.125, 0.125]
+
+
+@pytest.mark.parametrize("split", range(1, 8))
+def test_the_steps_resume(split):
+    sgd, other = optimizer(), optimizer()
+    first, second = StepDecay(sgd, 0.1, 2, 2), StepDecay(other, 0.1, 2, 2)
+    rates = step_rates(first, sgd, range(1, split))
+    other.load_state_dict(sgd.state_dict())
+    second.load_state_dict(first.state_dict())
+    rates += step_rates(second, other, range(split, 8))
+    assert rates == pytest.approx([1, 0.1, 0.1, 0.01, 0.01, 0.001, 0.001])
+
+
+@pytest.mark.parametrize(
+    ("epochs", "after", "every", "expected"),
+    [(9, 1 / 3, 1 / 3, [3, 6, 9]), (4, 1 / 3, 1 / 3, [1, 2, 3, 4]), (10, 0.5, 0.2, [5, 7, 9]), (2, 0.1, 0.1, [1, 2])],
+)
+def test_shares_of_training_become_epochs(epochs, after, every, expected):
+    config = SGDConfig(lr=1.0, decay_factor=0.5, decay_after=after, decay_every=every)
+    sgd = config.build([nn.Parameter(torch.zeros(2))], ProtocolConfig())
+    rates = [1.0, *step_rates(config.schedule(sgd, epochs), sgd, range(1, epochs + 1))]
+    assert [epoch for epoch in range(1, epochs + 1) if rates[epoch] < rates[epoch - 1]] == expected
+
+
+def test_plain_sgd_by_default():
+    config = SGDConfig(lr=2.0)
+    sgd = config.build([nn.Parameter(torch.zeros(2))], ProtocolConfig())
+    assert type(sgd) is torch.optim.SGD
+    assert (sgd.param_groups[0]["momentum"], sgd.param_groups[0]["weight_decay"]) == (0, 0)
+    assert set(step_rates(config.schedule(sgd, 6), sgd, range(1, 7))) == {2.0}
+
+
 def test_optimizers_are_built_as_the_papers_run_them():
     """facts D."""
     parameters = [nn.Parameter(torch.zeros(2))]
@@ -160,7 +205,11 @@ def test_a_budget_forces_averaging_after_its_share_of_the_epochs(average_by, epo
     [
         (AdamConfig, {"lr": 0.0}),
         (AdamConfig, {"lr": 0.1, "weight_decay": -1.0}),
-        (MomentumSGDConfig, {"lr": 0.1, "plateau_factor": 1.0}),
+        (MomentumSGDConfig, {"lr": 0.1, "plateau_factor": 1.5}),
+        (SGDConfig, {"lr": 1.0, "weight_decay": -1.0}),
+        (SGDConfig, {"lr": 1.0, "decay_factor": 0.0}),
+        (SGDConfig, {"lr": 1.0, "decay_after": 0.0}),
+        (SGDConfig, {"lr": 1.0, "decay_every": 1.5}),
         (SNTASGDConfig, {"lr": 1.0, "average_by": 0.0}),
         (SNTASGDConfig, {"lr": 1.0, "average_by": 1.0, "nonmono": -1}),
     ],

@@ -1,0 +1,76 @@
+"""Extract the smaller dense network of a run of ISS: python -m sparse_rnn.extract run=<id or folder>."""
+
+import sys
+from pathlib import Path
+
+DEFAULTS = {"run": "", "out": ""}
+HELP = """\
+The smaller dense network that a run of sparsifier=iss has found, as a safetensors file.
+
+  python -m sparse_rnn.extract run=<id or folder> [out=FILE]
+
+It holds the weights of the best validation without the units that were removed, and computes the same, which is
+verified on random words. Its metadata give the widths, the number of parameters, the run and the configuration;
+sparse_rnn.extraction.load_extracted reads it back as a module.
+
+out        the file to write; <run folder>/extracted.safetensors if not given
+Example:
+  python -m sparse_rnn.extract run=runs/rhn-ptb-iss-s1-0a1b2c3d
+"""
+
+
+def main() -> None:
+    """Entry point."""
+    from sparse_rnn import command_line
+
+    arguments = sys.argv[1:]
+    if {"-h", "--help"} & set(arguments):
+        print(HELP, end="")
+        return
+    command_line.guard(lambda: print(extract_run(**command_line.parse_keys(arguments, DEFAULTS))))
+
+
+def extract_run(run: str, out: str) -> str:
+    """Write the file; a line with the widths and the number of parameters. Raises ConfigError."""
+    from sparse_rnn.checkpoint import DamagedFile
+    from sparse_rnn.config import run_from_dict
+    from sparse_rnn.evaluate import find_run
+    from sparse_rnn.record import read_record
+    from sparse_rnn.registry import ConfigError, RunFailed
+
+    if out and not Path(out).parent.is_dir():
+        raise ConfigError(f"out={out} cannot be written: its folder does not exist.")
+    folder = find_run(run)
+    record = read_record(folder)
+    if record is None:
+        raise ConfigError(f"{folder.path} holds no run: its record.json is missing or cannot be read.")
+    config = run_from_dict(record["config"])
+    if config.sparsifier.name != "iss":
+        raise ConfigError(
+            f"{folder.path} is a run of sparsifier={config.sparsifier.name}: only sparsifier=iss removes whole units."
+        )
+    if not folder.best.exists():
+        raise ConfigError(f"{folder.path} has no best weights (checkpoint.keep=none, or no epoch is over).")
+    from sparse_rnn.build import make_topology
+    from sparse_rnn.checkpoint import load_weights
+    from sparse_rnn.extraction import TOLERANCE, extract, largest_difference, load_extracted, save_extracted
+
+    model = config.model.build(*record["sizes"])
+    path = Path(out) if out else folder.path / "extracted.safetensors"
+    try:
+        load_weights(folder.best, model, make_topology(config, model))
+        extracted = extract(config.model, model)
+        save_extracted(path, extracted, folder.path.name)
+        difference = largest_difference(model, load_extracted(path), record["sizes"][0])
+    except DamagedFile as error:
+        raise ConfigError(str(error)) from None
+    if not difference < TOLERANCE:
+        path.unlink()
+        raise RunFailed(f"The extracted network's logits differ from the run's by {difference:.1e}: this is a defect.")
+    parameters = sum(parameter.numel() for parameter in model.parameters())
+    widths = ", ".join(map(str, extracted.widths))
+    return f"{folder.path.name}  widths {widths}  {extracted.parameters:,} of {parameters:,} parameters  {path}"
+
+
+if __name__ == "__main__":
+    main()
