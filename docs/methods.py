@@ -23,6 +23,8 @@ def table() -> str:
         every = method.update_interval if method.update_interval == "epoch" else f"{method.update_interval} steps"
         moving = [method.scope, method.schedule, every] if method.dynamic else ["-"] * 3
         removal = [method.removal, run.growth.name, method.redistribution] if method.dynamic else ["-"] * 3
+        if method.name == "iss":
+            removal, moving = ["whole units, by group lasso", "none", "none"], ["-", "-", every]
         lines.append(f"| `{method.name}` | {' | '.join([method.initial, *removal, *moving])} |")
     return "\n".join(lines) + "\n"
 

@@ -35,15 +35,42 @@ def run(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]
     [
         (["model=stacked_lstm", "sparsifier=selfish", "sparsifier.sparsity=0.67"], 66_034_000, 21_814_000),
         (["model=stacked_lstm", "sparsifier=selfish", "sparsifier.sparsity=0.62"], 66_034_000, 25_114_000),
+        (["model=stacked_lstm", "sparsifier=st_rnn", "sparsifier.sparsity=0.8"], 66_034_000, 13_234_000),
         (["model=rhn", "sparsifier.sparsity=0.528"], 23_484_060, 11_099_398),
+        (["model=rhn", "sparsifier.sparsity=0.68"], 23_484_060, 7_534_116),
         (["model=rhn", "sparsifier=dense"], 23_484_060, 23_484_060),
+        (["model=on_lstm"], 25_232_180, 11_372_455),
+        (["model=awd_lstm_mos"], 34_909_528, 15_748_408),
+        (["model=stacked_lstm", "model.hidden=700", "sparsifier=dense"], 21_861_200, 21_861_200),
+        (["model=stacked_lstm", "model.hidden=490", "sparsifier=dense"], 13_659_440, 13_659_440),
+        (["model=rhn", "model.hidden=517", "sparsifier=dense"], 11_071_732, 11_071_732),
     ],
 )
 def test_describe_gives_the_papers_sizes(overrides, parameters, active):
-    """Selfish-RNN Table 2: 66.0M, 21.8M, 25.2M (see docs/deviations), 23.5M, 11.1M."""
+    """Selfish-RNN Tables 2, 7, 8 and ST-RNN Table 2; docs/deviations has what is printed there beside each."""
     facts = describe(overrides)
     assert (facts["parameters"], facts["active_parameters"]) == (parameters, active)
     assert sum(weight["active"] for weight in facts["weights"]) == active
+
+
+@pytest.mark.parametrize(
+    ("overrides", "active", "sparsity"),
+    [
+        ([], 243_520, 0.95686),  # epsilon = 10: 10 (20,000 + 256) + 8 x 10 (256 + 256)
+        (["sparsifier.epsilon=10"], 243_520, 0.95686),
+        (["sparsifier.epsilon=2"], 48_704, 0.99137),
+        (["sparsifier.epsilon=20"], 487_040, 0.91371),
+        (["dataset=ag_news"], 487_040, 0.91371),
+        (["sparsifier.epsilon=110"], 2_678_720, 0.52541),
+    ],
+)
+def test_describe_gives_the_classifiers_of_st_rnn(overrides, active, sparsity):
+    """By epsilon over the embedding and the eight gate matrices of 5,644,288 entries; the output layer is dense."""
+    facts = describe(["model=lstm_classifier", "sparsifier=st_rnn", *overrides])
+    sparse = [weight for weight in facts["weights"] if weight["sparse"]]
+    assert [weight["name"] for weight in sparse] == ["embedding.weight", "lstm.weight_ih_l0", "lstm.weight_hh_l0"]
+    assert sum(weight["active"] for weight in sparse) == active
+    assert facts["sparsity"] == pytest.approx(sparsity, abs=5e-6)
 
 
 @pytest.mark.parametrize("method", ["selfish", "static_er", "set", "dense", "gmp"])
@@ -70,7 +97,7 @@ def test_describe_prints_json_and_a_table():
     )
 
 
-@pytest.mark.parametrize("command", ["train", "evaluate", "describe", "demo"])
+@pytest.mark.parametrize("command", ["train", "evaluate", "describe", "demo", "extract"])
 def test_help_is_useful_and_quick(command):
     code = (
         f"import sys; sys.argv = ['{command}', '--help']; from sparse_rnn.{command} import main; main(); "

@@ -9,9 +9,11 @@ from sparse_rnn.config import (
     run_from_dict,
     run_id,
 )
-from sparse_rnn.registry import ConfigError
+from sparse_rnn.registry import ConfigError, choices, lookup
 
 TEXT = ["dataset.train=a", "dataset.valid=b", "dataset.test=c"]
+METHODS = [path.stem for path in (CONFIG_DIR / "sparsifier").glob("*.yaml")]
+TABLES = ["dataset.train=a", "dataset.test=c"]
 
 
 def options():
@@ -33,8 +35,21 @@ def overrides_for(group: str, name: str) -> list[str]:
                 "sparsifier.sparsity=0.5",
                 "sparsifier.removal_rate=0.1",
             ]
-        model = next(m for m in ("stacked_lstm", "rhn") if name.startswith(m))
-        return [f"model={model}", f"optimizer={name.removeprefix(model + '_')}"]
+        for model in choices("model"):
+            if name.removeprefix(f"{model}_") in choices("optimizer"):
+                return [f"model={model}", f"optimizer={name.removeprefix(f'{model}_')}"]
+    if group == "tuning":
+        model = next(model for model in choices("model") if name.startswith(model))
+        return [f"model={model}", f"dataset={name.removeprefix(f'{model}_')}"]
+    if group == "pairing":
+        method = next(method for method in sorted(METHODS, key=len, reverse=True) if name.startswith(f"{method}_"))
+        return [f"sparsifier={method}", f"model={name.removeprefix(f'{method}_')}"]
+    if group == "dataset" and lookup("dataset", name).task == "text_classification":
+        return [f"dataset={name}", "model=lstm_classifier", *(TABLES if name == "labelled_text" else [])]
+    if (group, name) == ("optimizer", "sgd"):
+        return ["optimizer=sgd", *overrides_for("recipe", "none")]
+    if group == "model":
+        return [f"model={name}"]
     if group == "growth" and name == "none":
         return ["growth=none", "sparsifier=static_uniform"]
     return [f"{group}={name}", *(TEXT if name == "text" else [])]
@@ -43,8 +58,22 @@ def overrides_for(group: str, name: str) -> list[str]:
 @pytest.mark.parametrize(("group", "name"), list(options()))
 def test_every_option_composes(group, name):
     run = compose_run(overrides_for(group, name))
-    if group not in ("size",):
+    if group not in ("size", "tuning", "pairing"):
         assert as_dict(run)[group]["name"] == name
+
+
+def test_what_a_method_needs_for_a_model_takes_effect():
+    windows = {}
+    for model in ("stacked_lstm", "rhn"):
+        method = compose_run([f"model={model}", "sparsifier=gmp"]).sparsifier
+        windows[model] = (method.prune_start, method.prune_end)
+    assert windows == {"stacked_lstm": (0.3, 0.9), "rhn": (0.1, 0.8)}
+    assert compose_run(["model=rhn", "sparsifier=gmp", "sparsifier.prune_end=0.5"]).sparsifier.prune_end == 0.5
+
+
+def test_a_recipe_for_another_method_is_refused_in_one_sentence():
+    with pytest.raises(ConfigError, match=r"^recipe=iss_rhn does not go with .*: key 'group_lasso'.*\.$"):
+        compose_run(["recipe=iss_rhn", "sparsifier=dense"])
 
 
 def test_size_options_take_effect():

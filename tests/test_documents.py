@@ -1,6 +1,7 @@
 """What README and docs show works."""
 
 import importlib.util
+import math
 import re
 import shlex
 from pathlib import Path
@@ -10,6 +11,7 @@ import pytest
 from sparse_rnn import evaluate
 from sparse_rnn.command_line import split_keys
 from sparse_rnn.config import compose_run
+from sparse_rnn.describe import describe
 
 ROOT = Path(__file__).parent.parent
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
@@ -61,6 +63,23 @@ def test_the_table_of_methods_is_up_to_date():
     spec.loader.exec_module(methods)
     for page in methods.PAGES:
         assert methods.rewritten(page, methods.table()) == page.read_text(), "run: python docs/methods.py"
+
+
+SIZES = re.compile(r"^\| `(.*?)` \| ([\d,]+) \| ([\d,]+)(?: of ([\d,]+) \(sparsity (\.\d+)\))? \|", re.MULTILINE)
+
+
+@pytest.mark.parametrize("row", SIZES.findall((ROOT / "docs" / "deviations.md").read_text()), ids=lambda row: row[0])
+def test_describe_gives_the_sizes_of_the_documents(row):
+    arguments, parameters, active, counted, sparsity = row
+    facts = describe(arguments.split())
+    assert f"{facts['parameters']:,}" == parameters
+    if not counted:
+        assert f"{facts['active_parameters']:,}" == active
+        return
+    sparse = [weight for weight in facts["weights"] if weight["sparse"]]
+    assert f"{sum(weight['active'] for weight in sparse):,}" == active
+    assert f"{sum(math.prod(weight['shape']) for weight in sparse):,}" == counted
+    assert f"{facts['sparsity']:.5f}" == f"0{sparsity}"
 
 
 def test_every_link_between_pages_resolves():

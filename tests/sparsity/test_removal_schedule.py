@@ -3,6 +3,7 @@ import math
 import pytest
 
 from sparse_rnn.sparsity.schedule import Constant, Cosine, Cubic, Linear, ScheduleSettings
+from sparse_rnn.sparsity.sparsifier import make_schedule
 
 PAPER = ScheduleSettings(initial=0.7, final=0.0, sparsity=0.67, start=0.0, end=1.0)
 OFFICIAL = ScheduleSettings(initial=0.7, final=0.005, sparsity=0.67, start=0.0, end=1.0)
@@ -85,3 +86,18 @@ def test_pruning_splits_the_whole_count_among_groups_and_never_misses_it():
         active = [n - g for n, g in zip(active, gone, strict=True)]
         assert min(gone) >= 0
         assert sum(active) == schedule.kept(sum(sizes), k / 100)
+
+
+def test_a_falling_rate_ends_with_the_updates():
+    """RigL (Evci et al. 2020): p = alpha / 2 (1 + cos(pi t / T_end)), here alpha = .3 and T_end at 3/4 of training."""
+    rigl = ScheduleSettings(initial=0.3, final=0.0, sparsity=0.67, start=0.0, end=1.0, until=0.75)
+    progress = (0.0, 0.1875, 0.375, 0.5625, 0.75, 1.0)
+    cosine = [0.3, 0.15 * (1 + math.sqrt(0.5)), 0.15, 0.15 * (1 - math.sqrt(0.5)), 0.0, 0.0]
+    assert [Cosine(rigl).rate(x) for x in progress] == pytest.approx(cosine)
+    assert [Linear(rigl).rate(x) for x in progress] == pytest.approx([0.3, 0.225, 0.15, 0.075, 0.0, 0.0])
+    assert [Constant(rigl).rate(x) for x in progress] == [0.3] * 6
+
+
+def test_a_rate_falls_until_the_method_s_last_update(method):
+    schedule = make_schedule(method(removal_rate=0.3, final_rate=0.1, update_until=0.5))
+    assert [schedule.rate(x) for x in (0.0, 0.25, 0.5, 1.0)] == pytest.approx([0.3, 0.2, 0.1, 0.1])

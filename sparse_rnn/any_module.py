@@ -1,0 +1,128 @@
+"""Sparsity for any module and optimizer, in three lines of a training loop."""
+
+from collections.abc import Sequence
+from functools import cache
+from typing import Any
+
+from hydra.core.global_hydra import GlobalHydra
+from torch import nn
+from torch.optim import Optimizer
+
+from sparse_rnn.command_line import config_dir
+from sparse_rnn.config import compose_run
+from sparse_rnn.optim.averaged_sgd import AveragedSGD
+from sparse_rnn.registry import ConfigError, near
+from sparse_rnn.sparsity.gates import GateMap
+from sparse_rnn.sparsity.growth import GrowthRule, Signal
+from sparse_rnn.sparsity.sparsifier import Clock, Sparsifier, SparsifierConfig, UpdateReport, refuse_without_gates
+from sparse_rnn.sparsity.topology import SparseTopology
+
+
+class StepSparsifier(Sparsifier):
+    """A Sparsifier that counts the optimizer's steps itself, `steps` in all; `step` of them are done.
+
+    A clock that is passed all the same takes the count's place. Behind the last of `steps` the topology stays.
+    """
+
+    def __init__(
+        self,
+        config: SparsifierConfig,
+        growth: GrowthRule,
+        topology: SparseTopology,
+        optimizer: Optimizer,
+        *,
+        steps: int,
+        seed: int,
+    ) -> None:
+        signal: Signal = "gradient" if isinstance(optimizer, AveragedSGD) else "momentum"
+        super().__init__(config, growth, topology, optimizer, seed=seed, momentum_signal=signal)
+        self.steps, self.step = steps, 0
+        self._gradients_masked = False
+        topology.enforce(optimizer)
+
+    def before_step(self, clock: Clock | None = None) -> None:
+        """Between backward and the optimizer's step, before clipping: see Sparsifier."""
+        super().before_step(clock or self._clock(self.step + 1))
+        self._gradients_masked = True
+
+    def after_step(self, clock: Clock | None = None) -> UpdateReport | None:
+        """Behind the optimizer's step; the report of an update, if there was one. Raises RuntimeError if
+        `before_step` was left out, which would have moved inactive weights."""
+        if not self._gradients_masked:
+            raise RuntimeError("call sparsifier.before_step() between backward() and the optimizer's step")
+        self._gradients_masked = False
+        self.step = clock.step if clock else self.step + 1
+        return super().after_step(clock or self._clock(self.step))
+
+    def _clock(self, step: int) -> Clock:
+        return Clock(step=step, epoch=0, epochs=1, batch=step, batches=self.steps)
+
+    def state_dict(self) -> dict[str, Any]:
+        """That of Sparsifier, and the number of steps done."""
+        return {**super().state_dict(), "step": self.step}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Restore what `state_dict` gave; weights and optimizer state are the user's to restore."""
+        super().load_state_dict(state)
+        self.step = state["step"]
+
+
+def sparsify(
+    module: nn.Module,
+    optimizer: Optimizer,
+    *,
+    sparsity: float,
+    steps: int,
+    method: str = "selfish",
+    growth: str | None = None,
+    removal_rate: float = 0.5,
+    update_interval: int = 100,
+    keep_dense: Sequence[str] = (),
+    gates: GateMap | None = None,
+    seed: int = 1,
+    **settings: Any,
+) -> StepSparsifier:
+    """Make a module sparse now, and keep it so while it is trained for `steps` steps of `optimizer`.
+
+    method: a name of conf/sparsifier. growth: another growth rule than the method's own. update_interval: in steps.
+    keep_dense: globs of names of weights that stay dense. gates: rows of each gate, by parameter name, where the
+    modules do not declare them (see `find_gates`); a weight without gates is one group. settings: other keys of the
+    method, as `scope="cell"`. Raises ConfigError for what does not exist or fit.
+    """
+    _check_method(method)
+    chosen = {"sparsity": sparsity, "removal_rate": removal_rate, "update_interval": update_interval, **settings}
+    config, rule = _compose(method, growth, chosen)
+    if steps < 1:
+        raise ConfigError(f"steps={steps} must be at least 1.")
+    if config.dynamic and not config.prunes and update_interval >= steps:
+        raise ConfigError(f"update_interval={update_interval} leaves no update within steps={steps}.")
+    topology = SparseTopology.of(module, keep_dense=keep_dense, gates=gates)
+    trained = {parameter for group in optimizer.param_groups for parameter in group["params"]}
+    if not any(weight.parameter in trained for weight in topology):
+        raise ConfigError("The optimizer has none of the module's weights that are to be sparse.")
+    if {"scope", "redistribution"} & set(settings):
+        refuse_without_gates(config, topology)
+    return StepSparsifier(config, rule, topology, optimizer, steps=steps, seed=seed)
+
+
+@cache
+def _check_method(method: str) -> None:
+    known = [path.stem for path in (config_dir() / "sparsifier").glob("*.yaml")]
+    if method not in known:
+        raise ConfigError(f"method={method} does not exist{near(method, known)}.")
+    config, _ = _compose(method, None, {})
+    if not config.masked:
+        raise ConfigError(f"method={method} has no topology: leave sparsify out.")
+    if type(config) is not SparsifierConfig:
+        raise ConfigError(f"method={method} is not a composition of rules: sparsify does not offer it.")
+
+
+def _compose(method: str, growth: str | None, chosen: dict[str, Any]) -> tuple[SparsifierConfig, GrowthRule]:
+    """The method as the trainer would compose it; a Hydra application of the caller's is left as it was."""
+    overrides = [f"sparsifier={method}", *([f"growth={growth}"] if growth else [])]
+    application = GlobalHydra.instance().hydra
+    try:
+        run = compose_run([*overrides, *(f"sparsifier.{key}={value}" for key, value in chosen.items())])
+    finally:
+        GlobalHydra.instance().hydra = application
+    return run.sparsifier, run.growth
