@@ -97,9 +97,11 @@ def sparsify(
     if config.dynamic and not config.prunes and update_interval >= steps:
         raise ConfigError(f"update_interval={update_interval} leaves no update within steps={steps}.")
     topology = SparseTopology.of(module, keep_dense=keep_dense, gates=gates)
-    trained = {parameter for group in optimizer.param_groups for parameter in group["params"]}
-    if not any(weight.parameter in trained for weight in topology):
-        raise ConfigError("The optimizer has none of the module's weights that are to be sparse.")
+    trained = {
+        parameter for group in optimizer.param_groups for parameter in group["params"] if parameter.requires_grad
+    }
+    if untrained := [weight.name for weight in topology if weight.parameter not in trained]:
+        raise ConfigError(f"The optimizer does not train {', '.join(untrained)}: name what is frozen in keep_dense.")
     if {"scope", "redistribution"} & set(settings):
         refuse_without_gates(config, topology)
     return StepSparsifier(config, rule, topology, optimizer, steps=steps, seed=seed)

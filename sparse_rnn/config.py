@@ -38,6 +38,7 @@ from sparse_rnn.sparsity.sparsifier import SparsifierConfig
 
 CONFIG_DIR = config_dir()
 NOT_IDENTITY = frozenset({"logger", "device", "threads", "checkpoint"})
+RECIPE_NOTES = ("assumed", "model", "optimizer")
 OFFICIAL_CODE_MODELS = ("stacked_lstm", "rhn")
 OPTIONAL_GROUPS = ("size", "tuning", "pairing")
 SHORTHANDS = {"snapshots": "snapshots.enabled"}
@@ -47,13 +48,16 @@ SHORTHANDS = {"snapshots": "snapshots.enabled"}
 class RecipeConfig:
     """The papers' settings for a model and an optimizer. `assumed`: what the papers do not give.
 
-    er: the distribution of methods that start from Erdos-Renyi.
+    er: the distribution of methods that start from Erdos-Renyi. model, optimizer: the only ones that the settings are
+    for, if the recipe's name does not say so.
     """
 
     name: str = MISSING
     sparsity: float | None = None
     removal_rate: float | None = None
     er: str = "er"
+    model: str | None = None
+    optimizer: str | None = None
     assumed: str = ""
 
 
@@ -255,6 +259,9 @@ def _refuse_unknown_keys(node: DictConfig, prefix: str = "") -> None:
 
 def _refuse_nonsense(run: Run) -> None:
     method, growth = run.sparsifier, run.growth.name
+    for group, only in (("model", run.recipe.model), ("optimizer", run.recipe.optimizer)):
+        if only not in (None, name := getattr(run, group).name):
+            raise ConfigError(f"recipe={run.recipe.name} is for {group}={only}: choose another for {group}={name}.")
     if run.model.task != run.dataset.task:
         fitting = [name for name in choices("model") if lookup("model", name).task == run.dataset.task]
         raise ConfigError(
@@ -270,6 +277,12 @@ def _refuse_nonsense(run: Run) -> None:
         raise ConfigError(f"sparsifier={method.name} grows weights and cannot start from initial=dense.")
     if not method.masked and method.sparsity:
         raise ConfigError(f"sparsifier={method.name} has no sparsity: leave sparsifier.sparsity out.")
+    if method.epsilon is not None and run.recipe.sparsity not in (None, method.sparsity):
+        raise ConfigError("sparsifier.epsilon and sparsifier.sparsity both say how sparse: leave one of them out.")
+    if run.model.task == "text_classification":
+        for key, neutral in (("sub_batch", None), ("variable_bptt", False), ("max_bptt", None)):
+            if getattr(run.training, key) != neutral:
+                raise ConfigError(f"training.{key} means nothing for {run.model.task}: leave it out.")
     if method.scope == "gate" and method.redistribution.startswith("gate_"):
         raise ConfigError(
             f"sparsifier.redistribution={method.redistribution} shares among the gates of a group, and with "
@@ -291,7 +304,8 @@ def explain(error: BaseException) -> str:
     if isinstance(error, MissingConfigException) and error.missing_cfg_file:
         group, _, name = str(error.missing_cfg_file).rpartition("/")
         known = [option for option in error.options or [] if not option.startswith("schema")]
-        return f"{group}={name} does not exist{near(name, known)}."
+        without = "; recipe=none goes without, by settings of your own" if group == "recipe" else ""
+        return f"{group}={name} does not exist{near(name, known)}{without}."
     if isinstance(error, InterpolationToMissingValueError | InterpolationValidationError):
         return f"{error.full_key} is not set: give it a value, or choose a recipe that does."
     if isinstance(error, MissingMandatoryValue) or isinstance(cause, MissingMandatoryValue):
@@ -301,7 +315,7 @@ def explain(error: BaseException) -> str:
     if "raised while composing config" in str(error):
         where, what, *_ = str(error).splitlines()
         option = where.split("'")[1].replace("/", "=")
-        return f"{option} does not go with the other choices: {what.rstrip('.').replace('Key', 'key')}."
+        return f"{option} does not go with the other choices: {_with_choice(what.rstrip('.').replace('Key', 'key'))}."
     if "Ambiguous value for argument" in str(error):
         return f"{_first_line(error)} (several values need -m)."
     if isinstance(error, OverrideParseException):
@@ -313,6 +327,14 @@ def explain(error: BaseException) -> str:
         known = list(cause.parent_node) if isinstance(cause.parent_node, DictConfig) else []
         return f"{cause.full_key or cause.key} is not a key of the configuration{near(str(cause.key), known)}."
     return f"{_first_line(cause if isinstance(cause, OmegaConfBaseException) else error)}."
+
+
+def _with_choice(complaint: str) -> str:
+    """The same, with the choice of the command line in place of its class: `not in 'PTB'` is `not in dataset=ptb`."""
+    for group in ("model", "dataset", "optimizer"):
+        for name in choices(group):
+            complaint = complaint.replace(f"'{lookup(group, name).__name__}'", f"{group}={name}")
+    return complaint
 
 
 def _missing_key(error: BaseException) -> str:
@@ -335,14 +357,15 @@ def as_dict(config: Any) -> Any:
 def identity(config: Mapping[str, Any]) -> dict[str, Any]:
     """The part of a configuration (as_dict) that decides what a run computes."""
     own = {key: value for key, value in config.items() if key not in NOT_IDENTITY}
-    return own | {"recipe": {key: value for key, value in config["recipe"].items() if key != "assumed"}}
+    return own | {"recipe": {key: value for key, value in config["recipe"].items() if key not in RECIPE_NOTES}}
 
 
 def run_id(run: Run) -> str:
     """<model>-<dataset>-<sparsifier>-s<seed>-<hash8>; values equal to their schema's default do not count, so a new
     option with a neutral default keeps old runs valid."""
     chosen = {path: value for path, value in _chosen(run) if path.split(".")[0] not in NOT_IDENTITY}
-    chosen.pop("recipe.assumed", None)
+    for note in RECIPE_NOTES:
+        chosen.pop(f"recipe.{note}", None)
     digest = hashlib.sha256(json.dumps(chosen, sort_keys=True).encode()).hexdigest()[:8]
     return f"{run.model.name}-{run.dataset.name}-{run.sparsifier.name}-s{run.seed}-{digest}"
 

@@ -5,7 +5,8 @@ import sys
 from typing import Any
 
 HELP = """\
-Every weight of a configuration with its gates, shape, sparsity and active count; no data are read.
+Every weight of a configuration with its gates, shape, sparsity and active count; data are read only where their
+sizes are not published (text, labelled_text, pydoc).
 
   python -m sparse_rnn.describe [group=name ...] [key=value ...] [format=table|json]
 

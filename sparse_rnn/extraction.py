@@ -124,6 +124,6 @@ def load_extracted(path: Path) -> UnevenLSTM | RHN:
         model = schema(**settings).build(len(tensors["embedding.weight"])).to(tensors["embedding.weight"])
         for name, parameter in model.named_parameters():
             _fill(parameter, tensors[name])
-    except (SafetensorError, KeyError, TypeError, ValueError) as error:
+    except (SafetensorError, OSError, KeyError, TypeError, ValueError, RuntimeError) as error:
         raise DamagedFile(f"{path} does not hold an extracted network ({error}).") from error
     return model

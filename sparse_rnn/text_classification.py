@@ -65,10 +65,11 @@ class TextClassification:
 
     @torch.no_grad()
     def snapshot(self, tokens: int) -> list[Tensor]:
-        """The hidden states of every layer on the first test tokens, each float16 [tokens, units], text by text."""
+        """The hidden states of every layer on the first test texts, each float16 [tokens, units], text by text: as many
+        whole texts as `tokens` hold, at least one."""
         test = self.texts.splits["test"]
         count = max(tokens // test.tokens.shape[1], 1)
-        [batch, *_] = Shuffled(test, count, self.device).after(0)
+        batch = next(Shuffled(test, count, self.device).after(0))
         with evaluation(self.model):
             states = self.model.layer_states(batch.inputs)
         return [state.transpose(0, 1).flatten(0, 1).half().cpu() for state in states]

@@ -40,7 +40,8 @@ def overrides_for(group: str, name: str) -> list[str]:
                 return [f"model={model}", f"optimizer={name.removeprefix(f'{model}_')}"]
     if group == "tuning":
         model = next(model for model in choices("model") if name.startswith(model))
-        return [f"model={model}", f"dataset={name.removeprefix(f'{model}_')}"]
+        optimizer, _, dataset = name.removeprefix(f"{model}_").partition("_")
+        return [f"model={model}", f"optimizer={optimizer}", f"dataset={dataset}"]
     if group == "pairing":
         method = next(method for method in sorted(METHODS, key=len, reverse=True) if name.startswith(f"{method}_"))
         return [f"sparsifier={method}", f"model={name.removeprefix(f'{method}_')}"]
@@ -128,6 +129,14 @@ def test_size_options_take_effect():
         (["recipe=none"], ["not set"]),
         (["recipe=none", "optimizer.lr=1", "training.epochs=1"], ["sparsifier.sparsity", "not set"]),
         (["recipe=nothing"], ["recipe=nothing", "none"]),
+        (["optimizer=sgd"], ["recipe=stacked_lstm_sgd", "recipe=none"]),
+        (["model=lstm_classifier", "dataset=ptb", "budget=smoke"], ["lstm_classifier", "dataset=ptb"]),
+        (["model=lstm_classifier", "training.sub_batch=8"], ["training.sub_batch", "text_classification"]),
+        (["model=lstm_classifier", "training.variable_bptt=true"], ["training.variable_bptt"]),
+        (["model=lstm_classifier", "training.max_bptt=40"], ["training.max_bptt"]),
+        (["sparsifier=st_rnn", "sparsifier.epsilon=9", "sparsifier.sparsity=0.5"], ["epsilon", "sparsifier.sparsity"]),
+        (["recipe=rigl_original", "model=rhn"], ["recipe=rigl_original", "model=stacked_lstm", "model=rhn"]),
+        (["recipe=st_rnn_lstm", "optimizer=adam"], ["recipe=st_rnn_lstm", "optimizer=momentum_sgd", "optimizer=adam"]),
         (["size=huge"], ["size=huge"]),
         (["dataset=text"], ["dataset.train=FILE"]),
         (["sparsifier.sparsity=0.5,0.6"], ["sparsifier.sparsity"]),

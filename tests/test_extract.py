@@ -1,11 +1,13 @@
 """The smaller dense network computes what the masked one does."""
 
 import json
+from dataclasses import asdict
 
 import pytest
 import torch
 from safetensors import safe_open
 
+from sparse_rnn.checkpoint import DamagedFile, save_tensors
 from sparse_rnn.config import compose_run, run_id, runs_root
 from sparse_rnn.extract import extract_run
 from sparse_rnn.extraction import extract, largest_difference, load_extracted, save_extracted
@@ -97,6 +99,17 @@ def test_a_stored_network_reads_back(config, tmp_path):
     assert again.dropout.p == config.dropout if config.name == "stacked_lstm" else again.dropout_word == 0.2
     for first, second in zip(extracted.model.parameters(), again.parameters(), strict=True):
         assert torch.equal(first, second)
+
+
+@pytest.mark.parametrize("change", [{"widths": [4, 3]}, {"embedding": 7}, {"depth": 2}, None])
+def test_a_file_that_does_not_fit_is_damaged(change, tmp_path):
+    path = tmp_path / "small.safetensors"
+    extracted = extract(StackedLSTMConfig(hidden=6), StackedLSTMConfig(hidden=6).build(VOCABULARY))
+    if change is not None:  # else there is no file
+        stored = asdict(extracted.config) | change
+        save_tensors(path, dict(extracted.model.named_parameters()), {"config": json.dumps(stored)})
+    with pytest.raises(DamagedFile, match=r"small\.safetensors does not hold an extracted network"):
+        load_extracted(path)
 
 
 @pytest.mark.parametrize(

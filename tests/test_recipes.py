@@ -29,7 +29,7 @@ def dataset_for(model: str) -> str:
     if task == "language_modelling":
         return "pydoc"
     known = [name for name in choices("dataset") if getattr(lookup("dataset", name), "task", "") == task]
-    tuned = [name for name in known if (CONFIG_DIR / "tuning" / f"{model}_{name}.yaml").exists()]
+    tuned = [name for name in known if list((CONFIG_DIR / "tuning").glob(f"{model}_*_{name}.yaml"))]
     return (tuned or known)[0]
 
 
@@ -72,6 +72,34 @@ def test_hyperparameters_of_the_papers(overrides, rate, drop, epochs, clip, remo
         assert [getattr(run.model, f"dropout_{name}") for name in names] == [0.2, 0.65, 0.25, 0.65]
     else:
         assert run.model.dropout == 0.65
+
+
+@pytest.mark.parametrize(
+    ("model", "optimizer", "rate", "restarts"),
+    [
+        ("on_lstm", "adam", 0.001, None),
+        ("on_lstm", "snt_asgd", 30, [500, 1000]),
+        ("on_lstm", "nt_asgd", 30, [500, 1000]),
+        ("awd_lstm_mos", "adam", 0.001, None),
+        ("awd_lstm_mos", "snt_asgd", 15, []),
+    ],
+)
+def test_hyperparameters_of_models_with_variable_windows(model, optimizer, rate, restarts):
+    """Selfish-RNN Table 4; facts A.3, A.4 and C."""
+    run = compose_run([f"model={model}", f"optimizer={optimizer}"])
+    assert (run.optimizer.lr, run.optimizer.weight_decay) == (rate, 1.2e-6)
+    if restarts is None:
+        assert (run.optimizer.plateau_factor, run.optimizer.plateau_patience) == (0.5, 2)
+    else:
+        assert (run.optimizer.nonmono, run.optimizer.restarts) == (5, restarts)
+    training, batch = run.training, {"on_lstm": 20, "awd_lstm_mos": 15}[model]
+    assert (training.epochs, training.batch, training.bptt, training.clip) == (1000, batch, 70, 0.25)
+    assert training.variable_bptt
+    assert (run.sparsifier.removal_rate, run.sparsifier.sparsity) == (0.5, 0.55)
+    dropouts = {"on_lstm": [0.1, 0.5, 0.3, 0.45, 0.45], "awd_lstm_mos": [0.1, 0.55, 0.2, 0.4, 0.5]}[model]
+    names = ("dropout_word", "dropout_input", "dropout_hidden", "dropout_output", "drop_connect")
+    assert [getattr(run.model, name) for name in names] == dropouts
+    assert (run.model.activation_penalty, run.model.temporal_penalty) == (2, 1)
 
 
 @pytest.mark.parametrize(

@@ -119,6 +119,25 @@ def test_the_better_classifier_is_the_one_with_more_right_answers():
     assert task.metrics(Totals(loss=3.0, correct=1, targets=4)) == {"loss": 0.75, "accuracy": 0.25}
 
 
+def test_the_snapshot_of_a_classifier_reads_the_first_texts_alone(monkeypatch):
+    task = task_of("model=lstm_classifier", "dataset=pydoc_topics")
+    length, read, after = task.texts.splits["test"].tokens.shape[1], [], Shuffled.after
+
+    def recorded(self, position):
+        for batch in after(self, position):
+            read.append(batch)
+            yield batch
+
+    monkeypatch.setattr(Shuffled, "after", recorded)
+    for tokens, whole in ((2, 1), (3 * length + 5, 3)):
+        read.clear()
+        [states] = task.snapshot(tokens)
+        assert [batch.inputs.shape for batch in read] == [(length, whole)]
+        first = task.texts.splits["test"].tokens[:whole].long()
+        expected = torch.cat([task.model.layer_states(text[:, None])[0][:, 0] for text in first])
+        torch.testing.assert_close(states, expected.half())
+
+
 def test_naive_bayes_by_hand():
     """Words 1-3 in two texts of class 0 and one of class 1: P(1|0) = 3/9, P(1|1) = 1/7, P(2|0) = 2/9, P(2|1) = 3/7.
 

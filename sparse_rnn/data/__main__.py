@@ -10,8 +10,10 @@ Fetch data sets ahead of training, check them, and say what is there.
   python -m sparse_rnn.data [NAME ...]
 
 Without names, all that are downloaded: ag_news, imdb, ptb, wikitext2, yelp_polarity.
+Of the others (sanders_twitter, yelp2018, amazon_fine_food) it says where to get them and where to put them.
 Files go to $SPARSE_RNN_DATA (data); those already there are used.
 """
+OWN = ("text", "labelled_text")
 
 
 def main() -> None:
@@ -29,13 +31,14 @@ def fetch(names: Sequence[str]) -> None:
     from sparse_rnn.data import classification, datasets  # noqa: F401  (fill the registry)
     from sparse_rnn.registry import ConfigError, choices, lookup, near
 
-    known = [name for name in choices("dataset") if hasattr(lookup("dataset", name), "fetch")]
+    named = [name for name in choices("dataset") if name not in OWN]
     for name in names:
-        if name not in known:
-            raise ConfigError(f"{name} is not a data set to download{near(name, known)}.")
-    for name in names or known:
+        if name not in named:
+            raise ConfigError(f"{name} is not a data set that is published{near(name, named)}.")
+    for name in names or [name for name in named if hasattr(lookup("dataset", name), "fetch")]:
         dataset = lookup("dataset", name)()
-        print(f"{name}: {describe(dataset)}", *dataset.fetch().values(), sep="\n  ")
+        files = dataset.fetch().values() if hasattr(dataset, "fetch") else []
+        print(f"{name}: {describe(dataset)}", *files, sep="\n  ")
 
 
 def describe(dataset: Any) -> str:

@@ -64,11 +64,6 @@ class Windows:
     def __len__(self) -> int:
         return len(self._starts)
 
-    @property
-    def tokens(self) -> int:
-        """Number of tokens predicted in one pass."""
-        return (self.rows.shape[0] - 1) * self.rows.shape[1]
-
     def after(self, position: int) -> Iterator[Batch]:
         """The windows from number `position` on."""
         for i in range(position, len(self)):

@@ -54,17 +54,28 @@ class LabelledText(LabelledDataset):
         seen: set[str] = set()
         found = {split: csv_examples(lines(path), path, 2, "label") for split, path in self._files().items()}
         others = {split: labelled(stream, self._files()[split], seen) for split, stream in found.items()}
-        return others | {"train": _collecting(found["train"], seen)}
+        return others | {"train": _collecting(found["train"], self._files()["train"], seen)}
 
     def sizes(self) -> tuple[int, int]:
         """The number of classes is known only from the files."""
         return self.load().sizes
 
 
-def _collecting(examples: Iterable[Example], labels: set[str]) -> Iterator[Example]:
+def _collecting(examples: Iterable[Example], source: object, labels: set[str]) -> Iterator[Example]:
+    first, counts = "", Counter[str]()
     for example in examples:
+        first = first or example.label
         labels.add(example.label)
+        counts[example.label] += 1
         yield example
+    if counts[first] == 1 < max(counts.values(), default=0):
+        raise ConfigError(
+            f"{source} has the label {first!r} in its first row alone: let a header begin with `label`, or have none."
+        )
+    if len(labels) < 2:
+        raise ConfigError(
+            f"{source} has {'texts of one label' if labels else 'no texts'}: a classifier needs two labels."
+        )
 
 
 @register("dataset", "pydoc_topics")

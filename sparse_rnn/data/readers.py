@@ -8,9 +8,10 @@ import zlib
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from textwrap import shorten
 from typing import NamedTuple
 
-from sparse_rnn.registry import ConfigError
+from sparse_rnn.registry import MANY, ConfigError
 
 AGAIN = "correct the file, or get it again"
 
@@ -158,8 +159,15 @@ def labelled(examples: Iterable[Example], source: object, labels: Collection[str
     """The same, none of them with a label that is not among `labels`."""
     for example in examples:
         if example.label not in labels:
-            known = ", ".join(sorted(labels))
+            known = sorted(map(_short, labels))
+            shown = ", ".join(known if len(known) <= MANY else [*known[:MANY], "..."])
             raise ConfigError(
-                f"{source}, line {example.line}, has the label {example.label!r} instead of one of {known}: {AGAIN}."
+                f"{source}, line {example.line}, has the label {_short(example.label)!r} instead of one of {shown}: "
+                f"{AGAIN}."
             )
         yield example
+
+
+def _short(label: str) -> str:
+    """At most 40 characters of it, on one line: texts taken for labels are long."""
+    return shorten(label, 40, placeholder="...")

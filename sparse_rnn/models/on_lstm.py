@@ -45,7 +45,7 @@ class ONLSTMConfig:
             if getattr(self, key) % self.chunk:
                 raise ConfigError(f"model.{key}={getattr(self, key)} must be a multiple of model.chunk={self.chunk}.")
         for key in ("activation_penalty", "temporal_penalty"):
-            if getattr(self, key) < 0:
+            if not getattr(self, key) >= 0:
                 raise ConfigError(f"model.{key}={getattr(self, key)} must not be negative.")
 
     def build(self, vocabulary: int) -> "ONLSTM":

@@ -17,7 +17,6 @@ FIXED = {
     "initial": "dense",
     "removal": "none",
     "redistribution": "none",
-    "keep_dense": [],
     "update_until": 1.0,
 }
 
@@ -47,7 +46,7 @@ class ISSConfig(SparsifierConfig):
                 )
         super().__post_init__()
         for key in ("group_lasso", "threshold"):
-            if getattr(self, key) < 0:
+            if not getattr(self, key) >= 0:
                 raise ConfigError(f"sparsifier.{key}={getattr(self, key)} must not be negative.")
 
     @property
@@ -63,6 +62,10 @@ class ISSConfig(SparsifierConfig):
     def dense_weights(self, model: nn.Module) -> Sequence[str]:
         """The weights of no structure; raises ConfigError for a model whose structures are not known."""
         check_structures(model)
+        if self.keep_dense:
+            raise ConfigError(
+                f"sparsifier={self.name} decides itself what stays dense: leave sparsifier.keep_dense out."
+            )
         weights = {name: parameter for name, parameter in model.named_parameters() if parameter.dim() >= 2}
         inside = {name for layer in find_structures(weights) for name in (*layer.rows, *layer.columns)}
         return [name for name in weights if name not in inside]

@@ -54,15 +54,18 @@ def test_help_names_all_that_is_downloaded(tmp_path: Path) -> None:
 def test_an_unknown_name_is_refused(offline: dict[str, str], tmp_path: Path) -> None:
     result = run("sparse_rnn.data", "ptbb", env=offline, cwd=tmp_path)
     assert (result.returncode, result.stdout) == (2, "")
-    assert result.stderr == "error: ptbb is not a data set to download (did you mean ptb?).\n"
+    assert result.stderr == "error: ptbb is not a data set that is published (did you mean ptb?).\n"
 
 
-def test_a_data_set_that_needs_no_download_is_refused() -> None:
-    with pytest.raises(
-        ConfigError,
-        match=r"^pydoc is not a data set to download \(choose from ag_news, imdb, ptb, wikitext2, yelp_polarity\)\.$",
-    ):
-        command.fetch(["ptb", "pydoc"])
+def test_the_user_s_own_texts_are_no_published_data_set() -> None:
+    with pytest.raises(ConfigError, match=r"^text is not a data set that is published"):
+        command.fetch(["ptb", "text"])
+
+
+def test_of_what_is_not_downloaded_it_says_where_to_get_it(offline: dict[str, str], tmp_path: Path) -> None:
+    result = run("sparse_rnn.data", "sanders_twitter", env=offline, cwd=tmp_path)
+    assert (result.returncode, result.stdout) == (2, "")
+    assert result.stderr.startswith(f"error: dataset=sanders_twitter needs full-corpus.csv in {tmp_path}/data/sanders")
 
 
 @pytest.mark.parametrize("names", [[], ["ptb"]], ids=["all", "by name"])

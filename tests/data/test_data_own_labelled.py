@@ -68,12 +68,24 @@ def test_labelled_text_reads_compressed_files(root: Path) -> None:
     [
         ({"test": "ham,a\neggs,b\n"}, "test.csv, line 2, has the label 'eggs' instead of one of ham, spam: "),
         ({"valid": "eggs,b\n"}, "valid.csv, line 1, has the label 'eggs' instead of one of ham, spam: "),
+        (
+            {"train": "sentiment,text\nham,a\nspam,b\nham,c\n"},
+            "train.csv has the label 'sentiment' in its first row alone: ",
+        ),
+        ({"train": ""}, "train.csv has no texts: a classifier needs two labels."),
+        ({"train": "label,text\n"}, "train.csv has no texts: a classifier needs two labels."),
+        ({"train": "spam,a\n" * 9}, "train.csv has texts of one label: a classifier needs two labels."),
         ({"train": "ham,a\nspam\n"}, "train.csv, line 2, has 1 column instead of 2: "),
         ({"train": "ham,a\nspam,b\0\n"}, "train.csv, line 2, has a NUL byte: "),
     ],
 )
 def test_malformed_labelled_text_is_refused(changed: dict[str, str], sentence: str, root: Path) -> None:
     assert refusal(own(root, **{**OWN, **changed})).startswith(f"{root}/{sentence}")
+
+
+def test_texts_in_the_place_of_labels_are_not_all_repeated(root: Path) -> None:
+    swapped = "".join(f'"{"long " * 50}\n{n}",ham\n' for n in range(200))
+    assert len(refusal(own(root, train=swapped, test="ham,hello you\n"))) < 1_500
 
 
 def test_missing_labelled_text_is_refused(root: Path) -> None:

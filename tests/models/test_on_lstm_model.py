@@ -348,6 +348,7 @@ def test_initialisation():
         {"drop_connect": -0.1},
         {"activation_penalty": -1.0},
         {"temporal_penalty": -1.0},
+        {"activation_penalty": math.nan},
     ],
 )
 def test_sizes_that_cannot_be_are_refused(settings):

@@ -9,6 +9,7 @@ from sparse_rnn.build import check_method
 from sparse_rnn.config import as_dict, compose_run, run_from_dict
 from sparse_rnn.models.rhn import RHNConfig
 from sparse_rnn.models.stacked_lstm import StackedLSTMConfig
+from sparse_rnn.optim.averaged_sgd import AveragedSGD
 from sparse_rnn.registry import ConfigError
 from sparse_rnn.sparsity.iss import ISSConfig, add_group_lasso_gradient, group_lasso
 from sparse_rnn.sparsity.structures import find_structures
@@ -137,6 +138,8 @@ def test_an_interval_in_steps(training):
 @pytest.mark.parametrize("optimizer", ["adam", "momentum_sgd", "snt_asgd"])
 def test_other_optimizers_forget_what_is_removed(training, optimizer):
     run = training("sparsifier=iss", f"optimizer={optimizer}")
+    if isinstance(run.optimizer, AveragedSGD):
+        run.optimizer.start_averaging()
     for step in range(3):
         run.backward()
         if step == 2:
@@ -153,6 +156,11 @@ def test_other_optimizers_forget_what_is_removed(training, optimizer):
     assert not decoder.parameter[:, 0].any()
     for value in run.optimizer.state[decoder.parameter].values():
         assert value is None or value.dim() == 0 or not value[:, 0].any()
+    if isinstance(run.optimizer, AveragedSGD):
+        of_decoder = [p is decoder.parameter for p in run.optimizer.parameters].index(True)
+        total = run.optimizer._averages[of_decoder].total
+        assert not total[:, 0].any()
+        assert total[:, 1].all()
 
 
 SETTINGS = ("recipe=iss_stacked_lstm", "sparsifier.group_lasso=0.005", "sparsifier.threshold=0.001")
@@ -271,10 +279,10 @@ def test_learning_rates_of_the_recipes():
         ({"sparsity": 0.5}, "leave sparsifier.sparsity out"),
         ({"initial": "er"}, "leave sparsifier.initial out"),
         ({"removal": "magnitude"}, "leave sparsifier.removal out"),
-        ({"keep_dense": ["decoder.weight"]}, "leave sparsifier.keep_dense out"),
         ({"update_until": 0.5}, "leave sparsifier.update_until out"),
         ({"group_lasso": -1.0}, "sparsifier.group_lasso=-1.0"),
         ({"threshold": -1.0}, "sparsifier.threshold=-1.0"),
+        ({"group_lasso": math.nan}, "sparsifier.group_lasso=nan"),
         ({"update_interval": "0"}, "update_interval"),
     ],
 )
@@ -283,3 +291,16 @@ def test_settings_that_mean_nothing_are_refused_in_one_sentence(settings, compla
         ISSConfig(**settings)
     assert str(refused.value).endswith(".")
     assert "\n" not in str(refused.value)
+
+
+@pytest.mark.parametrize(
+    ("overrides", "complaint"),
+    [
+        (["sparsifier.keep_dense=[decoder.weight]"], "leave sparsifier.keep_dense out"),
+        (["model=lstm_classifier"], "knows the structures of model=stacked_lstm and model=rhn only"),
+        (["model=awd_lstm_mos"], "knows the structures of model=stacked_lstm and model=rhn only"),
+    ],
+)
+def test_a_model_is_refused_before_what_its_recipe_keeps_dense(overrides, complaint):
+    with pytest.raises(ConfigError, match=complaint):
+        check_method(compose_run(["sparsifier=iss", *overrides]))

@@ -344,8 +344,23 @@ def test_what_works_on_gates_is_refused_without_any(settings):
 
 def test_an_optimizer_of_another_module_is_refused():
     optimizer = torch.optim.SGD(make("gru").parameters(), 0.1)
-    with pytest.raises(ConfigError, match="optimizer has none"):
+    with pytest.raises(ConfigError, match=r"does not train embedding\.weight, .*head\.weight: .*keep_dense\.$"):
         sparsify(make("gru"), optimizer, sparsity=0.5, steps=STEPS, update_interval=5)
+
+
+@pytest.mark.parametrize("frozen", ["left out", "without gradient"])
+def test_frozen_weights_are_refused_unless_kept_dense(frozen):
+    """Removed weights would grow elsewhere and never be trained."""
+    model = make("gru")
+    if frozen == "without gradient":
+        model.embedding.requires_grad_(False)
+    trained = [p for name, p in model.named_parameters() if frozen != "left out" or name != "embedding.weight"]
+    optimizer = AveragedSGD(trained, 0.1)
+    settings = {"sparsity": 0.5, "steps": STEPS, "update_interval": 5}
+    with pytest.raises(ConfigError, match=r"^The optimizer does not train embedding\.weight: "):
+        sparsify(model, optimizer, **settings)
+    sparsifier = sparsify(model, optimizer, keep_dense=["embedding.*"], **settings)
+    assert "embedding.weight" not in {weight.name for weight in sparsifier.topology}
 
 
 def test_the_package_offers_it_without_importing_torch_at_once():
