@@ -66,12 +66,9 @@ def _untrained_perplexity(run: "Run") -> float:
 
 def _best_densities(run: "Run", folder: "RunFolder", sizes: list[int]) -> dict[str, float]:
     """Density of every gate of the recurrent weights that were kept."""
-    from sparse_rnn.build import make_topology
-    from sparse_rnn.checkpoint import load_weights
+    from sparse_rnn.evaluation import load_best
 
-    model = run.model.build(*sizes)
-    topology = make_topology(run, model)
-    load_weights(folder.best, model, topology)
+    _, topology, _ = load_best(run, sizes, folder)
     return {name: value for name, value in topology.density(by="gate").items() if not name.endswith("/all")}
 
 

@@ -2,9 +2,10 @@
 
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from sparse_rnn.config import Run
     from sparse_rnn.record import RunFolder
 
 DEFAULTS = {"run": "", "split": "test", "weights": "best", "batch": "", "device": "auto", "threads": ""}
@@ -38,20 +39,14 @@ def evaluate(run: str, split: str, weights: str, batch: str, device: str, thread
     from sparse_rnn.build import make_device
     from sparse_rnn.checkpoint import DamagedFile
     from sparse_rnn.command_line import whole_number
-    from sparse_rnn.config import run_from_dict
     from sparse_rnn.data.corpus import SPLITS
-    from sparse_rnn.record import read_record
     from sparse_rnn.registry import ConfigError, near
 
     if split not in SPLITS:
         raise ConfigError(f"split={split} does not exist{near(split, SPLITS)}.")
     if weights not in ("best", "averaged", "raw"):
         raise ConfigError(f"weights={weights} must be best, averaged or raw.")
-    folder = find_run(run)
-    record = read_record(folder)
-    if record is None:
-        raise ConfigError(f"{folder.path} holds no run: its record.json is missing or cannot be read.")
-    config = run_from_dict(record["config"])
+    folder, record, config = read_run(run)
     if threads:
         import torch
 
@@ -70,6 +65,19 @@ def evaluate(run: str, split: str, weights: str, batch: str, device: str, thread
         raise ConfigError(str(error)) from None
     facts = "  ".join(f"{key} {value:.4f}" for key, value in result.items())
     return f"{folder.path.name}  {split}  {facts}  ({origin} weights)"
+
+
+def read_run(name: str) -> "tuple[RunFolder, dict[str, Any], Run]":
+    """Folder, record and configuration of a run given by its id or its path; raises ConfigError."""
+    from sparse_rnn.config import run_from_dict
+    from sparse_rnn.record import read_record
+    from sparse_rnn.registry import ConfigError
+
+    folder = find_run(name)
+    record = read_record(folder)
+    if record is None:
+        raise ConfigError(f"{folder.path} holds no run: its record.json is missing or cannot be read.")
+    return folder, record, run_from_dict(record["config"])
 
 
 def find_run(name: str) -> "RunFolder":

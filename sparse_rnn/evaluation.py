@@ -1,6 +1,9 @@
 """The weights of a run, loaded and evaluated."""
 
+from collections.abc import Mapping, Sequence
+
 import torch
+from torch import nn
 
 from sparse_rnn.build import make_task, make_topology
 from sparse_rnn.checkpoint import load_weights
@@ -8,6 +11,7 @@ from sparse_rnn.config import Run
 from sparse_rnn.data.datasets import Data
 from sparse_rnn.record import RunFolder
 from sparse_rnn.registry import ConfigError
+from sparse_rnn.sparsity.topology import SparseTopology
 from sparse_rnn.trainer import Trainer
 
 
@@ -17,12 +21,19 @@ def evaluate_run(
     """Loss and metric of a split, and which weights they are of. Raises ConfigError, DamagedFile."""
     if weights != "best":
         return _evaluate_last(run, data, folder, split, weights, device)
-    if not folder.best.exists():
-        raise ConfigError(f"{folder.path} has no best weights (checkpoint.keep=none, or no epoch is over).")
-    model = run.model.build(*data.sizes).to(device)
-    origin = load_weights(folder.best, model, make_topology(run, model))
+    model, _, origin = load_best(run, data.sizes, folder)
+    model.to(device)
     task = make_task(run, data, model, device)
     return task.evaluate(split), f"best, {origin['weights']}, epoch {origin['epoch']}"
+
+
+def load_best(run: Run, sizes: Sequence[int], folder: RunFolder) -> tuple[nn.Module, SparseTopology, Mapping[str, str]]:
+    """Model and topology of the best validation, and which weights they are; raises ConfigError, DamagedFile."""
+    if not folder.best.exists():
+        raise ConfigError(f"{folder.path} has no best weights (checkpoint.keep=none, or no epoch is over).")
+    model = run.model.build(*sizes)
+    topology = make_topology(run, model)
+    return model, topology, load_weights(folder.best, model, topology)
 
 
 def _evaluate_last(

@@ -33,32 +33,22 @@ def main() -> None:
 def extract_run(run: str, out: str) -> str:
     """Write the file; a line with the widths and the number of parameters. Raises ConfigError."""
     from sparse_rnn.checkpoint import DamagedFile
-    from sparse_rnn.config import run_from_dict
-    from sparse_rnn.evaluate import find_run
-    from sparse_rnn.record import read_record
+    from sparse_rnn.evaluate import read_run
     from sparse_rnn.registry import ConfigError, RunFailed
 
     if out and not Path(out).parent.is_dir():
         raise ConfigError(f"out={out} cannot be written: its folder does not exist.")
-    folder = find_run(run)
-    record = read_record(folder)
-    if record is None:
-        raise ConfigError(f"{folder.path} holds no run: its record.json is missing or cannot be read.")
-    config = run_from_dict(record["config"])
+    folder, record, config = read_run(run)
     if config.sparsifier.name != "iss":
         raise ConfigError(
             f"{folder.path} is a run of sparsifier={config.sparsifier.name}: only sparsifier=iss removes whole units."
         )
-    if not folder.best.exists():
-        raise ConfigError(f"{folder.path} has no best weights (checkpoint.keep=none, or no epoch is over).")
-    from sparse_rnn.build import make_topology
-    from sparse_rnn.checkpoint import load_weights
+    from sparse_rnn.evaluation import load_best
     from sparse_rnn.extraction import TOLERANCE, extract, largest_difference, load_extracted, save_extracted
 
-    model = config.model.build(*record["sizes"])
     path = Path(out) if out else folder.path / "extracted.safetensors"
     try:
-        load_weights(folder.best, model, make_topology(config, model))
+        model, _, _ = load_best(config, record["sizes"], folder)
         extracted = extract(config.model, model)
         save_extracted(path, extracted, folder.path.name)
         difference = largest_difference(model, load_extracted(path), record["sizes"][0])

@@ -8,9 +8,16 @@ import torch
 from torch import Tensor, nn
 
 from sparse_rnn.models.dropout import LockedDropout, drop_connect, embed_with_word_dropout
-from sparse_rnn.models.language_model import Hidden, LanguageModel, activation_penalty, check_dropouts, check_sizes
+from sparse_rnn.models.language_model import (
+    Hidden,
+    LanguageModel,
+    activation_penalty,
+    check_dropouts,
+    check_penalties,
+    check_sizes,
+)
 from sparse_rnn.models.mixture_of_softmaxes import mixture_cross_entropy
-from sparse_rnn.registry import ConfigError, register
+from sparse_rnn.registry import register
 
 
 @register("model", "awd_lstm_mos")
@@ -42,9 +49,7 @@ class AWDLSTMMoSConfig:
         sizes = ("embedding", "hidden", "last_hidden", "layers", "experts")
         check_sizes(**{key: getattr(self, key) for key in sizes})
         check_dropouts(**{key: value for key, value in vars(self).items() if key.startswith("drop")})
-        for key in ("activation_penalty", "temporal_penalty"):
-            if not getattr(self, key) >= 0:
-                raise ConfigError(f"model.{key}={getattr(self, key)} must not be negative.")
+        check_penalties(activation_penalty=self.activation_penalty, temporal_penalty=self.temporal_penalty)
 
     def build(self, vocabulary: int) -> "AWDLSTMMoS":
         """The model for so many words."""

@@ -45,6 +45,13 @@ def init_uniform(model: nn.Module, init_range: float) -> None:
         nn.init.uniform_(parameter, -init_range, init_range)
 
 
+def check_penalties(**penalties: float) -> None:
+    """Raise ConfigError for a penalty that is negative or not a number."""
+    for key, value in penalties.items():
+        if not value >= 0:
+            raise ConfigError(f"model.{key}={value} must not be negative.")
+
+
 class LanguageModel(nn.Module):
     """Predicts the next token; T is the window length, B the batch, H the width of the last layer."""
 

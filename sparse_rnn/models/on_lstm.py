@@ -8,7 +8,14 @@ import torch
 from torch import Tensor, nn
 
 from sparse_rnn.models.dropout import LockedDropout, drop_connect, embed_with_word_dropout
-from sparse_rnn.models.language_model import Hidden, LanguageModel, activation_penalty, check_dropouts, check_sizes
+from sparse_rnn.models.language_model import (
+    Hidden,
+    LanguageModel,
+    activation_penalty,
+    check_dropouts,
+    check_penalties,
+    check_sizes,
+)
 from sparse_rnn.models.ordered_neurons import gate_rows, ordered_neurons
 from sparse_rnn.registry import ConfigError, register
 from sparse_rnn.sparsity.gates import Gates
@@ -44,9 +51,7 @@ class ONLSTMConfig:
         for key in ("embedding", "hidden"):
             if getattr(self, key) % self.chunk:
                 raise ConfigError(f"model.{key}={getattr(self, key)} must be a multiple of model.chunk={self.chunk}.")
-        for key in ("activation_penalty", "temporal_penalty"):
-            if not getattr(self, key) >= 0:
-                raise ConfigError(f"model.{key}={getattr(self, key)} must not be negative.")
+        check_penalties(activation_penalty=self.activation_penalty, temporal_penalty=self.temporal_penalty)
 
     def build(self, vocabulary: int) -> "ONLSTM":
         """The model for so many words."""

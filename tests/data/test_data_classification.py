@@ -13,6 +13,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from refusals import refusal
 
 from sparse_rnn.config import compose_run
 from sparse_rnn.data import acl_imdb, classification
@@ -40,15 +41,6 @@ def root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     for proxy in ("http_proxy", "https_proxy", "HTTP_PROXY", "HTTPS_PROXY"):
         monkeypatch.setenv(proxy, "http://127.0.0.1:9")
     return tmp_path / "data"
-
-
-def refusal(dataset: LabelledDataset) -> str:
-    with pytest.raises(ConfigError) as caught:
-        dataset.load()
-    sentence = str(caught.value)
-    assert "\n" not in sentence
-    assert sentence.endswith(".")
-    return sentence
 
 
 def put(path: Path, content: str | bytes) -> Path:

@@ -6,6 +6,7 @@ from itertools import combinations
 from pathlib import Path
 
 import pytest
+from refusals import refusal
 
 from sparse_rnn.config import compose_run
 from sparse_rnn.data.corpus import END_OF_SENTENCE, SPLITS, UNKNOWN, Corpus, make_corpus
@@ -27,15 +28,6 @@ def text_files(folder: Path, **contents: str | bytes) -> Text:
         path.write_bytes(content if isinstance(content, bytes) else content.encode())
     train, valid, test = map(str, paths)
     return Text(train=train, valid=valid, test=test)
-
-
-def refusal(dataset: Text) -> str:
-    with pytest.raises(ConfigError) as caught:
-        dataset.load()
-    sentence = str(caught.value)
-    assert "\n" not in sentence
-    assert sentence.endswith(".")
-    return sentence
 
 
 def test_text_keeps_every_word_and_ends_sentences(tmp_path: Path) -> None:

@@ -5,10 +5,10 @@ from pathlib import Path
 
 import pytest
 import torch
+from refusals import refusal
 
 from sparse_rnn.config import compose_run
 from sparse_rnn.data.corpus import SPLITS
-from sparse_rnn.data.labelled_dataset import LabelledDataset
 from sparse_rnn.data.labelled_texts import LabelledTexts
 from sparse_rnn.data.own_labelled import LabelledText, PyDocTopics
 from sparse_rnn.registry import ConfigError
@@ -24,15 +24,6 @@ def label_counts(texts: LabelledTexts, *splits: str) -> list[int]:
     labels = torch.cat([texts.splits[split].labels for split in splits or SPLITS])
     counts: list[int] = torch.bincount(labels, minlength=len(texts.classes)).tolist()
     return counts
-
-
-def refusal(dataset: LabelledDataset) -> str:
-    with pytest.raises(ConfigError) as caught:
-        dataset.load()
-    sentence = str(caught.value)
-    assert "\n" not in sentence
-    assert sentence.endswith(".")
-    return sentence
 
 
 def own(folder: Path, **contents: str) -> LabelledText:

@@ -8,7 +8,6 @@ from torch import Tensor
 
 from sparse_rnn.build import make_topology
 from sparse_rnn.config import compose_run
-from sparse_rnn.models import dropout as dropout_module
 from sparse_rnn.models.awd_lstm_mos import AWDLSTMMoS, AWDLSTMMoSConfig
 from sparse_rnn.models.language_model import detach
 from sparse_rnn.registry import ConfigError
@@ -29,20 +28,6 @@ def build(**settings: float) -> AWDLSTMMoS:
 @pytest.fixture
 def tokens() -> Tensor:
     return torch.randint(WORDS, (STEPS, BATCH), generator=torch.Generator().manual_seed(4))
-
-
-@pytest.fixture
-def masks(monkeypatch) -> list[Tensor]:
-    """Every dropout mask drawn, in order."""
-    drawn: list[Tensor] = []
-    draw = dropout_module.inverted_mask
-
-    def recorded(like: Tensor, p: float) -> Tensor:
-        drawn.append(draw(like, p))
-        return drawn[-1]
-
-    monkeypatch.setattr(dropout_module, "inverted_mask", recorded)
-    return drawn
 
 
 def start() -> list[tuple[Tensor, Tensor]]:

@@ -6,8 +6,6 @@ import pytest
 import torch
 from torch import Tensor
 
-from sparse_rnn.models import dropout as dropout_module
-from sparse_rnn.models import rhn as rhn_module
 from sparse_rnn.models.rhn import RHN, RHNConfig
 
 WORDS, HIDDEN, DEPTH, STEPS, BATCH = 11, 5, 3, 6, 4
@@ -22,21 +20,6 @@ def model() -> RHN:
 @pytest.fixture
 def tokens() -> Tensor:
     return torch.randint(WORDS, (STEPS, BATCH), generator=torch.Generator().manual_seed(4))
-
-
-@pytest.fixture
-def masks(monkeypatch) -> list[Tensor]:
-    """Every dropout mask drawn, in order."""
-    drawn: list[Tensor] = []
-    draw = dropout_module.inverted_mask
-
-    def recorded(like: Tensor, p: float) -> Tensor:
-        drawn.append(draw(like, p))
-        return drawn[-1]
-
-    monkeypatch.setattr(dropout_module, "inverted_mask", recorded)
-    monkeypatch.setattr(rhn_module, "inverted_mask", recorded)
-    return drawn
 
 
 def plain(parameters: dict[str, Tensor], tokens: Tensor, state: Tensor, masks: list[Tensor]) -> tuple[Tensor, Tensor]:

@@ -1,0 +1,22 @@
+"""What the tests of several models watch."""
+
+import pytest
+from torch import Tensor
+
+from sparse_rnn.models import dropout as dropout_module
+from sparse_rnn.models import rhn as rhn_module
+
+
+@pytest.fixture
+def masks(monkeypatch) -> list[Tensor]:
+    """Every dropout mask drawn, in order."""
+    drawn: list[Tensor] = []
+    draw = dropout_module.inverted_mask
+
+    def recorded(like: Tensor, p: float) -> Tensor:
+        drawn.append(draw(like, p))
+        return drawn[-1]
+
+    monkeypatch.setattr(dropout_module, "inverted_mask", recorded)
+    monkeypatch.setattr(rhn_module, "inverted_mask", recorded)
+    return drawn
