@@ -6,7 +6,9 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 GROUPS = ("model", "dataset", "sparsifier", "growth", "optimizer", "recipe", "protocol", "budget", "logger")
-USAGE_ERROR = 2
+SHORTHANDS = {"snapshots": "snapshots.enabled"}
+EXIT_CODES = "0 finished, 1 failed, 2 wrong usage, 3 another process works on the run, 128 + n stopped by signal n"
+USAGE_ERROR = 2  # other errors bring theirs along, see registry.py
 INTERRUPTED = 130
 
 

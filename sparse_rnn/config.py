@@ -2,11 +2,9 @@
 
 import hashlib
 import json
-import os
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import MISSING as NO_DEFAULT
 from dataclasses import dataclass, field, fields, is_dataclass
-from pathlib import Path
 from typing import Any
 
 from hydra import compose, initialize_config_dir
@@ -25,9 +23,10 @@ from omegaconf.errors import (
 )
 
 from sparse_rnn import models  # noqa: F401  (fill the registry)
-from sparse_rnn.command_line import GROUPS, config_dir
+from sparse_rnn.command_line import GROUPS, SHORTHANDS, config_dir
 from sparse_rnn.data import classification  # noqa: F401  (fill the registry)
 from sparse_rnn.data.datasets import DatasetConfig
+from sparse_rnn.identity import NOT_IDENTITY, RECIPE_NOTES
 from sparse_rnn.models.language_model import ModelConfig
 from sparse_rnn.optim.build import OptimizerConfig
 from sparse_rnn.protocol import ProtocolConfig
@@ -37,11 +36,8 @@ from sparse_rnn.sparsity.growth import GrowthRule
 from sparse_rnn.sparsity.sparsifier import SparsifierConfig
 
 CONFIG_DIR = config_dir()
-NOT_IDENTITY = frozenset({"logger", "device", "threads", "checkpoint"})
-RECIPE_NOTES = ("assumed", "model", "optimizer")
 OFFICIAL_CODE_MODELS = ("stacked_lstm", "rhn")
 OPTIONAL_GROUPS = ("size", "tuning", "pairing")
-SHORTHANDS = {"snapshots": "snapshots.enabled"}
 
 
 @dataclass
@@ -354,12 +350,6 @@ def as_dict(config: Any) -> Any:
     return list(config) if isinstance(config, list | tuple) else config
 
 
-def identity(config: Mapping[str, Any]) -> dict[str, Any]:
-    """The part of a configuration (as_dict) that decides what a run computes."""
-    own = {key: value for key, value in config.items() if key not in NOT_IDENTITY}
-    return own | {"recipe": {key: value for key, value in config["recipe"].items() if key not in RECIPE_NOTES}}
-
-
 def run_id(run: Run) -> str:
     """<model>-<dataset>-<sparsifier>-s<seed>-<hash8>; values equal to their schema's default do not count, so a new
     option with a neutral default keeps old runs valid."""
@@ -379,11 +369,6 @@ def _chosen(config: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:
         default = f.default_factory() if f.default_factory is not NO_DEFAULT else f.default
         if f.name == "name" or value != default:
             yield f"{prefix}{f.name}", as_dict(value)
-
-
-def runs_root() -> Path:
-    """Where runs live: the variable SPARSE_RNN_RUNS, or the folder `runs`."""
-    return Path(os.environ.get("SPARSE_RNN_RUNS", "runs"))
 
 
 def run_from_dict(config: Mapping[str, Any]) -> Run:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from sparse_rnn.config import Run
-    from sparse_rnn.record import RunFolder
+    from sparse_rnn.run_folder import RunFolder
 
 OVERRIDES = ["model=stacked_lstm", "dataset=pydoc", "sparsifier=selfish", "budget=demo", "optimizer.lr=20"]
 HELP = f"""\
@@ -29,8 +29,8 @@ def main() -> None:
 
 
 def _demo() -> None:
-    from sparse_rnn.config import compose_run, run_id, runs_root
-    from sparse_rnn.record import RunFolder, read_record
+    from sparse_rnn.config import compose_run, run_id
+    from sparse_rnn.run_folder import RunFolder, read_record, runs_root
     from sparse_rnn.session import train
 
     run = compose_run(OVERRIDES)
@@ -56,7 +56,7 @@ def _untrained_perplexity(run: "Run") -> float:
     """Validation perplexity of the sparse network before its first step."""
     import torch
 
-    from sparse_rnn.record import RunFolder
+    from sparse_rnn.run_folder import RunFolder
     from sparse_rnn.trainer import Trainer
 
     with tempfile.TemporaryDirectory() as empty:

@@ -5,8 +5,8 @@ import sys
 from typing import Any
 
 HELP = """\
-Every weight of a configuration with its gates, shape, sparsity and active count; data are read only where their
-sizes are not published (text, labelled_text, pydoc).
+Every weight of a configuration with its gates, shape, sparsity and active count, and the FLOPs of the run; data are
+read only where their sizes are not published (text, labelled_text, pydoc, pydoc_topics).
 
   python -m sparse_rnn.describe [group=name ...] [key=value ...] [format=table|json]
 
@@ -45,12 +45,13 @@ def describe(overrides: list[str]) -> dict[str, Any]:
     """Facts of a configuration given by Hydra overrides; the model is built on the meta device. Raises ConfigError.
 
     `sparsity` is the inactive share of the weights kept sparse, `active_parameters` counts biases and dense weights
-    too. For methods that prune, both are those at the end of training.
+    too. For methods that prune, both are those at the end of training. `flops_...`: see `run_flops`.
     """
     import torch
 
     from sparse_rnn.build import make_topology
     from sparse_rnn.config import compose_run, run_id
+    from sparse_rnn.flops import run_flops
     from sparse_rnn.sparsity.sparsifier import final_counts
 
     run = compose_run(overrides)
@@ -76,6 +77,7 @@ def describe(overrides: list[str]) -> dict[str, Any]:
         )
     parameters = sum(p.numel() for p in model.parameters())
     inactive = topology.size - sum(active.values())
+    flops = run_flops(run)
     return {
         "run_id": run_id(run),
         "model": run.model.name,
@@ -83,6 +85,10 @@ def describe(overrides: list[str]) -> dict[str, Any]:
         "parameters": parameters,
         "active_parameters": parameters - inactive,
         "sparsity": inactive / topology.size if topology.size else 0.0,
+        "flops_train": flops.train,
+        "flops_test": flops.test,
+        "flops_train_ratio": flops.train_ratio,
+        "flops_test_ratio": flops.test_ratio,
         "weights": weights,
     }
 
@@ -108,6 +114,14 @@ def _print_table(facts: dict[str, Any]) -> None:
         f"{facts['run_id']}: {facts['active_parameters']:,} of {facts['parameters']:,} parameters active, "
         f"sparsity {facts['sparsity']:.4f} of the sparse weights"
     )
+    print(
+        f"FLOPs: {_scientific(facts['flops_train'])} to train ({facts['flops_train_ratio']:.3f} of the dense model's), "
+        f"{_scientific(facts['flops_test'])} for a minibatch in the test ({facts['flops_test_ratio']:.3f})"
+    )
+
+
+def _scientific(number: float | None) -> str:
+    return "unknown" if number is None else f"{number:.2e}".replace("e+0", "e").replace("e+", "e")
 
 
 if __name__ == "__main__":

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from sparse_rnn.config import Run
-    from sparse_rnn.record import RunFolder
+    from sparse_rnn.run_folder import RunFolder
 
 DEFAULTS = {"run": "", "split": "test", "weights": "best", "batch": "", "device": "auto", "threads": ""}
 HELP = """\
@@ -70,8 +70,8 @@ def evaluate(run: str, split: str, weights: str, batch: str, device: str, thread
 def read_run(name: str) -> "tuple[RunFolder, dict[str, Any], Run]":
     """Folder, record and configuration of a run given by its id or its path; raises ConfigError."""
     from sparse_rnn.config import run_from_dict
-    from sparse_rnn.record import read_record
     from sparse_rnn.registry import ConfigError
+    from sparse_rnn.run_folder import read_record
 
     folder = find_run(name)
     record = read_record(folder)
@@ -82,9 +82,8 @@ def read_run(name: str) -> "tuple[RunFolder, dict[str, Any], Run]":
 
 def find_run(name: str) -> "RunFolder":
     """The folder of a run given by its id or its path; raises ConfigError naming near matches."""
-    from sparse_rnn.config import runs_root
-    from sparse_rnn.record import RunFolder
     from sparse_rnn.registry import ConfigError, near
+    from sparse_rnn.run_folder import RunFolder, runs_root
 
     if not name:
         raise ConfigError("Which run? Give run=<id or folder>, as in run=rhn-ptb-selfish-s1-0a1b2c3d.")

@@ -9,8 +9,8 @@ from sparse_rnn.build import make_task, make_topology
 from sparse_rnn.checkpoint import load_weights
 from sparse_rnn.config import Run
 from sparse_rnn.data.datasets import Data
-from sparse_rnn.record import RunFolder
 from sparse_rnn.registry import ConfigError
+from sparse_rnn.run_folder import RunFolder
 from sparse_rnn.sparsity.topology import SparseTopology
 from sparse_rnn.trainer import Trainer
 

@@ -23,6 +23,11 @@ class LanguageModelling:
     metric: ClassVar[str] = "perplexity"
     smallest: ClassVar[tuple[int, ...]] = (2,)
 
+    @staticmethod
+    def length(run: Run) -> int:
+        """See Task; the mean length where windows vary."""
+        return run.training.bptt
+
     def __init__(self, run: Run, corpus: Corpus, model: LanguageModel, device: torch.device) -> None:
         self.run, self.corpus, self.model, self.device = run, corpus, model, device
         batches = {"train": run.training.batch, "valid": run.training.valid_batch, "test": run.training.test_batch}

@@ -12,6 +12,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
+from sparse_rnn.registry import RunLocked
+
 HEARTBEAT_SECONDS = 10.0
 STALE_SECONDS = 120.0
 DAMAGED = {
@@ -24,10 +26,6 @@ DAMAGED = {
     "slurm_job": "",
     "slurm_restart": 0,
 }
-
-
-class RunLocked(RuntimeError):
-    """Another process works on the run."""
 
 
 class RunLock:
@@ -74,7 +72,7 @@ class RunLock:
         A stale lock is replaced by whoever takes the lock that bears its token: so only one process replaces it.
         """
         while not self._create(path):
-            holder = self._read(path)
+            holder = read_holder(path)
             if holder is None:
                 continue
             if not is_stale(holder):
@@ -111,19 +109,8 @@ class RunLock:
             raise
         return draft
 
-    @staticmethod
-    def _read(path: Path) -> dict[str, Any] | None:
-        """The holder; one long gone if the file is damaged; None if there is no file."""
-        try:
-            holder = json.loads(path.read_text(errors="replace"))
-        except FileNotFoundError:
-            return None
-        except ValueError:
-            return dict(DAMAGED)
-        return holder if isinstance(holder, dict) and holder.keys() >= DAMAGED.keys() else dict(DAMAGED)
-
     def _token_in(self, path: Path) -> str | None:
-        holder = self._read(path)
+        holder = read_holder(path)
         return None if holder is None else holder["token"]
 
     def _beat(self) -> None:
@@ -135,6 +122,17 @@ class RunLock:
                 self._replace(self.path)
             except OSError:
                 continue
+
+
+def read_holder(path: Path) -> dict[str, Any] | None:
+    """Who holds a lock; one long gone if the file is damaged; None if there is no file."""
+    try:
+        holder = json.loads(path.read_text(errors="replace"))
+    except FileNotFoundError:
+        return None
+    except ValueError:
+        return dict(DAMAGED)
+    return holder if isinstance(holder, dict) and holder.keys() >= DAMAGED.keys() else dict(DAMAGED)
 
 
 def refusal(holder: dict[str, Any]) -> str:
@@ -150,7 +148,7 @@ def refusal(holder: dict[str, Any]) -> str:
 def end_process() -> None:
     """End this process without another write."""
     print("error: Another process has taken over this run.", file=sys.stderr, flush=True)
-    os._exit(1)
+    os._exit(RunLocked.exit_code)
 
 
 def is_stale(holder: dict[str, Any]) -> bool:

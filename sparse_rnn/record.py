@@ -6,7 +6,6 @@ import platform
 import socket
 import subprocess
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -15,57 +14,13 @@ import torch
 from torch import nn
 
 from sparse_rnn.checkpoint import write_text
-from sparse_rnn.config import as_dict, identity, run_from_dict
+from sparse_rnn.config import as_dict, run_from_dict
+from sparse_rnn.identity import identity
+from sparse_rnn.run_folder import RunFolder
 from sparse_rnn.sparsity.topology import SparseTopology
 
 NOT_IN_DIGEST = ("throughput/", "train/loss_recent")
 SCHEMA = 1
-
-
-@dataclass(frozen=True)
-class RunFolder:
-    """The folder of a run and the names of its files."""
-
-    path: Path
-
-    @property
-    def record(self) -> Path:
-        """The receipt."""
-        return self.path / "record.json"
-
-    @property
-    def metrics(self) -> Path:
-        """One JSON object a line."""
-        return self.path / "metrics.jsonl"
-
-    @property
-    def checkpoint(self) -> Path:
-        """What a stopped run resumes from."""
-        return self.path / "checkpoint.pt"
-
-    @property
-    def best(self) -> Path:
-        """The weights of the best validation."""
-        return self.path / "best.safetensors"
-
-    @property
-    def lock(self) -> Path:
-        """Held by the process that works on the run."""
-        return self.path / "run.lock"
-
-    @property
-    def snapshots(self) -> Path:
-        """Masks and hidden states of every epoch, if asked for."""
-        return self.path / "snapshots"
-
-
-def read_record(folder: RunFolder) -> dict[str, Any] | None:
-    """The record, or None if there is none or it cannot be read."""
-    try:
-        record = json.loads(folder.record.read_text(encoding="utf-8"))
-    except (FileNotFoundError, ValueError):
-        return None
-    return record if isinstance(record, dict) and record.keys() >= {"config", "status", "data_sha256"} else None
 
 
 def write_record(folder: RunFolder, record: Mapping[str, Any]) -> None:
@@ -91,10 +46,23 @@ def _flat(node: Mapping[str, Any], prefix: str = "") -> Iterable[tuple[str, Any]
             yield f"{prefix}{key}", value
 
 
-def environment() -> dict[str, Any]:
-    """Where a run takes place: versions, host, commit."""
+def environment(device: torch.device) -> dict[str, Any]:
+    """Where a run takes place: versions, host, device, commit."""
     packages = {name: version(name) for name in ("torch", "numpy", "hydra-core", "wandb")}
-    return {"host": socket.gethostname(), "python": platform.python_version(), "packages": packages, **_commit()}
+    where = {"host": socket.gethostname(), "device_name": device_name(device)}
+    return {**where, "python": platform.python_version(), "packages": packages, **_commit()}
+
+
+def device_name(device: torch.device) -> str:
+    """What the maker calls a GPU, or this machine's processor."""
+    if device.type == "cuda":
+        return torch.cuda.get_device_name(device)
+    try:
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
+    except OSError:
+        lines = []
+    names = (line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
+    return next(names, platform.processor() or platform.machine())
 
 
 def _commit() -> dict[str, Any]:

@@ -23,6 +23,12 @@ class RunFailed(ConfigError):
     exit_code = 1
 
 
+class RunLocked(ConfigError):
+    """Another process works on the run."""
+
+    exit_code = 3
+
+
 def register(group: str, name: str) -> Callable[[T], T]:
     """Make a class known as `name` in `group`; a second class of that name is refused."""
 

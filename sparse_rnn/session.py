@@ -3,7 +3,7 @@
 import signal
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from types import FrameType
 from typing import Any
@@ -12,17 +12,19 @@ import torch
 
 from sparse_rnn.build import check_method, make_device
 from sparse_rnn.checkpoint import DamagedFile, keep_finished
-from sparse_rnn.config import Run, as_dict, compose_run, run_id, runs_root
+from sparse_rnn.config import Run, as_dict, compose_run, run_id
 from sparse_rnn.data.datasets import Data
-from sparse_rnn.lock import RunLock, RunLocked
+from sparse_rnn.lock import RunLock
 from sparse_rnn.loggers import Logger, Loggers, Terminal, WandB, duration, shown_metric
-from sparse_rnn.record import SCHEMA, RunFolder, differences, digest, environment, read_record, write_record
+from sparse_rnn.record import SCHEMA, differences, digest, environment, write_record
 from sparse_rnn.registry import ConfigError, RunFailed
-from sparse_rnn.trainer import Diverged, Stopped, Trainer
+from sparse_rnn.run_folder import RunFolder, read_record, runs_root
+from sparse_rnn.trainer import Diverged, Stopped, Trainer, TrainState
 
 FAILED = 1
 ENOUGH_STEPS = 1000
 MANY_WEIGHTS = 0.5
+STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGUSR2)  # the last is SLURM's, before the time limit
 FAILURES = (Diverged, DamagedFile, OSError, torch.OutOfMemoryError, MemoryError)
 
 
@@ -50,11 +52,9 @@ def train(run: Run, overrides: Sequence[str]) -> float:
 
 @contextmanager
 def _usable(folder: RunFolder) -> Iterator[None]:
-    """What a locked folder, or one that cannot be read or written, raises: a ConfigError."""
+    """What a folder that cannot be read or written raises: a ConfigError."""
     try:
         yield
-    except RunLocked as error:
-        raise ConfigError(str(error)) from None
     except OSError as error:
         reason = error.strerror or error
         raise ConfigError(
@@ -82,18 +82,17 @@ def _finished(folder: RunFolder, config: dict[str, Any], terminal: Terminal) -> 
 def _work(
     run: Run, data: Data, folder: RunFolder, device: torch.device, terminal: Terminal, overrides: Sequence[str]
 ) -> float:
-    record = _open_record(run, data, folder, terminal)
+    record = _open_record(run, data, folder, device, terminal)
     loggers, exit_code = Loggers([]), FAILED
     try:
         trainer = Trainer(run, data, folder, device)
-        with stopping_on_signals(trainer):
+        with stopping_on_signals(trainer) as hand_on:
             _announce(run, data, trainer, terminal, overrides)
             record |= {**parameter_counts(trainer), "device": str(device)}
             loggers = Loggers(_open_loggers(run, folder, trainer, terminal))
-            results = trainer.fit(loggers, terminal)
+            results = _fit(trainer, loggers, terminal, record, hand_on)
         exit_code = 0
     except Stopped:
-        write_record(folder, record | {"status": "stopped", "seconds": trainer.state.seconds})
         terminal.say(f"Stopped after step {trainer.state.step}, saved: the same command goes on from there.")
         raise SystemExit(128 + trainer.stop_signal) from None
     except FAILURES as error:
@@ -103,7 +102,7 @@ def _work(
         raise
     finally:
         loggers.finish(exit_code)
-    record |= {"status": "finished", "seconds": trainer.state.seconds, "finished": time.time(), "results": results}
+    record |= {"status": "finished", **speed(trainer.state), "finished": time.time(), "results": results}
     record |= parameter_counts(trainer)  # of the weights that were kept: with ISS they are known only now
     record["digest"] = digest(record["config"], folder.metrics, trainer.model, trainer.topology)
     write_record(folder, record)
@@ -112,7 +111,21 @@ def _work(
     return float(results["valid/loss"])
 
 
-def _open_record(run: Run, data: Data, folder: RunFolder, terminal: Terminal) -> dict[str, Any]:
+def _fit(
+    trainer: Trainer, loggers: Loggers, terminal: Terminal, record: dict[str, Any], hand_on: Callable[[], bool]
+) -> dict[str, Any]:
+    """Train to the end, beyond stops for signals that somebody else handles; returns the results."""
+    while True:
+        try:
+            return trainer.fit(loggers, terminal)
+        except Stopped:
+            write_record(trainer.folder, record | {"status": "stopped", **speed(trainer.state)})
+            if not hand_on():
+                raise
+            write_record(trainer.folder, record)
+
+
+def _open_record(run: Run, data: Data, folder: RunFolder, device: torch.device, terminal: Terminal) -> dict[str, Any]:
     """The record of a run that begins or goes on, written with status running."""
     if run.threads is not None:
         torch.set_num_threads(run.threads)
@@ -135,10 +148,16 @@ def _open_record(run: Run, data: Data, folder: RunFolder, terminal: Terminal) ->
         "sizes": list(data.sizes),
         "threads": threads,
         "started": old.get("started", time.time()),
-        "environment": environment(),
+        "environment": environment(device),
     }
     write_record(folder, record)
     return record
+
+
+def speed(state: TrainState) -> dict[str, float | None]:
+    """What the record says of the time: seconds of training steps, those of all processes that worked on the run, and
+    training tokens a second, None before the first step."""
+    return {"seconds": state.seconds, "tokens_per_second": state.tokens / state.seconds if state.seconds else None}
 
 
 def parameter_counts(trainer: Trainer) -> dict[str, Any]:
@@ -225,25 +244,44 @@ def _fail(folder: RunFolder, record: dict[str, Any], error: BaseException) -> No
 
 
 @contextmanager
-def stopping_on_signals(trainer: Trainer) -> Iterator[None]:
-    """SIGTERM and Ctrl-C stop the trainer at the next step; a second one ends the process as usual."""
+def stopping_on_signals(trainer: Trainer) -> Iterator[Callable[[], bool]]:
+    """SIGTERM, Ctrl-C and SIGUSR2 stop the trainer at the next step; a second Ctrl-C ends the process as usual, the
+    others may come several times: from SLURM, and from what started this process.
+
+    A signal that somebody else handled before, as submitit does, is to be handed on once the trainer has saved: what is
+    yielded does so, and returns whether training goes on, because their handler has returned.
+    """
     if threading.current_thread() is not threading.main_thread():
-        yield
+        yield lambda: False
         return
-    handled = (signal.SIGTERM, signal.SIGINT)
-    old = {number: signal.getsignal(number) for number in handled}
+    old = {number: signal.getsignal(number) or signal.SIG_DFL for number in STOP_SIGNALS}
+    others = {number: each for number, each in old.items() if callable(each) and each != signal.default_int_handler}
+    waiting: list[int] = []
 
     def stop(number: int, frame: FrameType | None) -> None:
-        trainer.stop_requested, trainer.stop_signal = True, number
-        for each in handled:
-            signal.signal(each, old[each])
+        trainer.stop_requested = True
+        if number in others:
+            waiting.append(number)
+            return
+        trainer.stop_signal = trainer.stop_signal or number
+        if number == signal.SIGINT:
+            signal.signal(number, old[signal.SIGINT])
 
-    for number in handled:
+    def hand_on() -> bool:
+        if trainer.stop_signal or not waiting:
+            return False
+        trainer.stop_requested = False
+        while waiting:
+            number = waiting.pop(0)
+            others[signal.Signals(number)](number, None)
+        return True
+
+    for number in STOP_SIGNALS:
         signal.signal(number, stop)
     try:
-        yield
+        yield hand_on
     finally:
-        for number in handled:
+        for number in STOP_SIGNALS:
             signal.signal(number, old[number])
 
 

@@ -7,6 +7,7 @@ from typing import Any, ClassVar, Protocol
 
 from torch import Tensor, nn
 
+from sparse_rnn.config import Run
 from sparse_rnn.data.batches import Batch
 
 
@@ -42,6 +43,10 @@ class Task(Protocol):
 
     metric: ClassVar[str]
     smallest: ClassVar[tuple[int, ...]]
+
+    @staticmethod
+    def length(run: Run) -> int:
+        """Tokens of one of the sequences of a batch."""
 
     def batches(self, epoch: int) -> Batches:
         """The training batches of an epoch (from 0)."""

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from sparse_rnn.config import Run
 from sparse_rnn.data.baselines import class_models
 from sparse_rnn.data.batches import Batch, Shuffled
+from sparse_rnn.data.labelled_dataset import LabelledDataset
 from sparse_rnn.data.labelled_texts import LabelledTexts
 from sparse_rnn.models.text_classifier import TextClassifier
 from sparse_rnn.registry import register
@@ -21,6 +22,12 @@ class TextClassification:
 
     metric: ClassVar[str] = "accuracy"
     smallest: ClassVar[tuple[int, ...]] = (2, 2)
+
+    @staticmethod
+    def length(run: Run) -> int:
+        """See Task."""
+        assert isinstance(run.dataset, LabelledDataset)
+        return run.dataset.length
 
     def __init__(self, run: Run, texts: LabelledTexts, model: TextClassifier, device: torch.device) -> None:
         self.run, self.texts, self.model, self.device = run, texts, model, device

@@ -25,7 +25,7 @@ from sparse_rnn.data.batches import Batch
 from sparse_rnn.data.datasets import Data
 from sparse_rnn.loggers import JsonLines, Loggers, Terminal
 from sparse_rnn.optim.averaged_sgd import AveragedSGD
-from sparse_rnn.record import RunFolder
+from sparse_rnn.run_folder import RunFolder
 from sparse_rnn.sparsity.sparsifier import Clock, UpdateReport
 from sparse_rnn.sparsity.statistics import large_weights, sparsities
 from sparse_rnn.sparsity.topology import pack_bits
@@ -42,7 +42,8 @@ class Diverged(RuntimeError):
 
 @dataclass
 class TrainState:
-    """Where training is: `batch` batches of epoch `epoch` (from 0) are done, `step` in all.
+    """Where training is: `batch` batches of epoch `epoch` (from 0) are done, `step` in all, which read `tokens` in
+    `seconds` of training steps alone.
 
     `totals`: of this epoch; `recent_loss`, `recent_steps`: since the last row of training loss.
     `best`: metrics of the best validation, that of epoch `best_epoch` (from 1).
@@ -54,6 +55,7 @@ class TrainState:
     totals: Totals = field(default_factory=Totals)
     recent_loss: float = 0.0
     recent_steps: int = 0
+    tokens: int = 0
     seconds: float = 0.0
     epoch_seconds: float = 0.0
     best: dict[str, float] = field(default_factory=dict)
@@ -133,6 +135,7 @@ class Trainer:
         with self.learning_rate_scaled(batch):
             self.optimizer.step()
         state.totals.add(totals)
+        state.tokens += totals.tokens
         state.recent_loss, state.recent_steps = state.recent_loss + loss, state.recent_steps + 1
         seconds = time.monotonic() - started
         state.seconds, state.epoch_seconds = state.seconds + seconds, state.epoch_seconds + seconds

@@ -10,10 +10,12 @@ from pathlib import Path
 import pytest
 
 from sparse_rnn import command_line, demo, evaluate
-from sparse_rnn.config import compose_run, run_id, runs_root
+from sparse_rnn.config import compose_run, run_id
+from sparse_rnn.data.datasets import PTB
 from sparse_rnn.describe import describe
-from sparse_rnn.record import RunFolder, read_record
+from sparse_rnn.describe import main as describe_main
 from sparse_rnn.registry import ConfigError
+from sparse_rnn.run_folder import RunFolder, read_record, runs_root
 from sparse_rnn.session import train
 
 SMOKE = ["dataset=pydoc", "budget=smoke", "logger=files", "threads=1"]
@@ -91,10 +93,24 @@ def test_describe_prints_json_and_a_table():
     weight = next(w for w in facts["weights"] if w["name"] == "highway.recurrent.3.weight")
     assert weight["gates"] == {"hidden": [0, 830], "transform": [830, 1660]}
     assert weight["shape"] == [1660, 830]
+    flops = [facts[f"flops_{key}"] for key in ("train", "test", "train_ratio", "test_ratio")]
+    assert flops == pytest.approx([6.5413e16 * 0.472, 3.2838e10 * 0.472, 0.472, 0.472], rel=1e-4)
     table = run("sparse_rnn.describe", "model=rhn").stdout
+    flops_line = "FLOPs: 3.09e16 to train (0.472 of the dense model's), 1.55e10 for a minibatch in the test (0.472)"
+    assert table.splitlines()[-1] == flops_line
     assert re.search(
         r"highway\.recurrent\.3\.weight +1660 x 830 +hidden 0-829 +transform 830-1659 +0\.5280 +650,3", table
     )
+
+
+def test_describe_says_what_nobody_knows(monkeypatch, capsys):
+    monkeypatch.setattr(PTB, "train_tokens", lambda self, limit: None)
+    monkeypatch.setattr(sys, "argv", ["describe", "sparsifier=dense", "model.hidden=10"])
+    monkeypatch.setenv("HYDRA_FULL_ERROR", "0")  # which the command sets for itself
+    assert describe(["sparsifier=dense", "model.hidden=10"])["flops_train"] is None
+    describe_main()
+    expected = "FLOPs: unknown to train (1.000 of the dense model's), 1.42e8 for a minibatch in the test (1.000)"
+    assert capsys.readouterr().out.splitlines()[-1] == expected
 
 
 @pytest.mark.parametrize("command", ["train", "evaluate", "describe", "demo", "extract"])

@@ -16,9 +16,13 @@ METHODS = [path.stem for path in (CONFIG_DIR / "sparsifier").glob("*.yaml")]
 TABLES = ["dataset.train=a", "dataset.test=c"]
 
 
+NOT_RUN_OPTIONS = ("table", "figure", "cluster", "hydra")
+
+
 def options():
     for path in sorted(CONFIG_DIR.glob("*/*.yaml")):
-        yield path.parent.name, path.stem
+        if path.parent.name not in NOT_RUN_OPTIONS:
+            yield path.parent.name, path.stem
 
 
 def overrides_for(group: str, name: str) -> list[str]:

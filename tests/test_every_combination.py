@@ -12,8 +12,9 @@ import torch
 from sparse_rnn.config import CONFIG_DIR, as_dict, compose_run
 from sparse_rnn.loggers import Loggers, Terminal
 from sparse_rnn.optim.averaged_sgd import AveragedSGD
-from sparse_rnn.record import RunFolder, digest
+from sparse_rnn.record import digest
 from sparse_rnn.registry import lookup
+from sparse_rnn.run_folder import RunFolder
 from sparse_rnn.sparsity.optimizer_state import tensors_like
 from sparse_rnn.trainer import Stopped, Trainer
 

@@ -8,14 +8,14 @@ import torch
 from safetensors import safe_open
 
 from sparse_rnn.checkpoint import DamagedFile, save_tensors
-from sparse_rnn.config import compose_run, run_id, runs_root
+from sparse_rnn.config import compose_run, run_id
 from sparse_rnn.extract import extract_run
 from sparse_rnn.extraction import extract, largest_difference, load_extracted, save_extracted
 from sparse_rnn.models.rhn import RHN, RHNConfig
 from sparse_rnn.models.stacked_lstm import StackedLSTMConfig
 from sparse_rnn.models.uneven_lstm import UnevenLSTM, UnevenLSTMConfig
-from sparse_rnn.record import RunFolder, read_record
 from sparse_rnn.registry import ConfigError
+from sparse_rnn.run_folder import RunFolder, read_record, runs_root
 from sparse_rnn.session import train
 from sparse_rnn.sparsity.structures import find_structures
 

@@ -5,8 +5,9 @@ import math
 
 import pytest
 
-from sparse_rnn.config import CONFIG_DIR, compose_run, run_id, runs_root
+from sparse_rnn.config import CONFIG_DIR, compose_run, run_id
 from sparse_rnn.registry import choices, lookup
+from sparse_rnn.run_folder import runs_root
 from sparse_rnn.session import train
 
 RECIPES = sorted(path.stem for path in (CONFIG_DIR / "recipe").glob("*.yaml") if path.stem != "none")

@@ -10,8 +10,8 @@ from sparse_rnn.config import compose_run
 from sparse_rnn.data.baselines import class_models
 from sparse_rnn.data.batches import Shuffled, Windows
 from sparse_rnn.data.labelled_texts import LabelledSplit, LabelledTexts
-from sparse_rnn.record import RunFolder
 from sparse_rnn.registry import ConfigError
+from sparse_rnn.run_folder import RunFolder
 from sparse_rnn.task import Totals
 from sparse_rnn.trainer import Trainer
 

@@ -47,6 +47,7 @@ class IMDB(LabelledDataset):
     """The Large Movie Review Dataset (Maas et al. 2011): 25,000 / 25,000 reviews; those without label are left out."""
 
     labels: ClassVar[Mapping[str, str]] = {"neg": "negative", "pos": "positive"}
+    published: ClassVar[int] = 25_000
 
     name: str = "imdb"
 
@@ -79,6 +80,7 @@ class AGNews(LabelledDataset):
     """AG's News as made by Zhang et al. (2015): 120,000 / 7,600, a title and a description each, which are joined."""
 
     labels: ClassVar[Mapping[str, str]] = {"1": "World", "2": "Sports", "3": "Business", "4": "Sci/Tech"}
+    published: ClassVar[int] = 120_000
 
     name: str = "ag_news"
 
@@ -109,6 +111,7 @@ class YelpPolarity(LabelledDataset):
 
     labels: ClassVar[Mapping[str, str]] = {"1": "negative", "2": "positive"}
     counts: ClassVar[Mapping[str, int]] = {"train": 560_000, "test": 38_000}
+    published: ClassVar[int] = counts["train"]
 
     name: str = "yelp_polarity"
 
@@ -163,7 +166,8 @@ class SandersTwitter(LabelledDataset):
     """
 
     labels: ClassVar[Mapping[str, str]] = {label: label for label in ("irrelevant", "negative", "neutral", "positive")}
-    test_share: ClassVar[float] = 1_103 / 5_513
+    published: ClassVar[int] = 5_513
+    test_share: ClassVar[float] = 1_103 / published
 
     name: str = "sanders_twitter"
 
@@ -191,7 +195,7 @@ class Yelp2018(LabelledDataset):
 
     labels: ClassVar[Mapping[str, str]] = STARS
     test_share: ClassVar[float] = 0.2
-    reviews: ClassVar[int] = 150_000
+    published: ClassVar[int] = 150_000
 
     name: str = "yelp2018"
 
@@ -203,7 +207,7 @@ class Yelp2018(LabelledDataset):
     def examples(self) -> Mapping[str, Iterable[Example]]:
         """The first reviews."""
         (path,) = self.sources()
-        first = islice(json_examples(lines(path), path, "stars", "text"), self.reviews)
+        first = islice(json_examples(lines(path), path, "stars", "text"), self.published)
         return {"train": labelled(first, path, self.labels)}
 
 
@@ -216,7 +220,8 @@ class AmazonFineFood(LabelledDataset):
     """
 
     labels: ClassVar[Mapping[str, str]] = STARS
-    test_share: ClassVar[float] = 113_691 / 568_454
+    published: ClassVar[int] = 568_454
+    test_share: ClassVar[float] = 113_691 / published
 
     name: str = "amazon_fine_food"
 

@@ -32,7 +32,11 @@ class Data(Protocol):
 
 
 class DatasetConfig(Protocol):
-    """A data set that can be loaded, for one task; `sizes()` reads data only where they are not published."""
+    """A data set that can be loaded, for one task.
+
+    `sizes()` is what a model is built for, `train_tokens()` the number of training tokens, at most `limit` (None: all);
+    both read data only where they are not published, and of tokens None says that nobody knows.
+    """
 
     name: str
     task: ClassVar[str]
@@ -40,6 +44,8 @@ class DatasetConfig(Protocol):
     def load(self) -> Data: ...
 
     def sizes(self) -> tuple[int, ...]: ...
+
+    def train_tokens(self, limit: int | None) -> int | None: ...
 
 
 PTB_MIRRORS = (
@@ -76,6 +82,10 @@ class PTB:
     def sizes(self) -> tuple[int, ...]:
         """As published."""
         return (10_000,)
+
+    def train_tokens(self, limit: int | None) -> int:
+        """As published."""
+        return 929_589 if limit is None else min(929_589, limit)
 
 
 WIKITEXT2_MIRRORS = (
@@ -116,6 +126,10 @@ class WikiText2:
         """As published."""
         return (33_278,)
 
+    def train_tokens(self, limit: int | None) -> int:
+        """As published."""
+        return 2_088_628 if limit is None else min(2_088_628, limit)
+
 
 @register("dataset", "text")
 @dataclass
@@ -146,6 +160,10 @@ class Text:
     def sizes(self) -> tuple[int, ...]:
         """Known only from the files."""
         return self.load().sizes
+
+    def train_tokens(self, limit: int | None) -> int:
+        """Known only from the files."""
+        return self.load().limited(limit, None).counts["train"]
 
 
 @register("dataset", "pydoc")
@@ -181,6 +199,10 @@ class PyDoc:
     def sizes(self) -> tuple[int, ...]:
         """Those of the running CPython."""
         return self.load().sizes
+
+    def train_tokens(self, limit: int | None) -> int:
+        """Those of the running CPython."""
+        return self.load().limited(limit, None).counts["train"]
 
 
 def _check_min_count(min_count: int) -> None:

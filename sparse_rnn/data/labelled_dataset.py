@@ -18,11 +18,13 @@ class LabelledDataset:
 
     vocabulary: rows of the embedding, padding among them; length: tokens a text; valid_share: share of the training
     texts held out for validation, which the paper does not mention. labels: class names by the labels of the files.
+    published: number of texts that training, validation and, with test_share, test texts are drawn from.
     """
 
     task: ClassVar[str] = "text_classification"
     labels: ClassVar[Mapping[str, str]] = {}
     test_share: ClassVar[float] = 0.0
+    published: ClassVar[int | None] = None
 
     name: str = ""
     vocabulary: int = 20_000
@@ -70,6 +72,14 @@ class LabelledDataset:
     def sizes(self) -> tuple[int, int]:
         """Rows of the embedding, number of classes."""
         return self.vocabulary, len(self.labels)
+
+    def train_tokens(self, limit: int | None) -> int | None:
+        """Of as many texts as the published number leaves for training, padding among them; None without it."""
+        if self.published is None:
+            return None
+        texts = self.published - round(self.test_share * self.published)
+        texts -= max(1, round(self.valid_share * texts))
+        return self.length * (texts if limit is None else min(texts, max(1, limit // self.length)))
 
     def supplied(self, names: Sequence[str], what: str) -> Path:
         """The first of these files that is there; raises ConfigError saying where to get one."""

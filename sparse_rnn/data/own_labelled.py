@@ -60,6 +60,10 @@ class LabelledText(LabelledDataset):
         """The number of classes is known only from the files."""
         return self.load().sizes
 
+    def train_tokens(self, limit: int | None) -> int:
+        """Known only from the files."""
+        return self.load().limited(limit, None).splits["train"].tokens.numel()
+
 
 def _collecting(examples: Iterable[Example], source: object, labels: set[str]) -> Iterator[Example]:
     first, counts = "", Counter[str]()
@@ -116,3 +120,7 @@ class PyDocTopics(LabelledDataset):
     def sizes(self) -> tuple[int, int]:
         """Rows of the embedding, number of topics."""
         return self.vocabulary, self.load().sizes[1]
+
+    def train_tokens(self, limit: int | None) -> int:
+        """Those of the running CPython."""
+        return self.load().limited(limit, None).splits["train"].tokens.numel()

@@ -80,6 +80,10 @@ class AWDLSTMMoS(LanguageModel):
         nn.init.uniform_(self.embedding.weight, -0.1, 0.1)
         nn.init.zeros_(self.decoder.bias)
 
+    def weight_uses(self, length: int) -> dict[str, int]:
+        """See SequenceModel; every expert decodes every token."""
+        return super().weight_uses(length) | {"embedding.weight": self.config.experts * length}
+
     def initial_hidden(self, batch: int) -> Hidden:
         """Zeros for every layer."""
         zeros = self.embedding.weight.new_zeros

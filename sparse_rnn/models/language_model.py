@@ -4,6 +4,7 @@ from typing import Any, ClassVar, Protocol
 
 from torch import Tensor, nn
 
+from sparse_rnn.models.sequence_model import SequenceModel
 from sparse_rnn.registry import ConfigError
 
 Hidden = Any
@@ -16,7 +17,7 @@ class ModelConfig(Protocol):
     name: str
     task: ClassVar[str]
 
-    def build(self, *sizes: int) -> nn.Module: ...
+    def build(self, *sizes: int) -> SequenceModel: ...
 
 
 def check_sizes(**sizes: int) -> None:
@@ -52,7 +53,7 @@ def check_penalties(**penalties: float) -> None:
             raise ConfigError(f"model.{key}={value} must not be negative.")
 
 
-class LanguageModel(nn.Module):
+class LanguageModel(SequenceModel):
     """Predicts the next token; T is the window length, B the batch, H the width of the last layer."""
 
     decoder: nn.Linear

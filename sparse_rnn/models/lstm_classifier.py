@@ -57,6 +57,10 @@ class LSTMClassifier(TextClassifier):
         nn.init.xavier_uniform_(self.decoder.weight)
         nn.init.zeros_(self.decoder.bias)
 
+    def weight_uses(self, length: int) -> dict[str, int]:
+        """See SequenceModel; the output layer reads the last state alone."""
+        return super().weight_uses(length) | {"decoder.weight": 1}
+
     def forward(self, tokens: Tensor) -> Tensor:
         """See TextClassifier; padding is read like a word, as Keras does without masking."""
         _, (last, _) = self.lstm(self.dropout(self.embedding(tokens)))

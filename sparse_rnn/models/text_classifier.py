@@ -1,9 +1,11 @@
 """What the trainer asks of a text classifier."""
 
-from torch import Tensor, nn
+from torch import Tensor
+
+from sparse_rnn.models.sequence_model import SequenceModel
 
 
-class TextClassifier(nn.Module):
+class TextClassifier(SequenceModel):
     """Tells the class of a text; T is the length, B the batch."""
 
     def forward(self, tokens: Tensor) -> Tensor:

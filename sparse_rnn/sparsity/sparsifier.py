@@ -153,6 +153,12 @@ def final_counts(config: SparsifierConfig, topology: SparseTopology) -> dict[str
     return active
 
 
+def signals_needed(config: SparsifierConfig, growth: GrowthRule) -> frozenset[Signal]:
+    """The dense signals that a method reads."""
+    redistributes = lookup("redistribution", config.redistribution)
+    return growth.needs | redistributes.needs if config.dynamic else frozenset()
+
+
 def make_schedule(config: SparsifierConfig) -> RemovalSchedule:
     """The schedule of a configuration."""
     settings = ScheduleSettings(
@@ -194,7 +200,7 @@ class Sparsifier:
         self.removal = lookup("removal", config.removal)() if config.removal != "none" else None
         self.redistribution = lookup("redistribution", config.redistribution)()
         self.groups = groups_of(topology, config.scope)  # type: ignore[arg-type]
-        needs = growth.needs | self.redistribution.needs if config.dynamic else frozenset()
+        needs = signals_needed(config, growth)
         self.momentum_signal: Signal = momentum_signal
         self.momentum_beta = growth.beta if isinstance(growth, MomentumGrowth) else MomentumGrowth.beta
         self.needs = frozenset(momentum_signal if signal == "momentum" else signal for signal in needs)

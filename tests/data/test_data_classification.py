@@ -317,7 +317,7 @@ def json_lines(count: int) -> str:
 
 @pytest.mark.parametrize("packed", [False, True])
 def test_yelp2018_takes_the_first_reviews(packed: bool, root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(Yelp2018, "reviews", 50)
+    monkeypatch.setattr(Yelp2018, "published", 50)
     content = (json_lines(50) + "not JSON, and never read\n").encode()
     name = "yelp_academic_dataset_review.json"
     put(root / "yelp2018" / (f"{name}.gz" if packed else name), gzip.compress(content) if packed else content)

@@ -181,6 +181,7 @@ def test_the_penn_treebank_is_as_published() -> None:
     corpus = PTB().load()
     assert [corpus.splits[split].numel() for split in SPLITS] == [929_589, 73_760, 82_430]
     assert corpus.sizes == PTB().sizes() == (10_000,)
+    assert PTB().train_tokens(None) == 929_589
     assert words(corpus, "valid")[:9] == [
         "consumers",
         "may",

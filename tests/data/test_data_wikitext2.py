@@ -83,4 +83,5 @@ def test_wikitext2_is_as_published() -> None:
     corpus = WikiText2().load()
     assert [corpus.splits[split].numel() for split in SPLITS] == [2_088_628, 217_646, 245_569]
     assert (len(corpus.vocabulary),) == corpus.sizes == WikiText2().sizes() == (33_278,)
+    assert WikiText2().train_tokens(None) == 2_088_628
     assert words(corpus, "valid")[:5] == ["<eos>", "=", "Homarus", "gammarus", "="]

@@ -7,7 +7,7 @@ import pytest
 import torch
 from run_helpers import Commands, Train, composed, folder_of, write_texts
 
-from sparse_rnn.record import RunFolder
+from sparse_rnn.run_folder import RunFolder
 from sparse_rnn.session import train
 
 

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from sparse_rnn.config import Run, compose_run, run_id
-from sparse_rnn.record import RunFolder
+from sparse_rnn.run_folder import RunFolder
 
 SMALL = [
     *("model.hidden=16", "training.epochs=4", "training.batch=4", "training.bptt=10"),

@@ -15,8 +15,8 @@ from run_helpers import Commands, Train, composed, folder_of, record_of, rows_of
 
 from sparse_rnn import evaluate, session
 from sparse_rnn.checkpoint import DamagedFile, load_checkpoint
-from sparse_rnn.record import RunFolder, read_record
 from sparse_rnn.registry import ConfigError
+from sparse_rnn.run_folder import RunFolder, read_record
 from sparse_rnn.trainer import Trainer
 
 CALM = "checkpoint.every_minutes=1000"

@@ -13,7 +13,7 @@ from sparse_rnn.build import make_topology
 from sparse_rnn.checkpoint import load_checkpoint
 from sparse_rnn.evaluate import evaluate
 from sparse_rnn.evaluation import evaluate_run
-from sparse_rnn.record import RunFolder
+from sparse_rnn.run_folder import RunFolder
 from sparse_rnn.sparsity.topology import unpack_bits
 from sparse_rnn.trainer import Trainer
 

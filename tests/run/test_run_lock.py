@@ -202,7 +202,7 @@ def test_second_process_is_refused_and_the_first_goes_on(tiny: list[str], comman
     code, said = commands.run(overrides)
     refused = [line for line in said.splitlines() if line.startswith("error: Another process works on this run")]
     first.join(60)
-    assert code == 2
+    assert code == 3
     assert len(refused) == 1
     assert f"process {first.pid}" in refused[0]
     assert "Traceback" not in commands.said
@@ -218,5 +218,5 @@ def test_who_loses_the_lock_ends_at_once(tiny: list[str], commands: Commands, ro
         "with lock.RunLock(path):\n path.unlink(); threading.Event().wait(60)\n"
     )
     done = subprocess.run([sys.executable, "-c", code, str(root.parent / "run.lock")], capture_output=True, text=True)
-    assert done.returncode == 1
+    assert done.returncode == 3
     assert done.stderr == "error: Another process has taken over this run.\n"

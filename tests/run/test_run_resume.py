@@ -10,7 +10,7 @@ from safetensors import safe_open
 
 from sparse_rnn import session, trainer
 from sparse_rnn.checkpoint import load_checkpoint
-from sparse_rnn.record import RunFolder
+from sparse_rnn.run_folder import RunFolder
 from sparse_rnn.trainer import Trainer
 
 LAST = -1

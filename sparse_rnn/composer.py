@@ -1,0 +1,50 @@
+"""Many configurations: composed once for a combination of choices, plain values set after."""
+
+from collections.abc import Sequence
+from copy import deepcopy
+
+from hydra import compose, initialize_config_dir
+from hydra.core.global_hydra import GlobalHydra
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.override_parser.types import Override
+from hydra.errors import HydraException
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+from sparse_rnn.config import CONFIG_DIR, Run, check, compose_run, expand_shorthands, register_schemas
+
+
+class Composer:
+    """Gives what `compose_run` gives, some twenty times faster where runs differ in plain values only."""
+
+    def __init__(self) -> None:
+        self._parser = OverridesParser.create()
+        self._composed: dict[tuple[str, ...], DictConfig] = {}
+
+    def compose(self, overrides: Sequence[str]) -> Run:
+        """Compose and check a configuration as the command line does; raises ConfigError."""
+        try:
+            parsed = self._parser.parse_overrides(expand_shorthands(overrides))
+            choices = tuple(sorted(str(override.input_line) for override in parsed if not _is_plain_value(override)))
+            config = deepcopy(self._base(choices))
+            for override in parsed:
+                if _is_plain_value(override):
+                    OmegaConf.update(config, override.key_or_group, override.value(), merge=True)
+        except (HydraException, OmegaConfBaseException):
+            return compose_run(overrides)  # which says what is wrong
+        return check(config)
+
+    def _base(self, choices: tuple[str, ...]) -> DictConfig:
+        if choices not in self._composed:
+            register_schemas()
+            GlobalHydra.instance().clear()
+            with initialize_config_dir(str(CONFIG_DIR), version_base="1.3"):
+                self._composed[choices] = compose("config", list(choices))
+        return self._composed[choices]
+
+
+def _is_plain_value(override: Override) -> bool:
+    """Whether it sets a value and takes no part in choosing the files that are composed."""
+    key = override.key_or_group
+    plain = not (override.is_add() or override.is_force_add() or override.is_delete() or override.is_sweep_override())
+    return plain and override.package is None and "/" not in key and not (CONFIG_DIR / key).is_dir()

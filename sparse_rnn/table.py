@@ -1,0 +1,388 @@
+"""The papers' tables and figures: each is one file of conf/table or conf/figure that says what it runs."""
+
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import chain
+from pathlib import Path
+from typing import Any, Generic, Protocol, TypeVar
+
+import yaml
+from omegaconf import OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+from sparse_rnn.command_line import SHORTHANDS, config_dir
+from sparse_rnn.registry import ConfigError, near
+
+COLUMNS = ("parameters", "valid", "test", "accuracy", "flops_train", "flops_test")
+KINDS = ("table", "figure")
+Value = str | int | float
+
+
+@dataclass(frozen=True, slots=True)
+class Axis:
+    """What a panel varies: the override `key`, once per value."""
+
+    key: str
+    values: tuple[Value, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """A row of a table or a curve of a panel. reported: a number of the literature, without a run.
+
+    line: run once and not per value of x, a line across the panel.
+    """
+
+    label: str
+    overrides: tuple[str, ...] = ()
+    reported: bool = False
+    line: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Block:
+    """A rectangle of rows, or a panel of a figure. beside: right of the block before it, rows matched by label."""
+
+    label: str
+    rows: tuple[Row, ...]
+    beside: bool = False
+    seeds: tuple[int, ...] | None = None
+    common: tuple[str, ...] = ()
+    x: Axis | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class TableSpec:
+    """A table, or a figure, which has no columns. seeds: of all blocks that have none of their own."""
+
+    name: str
+    title: str
+    source: str
+    columns: tuple[str, ...]
+    seeds: tuple[int, ...]
+    common: tuple[str, ...]
+    blocks: tuple[Block, ...]
+
+    @property
+    def file(self) -> str:
+        """The file that declares it."""
+        return _file(KINDS[0] if self.columns else KINDS[1], self.name)
+
+
+class Composed(Protocol):
+    """What is known of a run once its overrides are composed: its id, and its configuration as plain dictionaries."""
+
+    @property
+    def run_id(self) -> str: ...
+
+    @property
+    def config(self) -> Mapping[str, Any]: ...
+
+
+Facts = TypeVar("Facts", bound=Composed)
+Compose = Callable[[Sequence[str]], Facts]
+Settings = dict[str, str]  # overrides by their key
+
+
+@dataclass(frozen=True)
+class PlannedRun(Generic[Facts]):
+    """One run of a table: where its result goes, and what `python -m sparse_rnn.train` is to be given.
+
+    x: as the file has it, None in a block without and for a line.
+    """
+
+    table: str
+    block: str
+    row: str
+    x: Value | None
+    seed: int
+    overrides: tuple[str, ...]
+    facts: Facts
+
+    @property
+    def run_id(self) -> str:
+        """The id of the run."""
+        return self.facts.run_id
+
+
+def names() -> list[str]:
+    """All tables, then all figures."""
+    return list(_paths())
+
+
+def load(name: str) -> TableSpec:
+    """The table or figure of a name; raises ConfigError for what is wrong with its file."""
+    kind, path = _find(name)
+    file = _file(kind, name)
+    top = _parsed(path, file)
+    columns = ["columns"] if kind == "table" else []
+    if isinstance(top, dict) and "blocks_of" in top:
+        given = _read(file, top, ["title", "source", *columns, "blocks_of"])
+        other = _blocks_of(file, given["blocks_of"])
+        seeds, common, blocks = other.seeds, other.common, other.blocks
+    else:
+        given = _read(file, top, ["title", "source", *columns, "seeds", "blocks"], ["common"])
+        seeds, common = tuple(given["seeds"]), tuple(given.get("common", ()))
+        blocks = tuple(_block(_named(f"{file}, block", k, block), block) for k, block in enumerate(given["blocks"], 1))
+        _refuse_twice(file, "blocks", [block.label for block in blocks])
+        if blocks[0].beside:
+            raise ConfigError(f"{file}: the first block has none before it to be beside.")
+    return TableSpec(name, given["title"], given["source"], tuple(given.get("columns", ())), seeds, common, blocks)
+
+
+def expand(
+    spec: TableSpec, compose: Compose[Facts], *, seeds: Sequence[int] | None = None, overrides: Sequence[str] = ()
+) -> list[PlannedRun[Facts]]:
+    """Every run of a table, in its order; `seeds` take the place of the table's, `overrides` come after its own.
+
+    Numbers of the file that `budget` changes, such as model.hidden, change in proportion if the overrides choose
+    another budget. Raises ConfigError naming the row that cannot be.
+    """
+    user = _merged(overrides)
+    _refuse_overrides(spec, user)
+    if seeds is not None and not _FORMS["seeds"][0](list(seeds)):
+        raise ConfigError(f"seeds must be {_FORMS['seeds'][1]}.")
+    planned: list[PlannedRun[Facts]] = []
+    for block, row, x in _cells(spec):
+        try:
+            settings = _merged(spec.common, block.common, row.overrides, _at(block.x, x))
+            settings = _at_budget(settings, user, compose)
+            for seed in seeds or block.seeds or spec.seeds:
+                final = tuple(_merged(settings.values(), [f"seed={seed}"], user.values()).values())
+                planned.append(PlannedRun(spec.name, block.label, row.label, x, seed, final, compose(final)))
+        except ConfigError as error:
+            raise ConfigError(f"{spec.file}, block {block.label!r}, {_cell(block, row.label, x)}: {error}") from error
+    if not user:
+        _refuse_equal(spec, planned)
+    return planned
+
+
+def _cells(spec: TableSpec) -> Iterator[tuple[Block, Row, Value | None]]:
+    for block in spec.blocks:
+        for row in block.rows:
+            values = block.x.values if block.x and not row.line else (None,)
+            yield from ((block, row, value) for value in values if not row.reported)
+
+
+def _at(x: Axis | None, value: Value | None) -> list[str]:
+    return [] if x is None or value is None else [f"{x.key}={value}"]
+
+
+def _cell(block: Block, row: str, x: Value | None) -> str:
+    return " at ".join([f"row {row!r}", *_at(block.x, x)])
+
+
+def _merged(*layers: Iterable[str]) -> Settings:
+    """Overrides by their key; a later one replaces an earlier one of the same key."""
+    merged: Settings = {}
+    for override in chain(*layers):
+        key = _key(override)
+        merged.pop(key, None)
+        merged[key] = override
+    return merged
+
+
+def _key(override: str) -> str:
+    key = override.lstrip("+~").partition("=")[0].partition("@")[0].strip()
+    return SHORTHANDS.get(key, key)
+
+
+def _at_budget(settings: Settings, user: Settings, compose: Compose[Facts]) -> Settings:
+    """A file's settings under the user's budget: of 1500 units 700, of 200 units 93."""
+    own = settings.get("budget", "budget=paper")
+    numbers = {key: number for key in settings.keys() - user if (number := _number(key, settings[key])) is not None}
+    if not numbers or user.get("budget", own) == own:
+        return settings
+    others = [override for key, override in settings.items() if key not in numbers]
+    try:
+        before = compose(list(_merged(others, user.values(), [own]).values()))
+        after = compose(list(_merged(others, user.values()).values()))
+    except ConfigError:
+        return settings  # what is wrong is wrong with the run itself, and said of that
+    scaled = dict(settings)
+    for key, number in numbers.items():
+        old, new = _value(before.config, key), _value(after.config, key)
+        if old and new and old != new:
+            size = number * new / old
+            scaled[key] = f"{key}={max(1, round(size)) if isinstance(old, int) else format(size, '.4g')}"
+    return scaled
+
+
+def _number(key: str, override: str) -> float | None:
+    try:
+        return float(override.removeprefix(f"{key}="))
+    except ValueError:
+        return None
+
+
+def _value(config: Mapping[str, Any], key: str) -> int | float | None:
+    value: Any = config
+    for name in key.split("."):
+        value = value.get(name) if isinstance(value, Mapping) else None
+    return value if isinstance(value, int | float) else None
+
+
+def _refuse_overrides(spec: TableSpec, user: Settings) -> None:
+    if "seed" in user:
+        raise ConfigError(f"{user['seed']} would give every run of {spec.name} the same seed: give seeds= instead.")
+    for block in spec.blocks:
+        if block.x and block.x.key in user:
+            raise ConfigError(f"{spec.file} varies {block.x.key}: leave {user[block.x.key]} out.")
+
+
+def _refuse_equal(spec: TableSpec, planned: Iterable[PlannedRun[Facts]]) -> None:
+    blocks = {block.label: block for block in spec.blocks}
+    seen: dict[tuple[str, str], str] = {}
+    for run in planned:
+        cell = _cell(blocks[run.block], run.row, run.x)
+        first = seen.setdefault((run.block, run.run_id), cell)
+        if first != cell:
+            raise ConfigError(f"{spec.file}, block {run.block!r}: {first} and {cell} are the same run.")
+
+
+def _paths() -> dict[str, tuple[str, Path]]:
+    found = [(kind, path) for kind in KINDS for path in (config_dir() / kind).glob("*.yaml")]
+    found.sort(key=lambda each: (KINDS.index(each[0]), len(each[1].stem), each[1].stem))
+    for _, path in found:
+        if sum(other.stem == path.stem for _, other in found) > 1:
+            raise ConfigError(f"{path.stem} is both a table and a figure: rename one of the two files.")
+    return {path.stem: (kind, path) for kind, path in found}
+
+
+def _find(name: str) -> tuple[str, Path]:
+    known = _paths()
+    if name not in known:
+        raise ConfigError(f"{name} is no table or figure{near(name, known)}.")
+    return known[name]
+
+
+def _file(kind: str, name: str) -> str:
+    return f"conf/{kind}/{name}.yaml"
+
+
+def _parsed(path: Path, file: str) -> Any:
+    try:
+        return OmegaConf.to_container(OmegaConf.load(path))
+    except (yaml.YAMLError, OmegaConfBaseException, OSError) as error:
+        mark = getattr(error, "problem_mark", None)
+        line = f", line {mark.line + 1}" if mark else ""
+        what = getattr(error, "problem", None) or str(error).splitlines()[0]
+        raise ConfigError(f"{file}{line} is not YAML of a table ({what}).") from error
+
+
+def _blocks_of(file: str, name: str) -> TableSpec:
+    try:
+        kind, path = _find(name)
+    except ConfigError as error:
+        raise ConfigError(f"{file}: blocks_of: {error}") from error
+    other = _parsed(path, _file(kind, name))
+    if isinstance(other, dict) and "blocks_of" in other:
+        raise ConfigError(f"{file}: blocks_of: {name} has no blocks of its own.")
+    return load(name)
+
+
+def _block(where: str, given: Any) -> Block:
+    _read(where, given, ["label", "rows"], ["beside", "seeds", "common", "x"])
+    rows = tuple(_row(_named(f"{where}, row", k, row), row) for k, row in enumerate(given["rows"], 1))
+    _refuse_twice(where, "rows", [row.label for row in rows])
+    x = _axis(f"{where}, x", given["x"]) if "x" in given else None
+    for row in rows:
+        if row.line and not x:
+            raise ConfigError(f"{where}, row {row.label!r}: line means nothing in a block without x.")
+    seeds = tuple(given["seeds"]) if "seeds" in given else None
+    return Block(given["label"], rows, given.get("beside", False), seeds, tuple(given.get("common", ())), x)
+
+
+def _axis(where: str, given: Any) -> Axis:
+    _read(where, given, ["key", "values"])
+    if _key(given["key"]) == "seed":
+        raise ConfigError(f"{where}: leave seed to seeds.")
+    return Axis(_key(given["key"]), tuple(given["values"]))
+
+
+def _row(where: str, given: Any) -> Row:
+    _read(where, given, ["label"], ["with", "reported", "line"])
+    row = Row(given["label"], tuple(given.get("with", ())), given.get("reported", False), given.get("line", False))
+    if row.reported and row.overrides:
+        raise ConfigError(f"{where}: a reported number has no run: leave with or reported out.")
+    return row
+
+
+def _named(where: str, number: int, given: Mapping[str, Any]) -> str:
+    return f"{where} {given['label']!r}" if "label" in given else f"{where} {number}"
+
+
+def _refuse_twice(where: str, what: str, labels: Sequence[str]) -> None:
+    for label in labels:
+        if labels.count(label) > 1:
+            raise ConfigError(f"{where}: two {what} have the label {label!r}.")
+
+
+def _read(where: str, given: Any, required: Sequence[str], optional: Sequence[str] = ()) -> Mapping[str, Any]:
+    """What a mapping of the file holds, all of it known, complete and of the right form."""
+    known = [*required, *optional]
+    if not isinstance(given, dict):
+        raise ConfigError(f"{where} must be a mapping with {', '.join(required)}.")
+    for key, value in given.items():
+        if key not in known:
+            raise ConfigError(f"{where}: {key} is not a key here{near(str(key), known)}.")
+        fits, words = _FORMS[key]
+        if not fits(value):
+            raise ConfigError(f"{where}: {key} must be {words}.")
+        if key in ("common", "with") and "seed" in _merged(value):
+            raise ConfigError(f"{where}: leave seed out of {key}, and list it under seeds.")
+        if key == "columns" and (unknown := [name for name in value if name not in COLUMNS]):
+            raise ConfigError(f"{where}: {unknown[0]} is not a column{near(unknown[0], COLUMNS)}.")
+    for key in required:
+        if key not in given:
+            raise ConfigError(f"{where}: {key} is missing.")
+    return given
+
+
+def _is_text(value: Any) -> bool:
+    return isinstance(value, str) and bool(value.strip())
+
+
+def _is_override(value: Any) -> bool:
+    return _is_text(value) and ("=" in value or value.startswith("~"))
+
+
+def _is_flag(value: Any) -> bool:
+    return isinstance(value, bool)
+
+
+def _is_seed(value: Any) -> bool:
+    return isinstance(value, int) and not _is_flag(value) and value >= 0
+
+
+def _is_value(value: Any) -> bool:
+    return isinstance(value, str | int | float) and not _is_flag(value)
+
+
+def _is_block(value: Any) -> bool:
+    return isinstance(value, dict)
+
+
+def _list_of(fits: Callable[[Any], bool], *, different: bool = False) -> Callable[[Any], bool]:
+    def is_list(value: Any) -> bool:
+        if not isinstance(value, list) or not value or not all(map(fits, value)):
+            return False
+        return not different or len(set(value)) == len(value)
+
+    return is_list
+
+
+_TEXT = (_is_text, "a text")
+_FLAG = (_is_flag, "true or false")
+_OVERRIDES = (_list_of(_is_override), "a list of overrides like sparsifier.sparsity=0.8, at least one")
+_FORMS: Mapping[str, tuple[Callable[[Any], bool], str]] = {
+    **dict.fromkeys(("title", "source", "blocks_of", "label", "key"), _TEXT),
+    **dict.fromkeys(("beside", "reported", "line"), _FLAG),
+    **dict.fromkeys(("common", "with"), _OVERRIDES),
+    "columns": (_list_of(_is_text, different=True), f"a list of different names among {', '.join(COLUMNS)}"),
+    "seeds": (_list_of(_is_seed, different=True), "a list of different whole numbers from 0 on, at least one"),
+    "values": (_list_of(_is_value, different=True), "a list of different values, at least one"),
+    "blocks": (_list_of(_is_block), "a list of blocks, at least one"),
+    "rows": (_list_of(_is_block), "a list of rows, at least one"),
+    "x": (_is_block, "a key and its values"),
+}
