@@ -1,0 +1,108 @@
+"""Device hours of what is left to do, from how fast earlier runs were."""
+
+import json
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from statistics import median
+from typing import Any, Self
+
+SHAPE = ("batch", "bptt", "sub_batch")  # of `training`: what decides how much a device has to do at a time
+
+
+class Throughput:
+    """Training tokens a second, by the shape of a run and by device; several runs' median.
+
+    Of the same shape are runs of one model with all its sizes, data set, optimizer and shape of batches. Speed is that
+    of training steps alone: validation, tests and the start of a process come on top.
+    """
+
+    def __init__(self, measured: Mapping[str, Mapping[str, Sequence[float]]]) -> None:
+        self._measured = {
+            shape: {device: median(speeds) for device, speeds in by_device.items()}
+            for shape, by_device in measured.items()
+        }
+
+    @classmethod
+    def of(cls, records: Iterable[Mapping[str, Any]]) -> Self:
+        """That of the runs among these records that were measured."""
+        measured: defaultdict[str, defaultdict[str, list[float]]] = defaultdict(lambda: defaultdict(list))
+        for record in records:
+            speed, device = record.get("tokens_per_second"), device_of(record)
+            if speed and device:
+                measured[_shape(record["config"])][device].append(speed)
+        return cls(measured)
+
+    def hours(self, config: Mapping[str, Any], tokens: float) -> dict[str, float]:
+        """Hours that `tokens` training tokens of a run take, for every device where one of its shape was measured."""
+        known = self._measured.get(_shape(config), {})
+        return {device: tokens / speed / 3600 for device, speed in known.items()}
+
+
+def device_of(record: Mapping[str, Any]) -> str | None:
+    """The device of a run by its maker's name, processors with the number of threads; None if not recorded."""
+    name, kind = record.get("environment", {}).get("device_name"), record.get("device")
+    if not name or not kind:
+        return None
+    threads = record["threads"]
+    return f"{name}, {threads} thread{'s' * (threads != 1)}" if kind == "cpu" else str(name)
+
+
+def _shape(config: Mapping[str, Any]) -> str:
+    training = {key: config["training"].get(key) for key in SHAPE}
+    names = [config[group]["name"] for group in ("dataset", "optimizer")]
+    return json.dumps([config["model"], training, names], sort_keys=True)
+
+
+@dataclass(frozen=True, slots=True)
+class Left:
+    """A run that is not finished, and the share of it that is left, 0 to 1.
+
+    tokens, flops: those of the whole training; None if the size of the data is not known.
+    """
+
+    config: Mapping[str, Any]
+    tokens: int | None
+    flops: float | None
+    share: float = 1.0
+
+
+def estimate(runs: Sequence[Left], throughput: Throughput) -> str:
+    """What is left, in FLOPs and for every device in hours; a sentence, or a line a device if there are several."""
+    if not runs:
+        return "left: nothing"
+    head = f"left: {len(runs)} run{'s' * (len(runs) != 1)}, {_flops(runs)}"
+    hours = [{} if run.tokens is None else throughput.hours(run.config, run.tokens * run.share) for run in runs]
+    devices = sorted({device for known in hours for device in known})
+    if not devices:
+        return f"{head}; device hours unknown: {_why_unknown(runs)}"
+    lines = []
+    for device in devices:
+        known = [own[device] for own in hours if device in own]
+        unknown = [run for run, own in zip(runs, hours, strict=True) if device not in own]
+        why = f"{len(known)} of {len(runs)} runs; {len(unknown)} unknown: {_why_unknown(unknown, ' there')}"
+        lines.append(f"{_hours(sum(known))} on {device}{f' ({why})' if unknown else ''}")
+    return ("; " if len(lines) == 1 else "\n").join([head, *lines])
+
+
+def _hours(hours: float) -> str:
+    return f"{hours:,.1f} device hours" if hours >= 0.1 else f"{60 * hours:.1f} device minutes"
+
+
+def _flops(runs: Sequence[Left]) -> str:
+    known = [run.flops * run.share for run in runs if run.flops is not None]
+    if not known:
+        return "FLOPs unknown"
+    total = f"{sum(known):.1e} FLOPs".replace("e+0", "e").replace("e+", "e")
+    return total if len(known) == len(runs) else f"{total} ({len(known)} of {len(runs)} runs)"
+
+
+def _why_unknown(runs: Sequence[Left], where: str = "") -> str:
+    unmeasured = {run.config["model"]["name"] for run in runs if run.tokens is not None}
+    unsized = {run.config["dataset"]["name"] for run in runs if run.tokens is None}
+    reasons = []
+    if unmeasured:
+        reasons.append(f"no earlier run of the same {', '.join(sorted(unmeasured))}{where}")
+    if unsized:
+        reasons.append(f"nobody knows the size of {', '.join(sorted(unsized))}")
+    return ", ".join(reasons)

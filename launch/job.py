@@ -1,0 +1,180 @@
+"""One run brought to its end: what a cluster's job does. Imports nothing heavy: it must cost a job nothing."""
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from types import FrameType
+from typing import Any, TextIO
+
+from sparse_rnn.lock import STALE_SECONDS, is_stale, read_holder
+
+EXIT_LINE = "launch: the job ended with exit code "  # which a batch script writes last
+BUSY = 3
+STOPPED = 128
+KILLS_IN_VAIN = 5
+LOCK_POLL_SECONDS = 0.5
+STOPPING = (signal.SIGTERM, signal.SIGINT, signal.SIGUSR2)
+
+
+class JobFiles:
+    """What the launcher keeps in the folder of a run, beside what the run itself writes."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.submission = folder / "submission.json"
+        self.attempts = folder / "attempts.json"
+        self.log = folder / "log.txt"
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """The object in a file; empty if there is none or it cannot be read."""
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return content if isinstance(content, dict) else {}
+
+
+def write_json(path: Path, content: dict[str, Any]) -> None:
+    """Write an object atomically."""
+    beside = path.with_name(f".{path.name}.{os.getpid()}")
+    beside.write_text(json.dumps(content) + "\n", encoding="utf-8")
+    beside.replace(path)
+
+
+class Attempts:
+    """How often a run was started, kept in attempts.json.
+
+    One that is killed KILLS_IN_VAIN times without a new checkpoint in between is given up: it would go on for ever.
+    """
+
+    def __init__(self, files: JobFiles) -> None:
+        self._files = files
+
+    def begin(self) -> bool:
+        """Count a start; False if the run is given up."""
+        before, checkpoint = read_json(self._files.attempts), self._checkpoint()
+        killed = before.get("kills", 0) + bool(before.get("open")) if before.get("checkpoint") == checkpoint else 0
+        given_up = killed >= KILLS_IN_VAIN
+        self._write(open=not given_up, kills=killed, checkpoint=checkpoint, error=_given_up() if given_up else None)
+        return not given_up
+
+    def end(self, error: str | None = None) -> None:
+        """The run has ended by itself, or stopped as it was told: the start was not in vain."""
+        self._write(open=False, kills=0, checkpoint=self._checkpoint(), error=error)
+
+    def _write(self, **facts: Any) -> None:
+        write_json(self._files.attempts, facts)
+
+    def _checkpoint(self) -> int:
+        try:
+            return (self._files.folder / "checkpoint.pt").stat().st_mtime_ns
+        except OSError:
+            return 0
+
+
+def _given_up() -> str:
+    return (
+        f"Given up: it was killed {KILLS_IN_VAIN} times without a new checkpoint in between (out of memory, or a "
+        "machine that fails?); --retry starts it again."
+    )
+
+
+class Supervisor:
+    """Trains a run in a process of its own, and again if that process is killed; a signal stops it once it has saved.
+
+    Only the run's own process takes the lock of the run: a supervisor that comes second ends with BUSY.
+    """
+
+    def __init__(self, folder: Path, overrides: Sequence[str]) -> None:
+        self._files, self._overrides = JobFiles(folder), overrides
+        self._child: subprocess.Popen[bytes] | None = None
+        self._stopped_by = 0
+
+    def run(self) -> int:
+        """To the end; returns the exit code of training: 0 finished, 1 failed, 2 wrong configuration, 3 somebody else
+        works on it, 128 + the number of a signal that stopped it."""
+        self._files.folder.mkdir(parents=True, exist_ok=True)
+        for number in STOPPING:
+            signal.signal(number, self._stop)
+        if self._somebody_else_works():
+            return BUSY
+        attempts = Attempts(self._files)
+        while attempts.begin():
+            code = self._train()
+            if code == BUSY:
+                return BUSY
+            if code != STOPPED + signal.SIGKILL or self._stopped_by:
+                attempts.end(last_error(self._files.log) if 0 < code < STOPPED else None)
+                return code
+        return 1
+
+    def _somebody_else_works(self) -> bool:
+        """Whether the run's lock is held by a living process: one whose heartbeat goes on, or which lets go of it."""
+        first: float | None = None
+        deadline = time.monotonic() + STALE_SECONDS + LOCK_POLL_SECONDS
+        while (holder := read_holder(self._files.folder / "run.lock")) and time.monotonic() < deadline:
+            first = first or holder["heartbeat"]
+            if is_stale(holder) or self._stopped_by:
+                return False
+            if holder["heartbeat"] != first:
+                return True
+            time.sleep(LOCK_POLL_SECONDS)
+        return False
+
+    def _train(self) -> int:
+        with self._files.log.open("a", encoding="utf-8") as log:
+            self._announce(log)
+            environment = os.environ | {"SPARSE_RNN_RUNS": str(self._files.folder.parent), "PYTHONUNBUFFERED": "1"}
+            command = [sys.executable, "-m", "sparse_rnn.train", *self._overrides]
+            self._child = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, env=environment)
+            if self._stopped_by:
+                self._child.terminate()
+            code = self._child.wait()
+        return code if code >= 0 else STOPPED - code
+
+    def _announce(self, log: TextIO) -> None:
+        job = os.environ.get("SLURM_ARRAY_JOB_ID", os.environ.get("SLURM_JOB_ID", ""))
+        task = os.environ.get("SLURM_ARRAY_TASK_ID")
+        where = f", SLURM job {job}{f'_{task}' if task else ''}" if job else ""
+        log.write(f"--- {time.strftime('%Y-%m-%d %H:%M:%S')}, host {socket.gethostname()}{where}\n")
+        log.flush()
+
+    def _stop(self, number: int, frame: FrameType | None) -> None:
+        self._stopped_by = number
+        if self._child is not None and self._child.poll() is None:
+            self._child.terminate()
+
+
+def last_error(log: Path) -> str:
+    """The last line of a log that tells an error, or else its last line."""
+    lines = [line for line in tail(log) if line.strip() and not line.startswith(EXIT_LINE)]
+    errors = [line for line in lines if line.startswith("error: ")] or lines or ["error: there is no log"]
+    return errors[-1].removeprefix("error: ").strip()
+
+
+def tail(log: Path, size: int = 20_000) -> list[str]:
+    """The last lines of a file, `size` bytes of them."""
+    try:
+        with log.open("rb") as stream:
+            stream.seek(max(0, stream.seek(0, os.SEEK_END) - size))
+            return stream.read().decode(errors="replace").splitlines()
+    except OSError:
+        return []
+
+
+def slurm_task(folder: str, overrides: Sequence[str]) -> None:
+    """What a task of a SLURM array does; a run that somebody else works on is none of its business."""
+    code = Supervisor(Path(folder), overrides).run()
+    if code not in (0, BUSY):
+        sys.exit(code)
+
+
+if __name__ == "__main__":
+    sys.exit(Supervisor(Path(sys.argv[1]), sys.argv[2:]).run())

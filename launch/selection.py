@@ -1,0 +1,134 @@
+"""The runs that a command is about: rows of tables, the points of a sweep, or what was sent before."""
+
+import shlex
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field, replace
+from itertools import product
+from pathlib import Path
+
+from launch.catalogue import Catalogue, RunFacts
+from launch.job import JobFiles
+from sparse_rnn.registry import ConfigError
+
+ALL = "all"
+SEEDS = "seeds"
+FLAGS = {
+    "plan": {"--sweep"},
+    "submit": {"--sweep", "--retry", "--dry-run"},
+    "status": {"--sweep", "--watch"},
+    "cancel": {"--sweep", "--yes"},
+    "logs": set(),
+}
+
+
+@dataclass(frozen=True)
+class Request:
+    """A command line, taken apart: names of tables and figures, overrides of all runs and of the cluster."""
+
+    command: str
+    names: list[str] = field(default_factory=list)
+    overrides: list[str] = field(default_factory=list)
+    cluster: list[str] = field(default_factory=list)
+    seeds: list[int] | None = None
+    sweep: list[str] = field(default_factory=list)
+    flags: frozenset[str] = frozenset()
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One run as it is asked for: where it stands in a table, under what label, and what it is (None: unknown)."""
+
+    run_id: str
+    block: str
+    label: str
+    overrides: tuple[str, ...] = ()
+    facts: RunFacts | None = None
+
+
+def parse(command: str, arguments: Sequence[str]) -> Request:
+    """The request of a command line; raises ConfigError."""
+    request, flags, rest = Request(command), set(), list(arguments)
+    while rest:
+        argument = rest.pop(0)
+        key, equals, value = argument.partition("=")
+        if key == "--sweep" and key in FLAGS[command]:
+            request.sweep.extend(shlex.split(value if equals else rest.pop(0) if rest else ""))
+        elif argument.startswith("--"):
+            flags.add(_flag(command, argument))
+        elif not equals:
+            request.names.append(argument)
+        elif key == SEEDS:
+            request = replace(request, seeds=_seeds(value))
+        elif key == "cluster" or key.startswith("cluster."):
+            request.cluster.append(argument)
+        else:
+            request.overrides.append(argument)
+    return replace(request, flags=frozenset(flags))
+
+
+def _flag(command: str, argument: str) -> str:
+    if argument not in FLAGS[command]:
+        from sparse_rnn.registry import near
+
+        known = near(argument, FLAGS[command]) or " (it has no options)"
+        raise ConfigError(f"{command} does not know {argument}{known}.")
+    return argument
+
+
+def _seeds(text: str) -> list[int]:
+    """Seeds in Hydra's grammar: 1,2,3 or range(1,4) or [1,2]; raises ConfigError."""
+    seeds = [value.rpartition("=")[2] for value in _values(f"seed={text.strip('[]')}")]
+    if not seeds or not all(seed.isdecimal() for seed in seeds):
+        raise ConfigError(f"seeds={text} must be whole numbers, as in seeds=1,2,3 or 'seeds=range(1,4)'.")
+    return [int(seed) for seed in dict.fromkeys(seeds)]
+
+
+def _values(override: str) -> list[str]:
+    """An override written out for every value that it sweeps over, by Hydra's grammar; raises ConfigError."""
+    from hydra.core.override_parser.overrides_parser import OverridesParser
+    from hydra.errors import HydraException
+
+    try:
+        parsed = OverridesParser.create().parse_override(override)
+        if not parsed.is_sweep_override():
+            return [override]
+        return [f"{parsed.get_key_element()}={value}" for value in parsed.sweep_string_iterator()]
+    except HydraException:
+        raise ConfigError(f"The override {override!r} cannot be read: write key=value or key=a,b,c.") from None
+
+
+def entries(request: Request, catalogue: Catalogue) -> list[Entry]:
+    """All runs that a request names, in order; raises ConfigError."""
+    if not request.names and not request.sweep:
+        raise ConfigError("Which runs? Give tables or figures, as in `plan table2 figure5`, or all, or --sweep '...'.")
+    try:
+        return [*_of_tables(request, catalogue), *_of_sweep(request, catalogue)]
+    finally:
+        catalogue.save()
+
+
+def _of_tables(request: Request, catalogue: Catalogue) -> Iterator[Entry]:
+    from sparse_rnn import table
+
+    names = table.names() if ALL in request.names else list(dict.fromkeys(request.names))
+    for name in names:
+        spec = table.load(name)
+        for run in table.expand(spec, catalogue.facts, seeds=request.seeds, overrides=request.overrides):
+            x = f", {run.x}" if run.x is not None else ""
+            block = f"{name}: {run.block}" if run.block else name
+            yield Entry(run.run_id, block, f"{run.row}{x}, seed {run.seed}", run.overrides, run.facts)
+
+
+def _of_sweep(request: Request, catalogue: Catalogue) -> Iterator[Entry]:
+    if not request.sweep:
+        return
+    swept = [f"seed={','.join(map(str, request.seeds))}"] if request.seeds else []
+    for point in product(*map(_values, [*request.sweep, *swept])):
+        facts = catalogue.facts([*request.overrides, *point])
+        yield Entry(facts.run_id, "sweep", " ".join(point), (*request.overrides, *point), facts)
+
+
+def sent_before(root: Path) -> list[Entry]:
+    """Every run below `root` that was sent to a cluster."""
+    folders = sorted(path.parent for path in root.glob(f"*/{JobFiles(Path()).submission.name}"))
+    return [Entry(folder.name, "", "") for folder in folders]

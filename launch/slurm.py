@@ -1,0 +1,178 @@
+"""SLURM: arrays of runs through submitit, the queue, what became of jobs."""
+
+import getpass
+import re
+import subprocess
+import time
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any, TypeVar
+
+from launch.clusters import SlurmCluster
+from launch.job import EXIT_LINE, JobFiles, read_json, slurm_task, write_json
+from sparse_rnn.registry import ConfigError
+
+Item = TypeVar("Item")
+ToSend = tuple[str, Sequence[str], str]
+JOB_NAME = "sparse_rnn"
+WAITING = ("PENDING", "REQUEUED", "REQUEUE_FED", "REQUEUE_HOLD", "SPECIAL_EXIT", "CONFIGURING", "RESV_DEL_HOLD")
+SECONDS_FOR_SLURM = 60
+QUICK = 20
+QUICK_DEATHS = 5
+# SIGTERM (preemption) and SIGUSR2 (time limit) are for the run, not for this shell, which lives to queue the job again.
+KEEP_SHELL = "trap : TERM USR2"
+HAND_CPUS_ON = 'export SRUN_CPUS_PER_TASK="$SLURM_CPUS_PER_TASK"'  # srun of 22.05 and later does not inherit them
+# A signal ended the run, and the job is not being cancelled or queued by somebody else: queue it again, unless it dies
+# so early that the run never begins.
+QUEUE_AGAIN = f"""\
+code=$?
+if [ $code -gt 128 ] && [ "$(squeue -h -j "$SLURM_JOB_ID" -o %T)" = RUNNING ]; then
+  if [ $SECONDS -ge {QUICK} ] || [ "${{SLURM_RESTART_COUNT:-0}}" -lt {QUICK_DEATHS} ]; then
+    scontrol requeue "$SLURM_JOB_ID"
+  fi
+fi
+echo "{EXIT_LINE}$code"
+exit $code"""
+
+
+class Refused(ConfigError):
+    """SLURM did not take a job; its own words are in the sentence."""
+
+
+def submit(runs: Sequence[ToSend], cluster: SlurmCluster, root: Path) -> Iterator[tuple[str, int]]:
+    """Send runs (id, overrides, model) as arrays, one or more for each set of resources; yields job and size of each.
+
+    What is sent is written into the folder of its run at once, so that a refusal leaves nothing in between. Raises
+    Refused.
+    """
+    for resources, members in _by_resources(runs, cluster):
+        for part in parts(members, resources.array):
+            jobs = _send(part, resources, root)
+            for (run_id, overrides, _), job in zip(part, jobs, strict=True):
+                files = JobFiles(root / run_id)
+                files.folder.mkdir(parents=True, exist_ok=True)
+                facts = {"cluster": cluster.name, "job": job.job_id, "log": str(job.paths.stdout)}
+                write_json(files.submission, {**facts, "overrides": list(overrides), "submitted": time.time()})
+            yield jobs[0].job_id.partition("_")[0], len(jobs)
+
+
+def _by_resources(runs: Sequence[ToSend], cluster: SlurmCluster) -> Iterator[tuple[SlurmCluster, list[ToSend]]]:
+    classes: dict[str, tuple[SlurmCluster, list[ToSend]]] = {}
+    for run in runs:
+        resources = cluster.of_model(run[2])
+        classes.setdefault(repr(resources), (resources, []))[1].append(run)
+    yield from classes.values()
+
+
+def _send(runs: Sequence[ToSend], resources: SlurmCluster, root: Path) -> list[Any]:
+    """One array; returns submitit's jobs."""
+    import submitit
+
+    folder = root.absolute() / ".launch" / "slurm"
+    folder.mkdir(parents=True, exist_ok=True)
+    before = set(folder.iterdir())
+    try:
+        executor = submitit.SlurmExecutor(folder=folder)
+        executor.update_parameters(**_parameters(resources))
+        with executor.batch():
+            jobs = [executor.submit(slurm_task, str(root.absolute() / run_id), list(o)) for run_id, o, _ in runs]
+    except (RuntimeError, OSError, submitit.core.utils.FailedJobError) as error:
+        for left in set(folder.iterdir()) - before:
+            if re.fullmatch(r"[0-9a-f]{32}\.pkl|submission_file_[0-9a-f]+\.sh", left.name):
+                left.unlink()
+        raise Refused(f"SLURM did not take the {len(runs)} runs: {own_words(str(error))}") from None
+    return jobs
+
+
+def _parameters(resources: SlurmCluster) -> dict[str, Any]:
+    """The same, as submitit names it."""
+    asked = {
+        "partition": resources.partition,
+        "account": resources.account,
+        "gpus_per_node": resources.gpus or None,
+        "mem": None if resources.memory_gb is None else f"{int(resources.memory_gb * 1024)}M",
+    }
+    return {
+        **{key: value for key, value in asked.items() if value is not None},
+        "job_name": JOB_NAME,
+        "time": resources.time,
+        "cpus_per_task": resources.cpus,
+        "array_parallelism": resources.parallel,
+        "signal_delay_s": resources.warning,
+        "stderr_to_stdout": True,
+        "setup": [KEEP_SHELL, HAND_CPUS_ON, *resources.setup],
+        "teardown": QUEUE_AGAIN.splitlines(),
+        "additional_parameters": {"requeue": True, **resources.sbatch},
+    }
+
+
+def parts(items: Sequence[Item], size: int) -> Iterator[Sequence[Item]]:
+    """The items in order, at most `size` at a time."""
+    for start in range(0, len(items), size):
+        yield items[start : start + size]
+
+
+def own_words(message: str) -> str:
+    """What SLURM said, in one line, without what surrounds it."""
+    said = re.findall(r"^(?:sbatch|squeue|scancel|slurm\w*): (?:error: )?(.+)$", message, flags=re.MULTILINE)
+    words = said or [line for line in message.strip().splitlines() if line.strip()][-1:]
+    return " ".join(word.strip() for word in dict.fromkeys(words)) or "it gave no reason."
+
+
+def queue(jobs: Mapping[str, str]) -> dict[str, str]:
+    """`queued` with SLURM's reason, or `running`, of those of these jobs, by run, that wait or work."""
+    known = _squeue() if jobs else {}
+    return {run_id: known[job] for run_id, job in jobs.items() if job in known}
+
+
+def submitted(root: Path, run_ids: Iterable[str]) -> dict[str, str]:
+    """The SLURM job of every run that was sent."""
+    facts = {run_id: read_json(JobFiles(root / run_id).submission) for run_id in run_ids}
+    return {run_id: fact["job"] for run_id, fact in facts.items() if fact.get("job")}
+
+
+def _squeue() -> dict[str, str]:
+    """State by job, of this user's jobs of this project that are not over."""
+    listed = _ask(["squeue", "-h", "-r", "-u", getpass.getuser(), "-n", JOB_NAME, "-o", "%i|%T|%r"])
+    states = {}
+    for line in listed.splitlines():
+        job, state, reason = line.split("|", 2)
+        waits = state in WAITING
+        states[job] = f"queued {reason}".removesuffix(" None") if waits else "running"
+    return states
+
+
+def ended(jobs: Iterable[str]) -> dict[str, str]:
+    """SLURM's state of jobs that are over, by job; empty without accounting."""
+    states: dict[str, str] = {}
+    for part in parts(sorted(set(jobs)), 500):
+        try:
+            listed = _ask(["sacct", "-n", "-P", "-X", "-j", ",".join(part), "-o", "JobID,State"])
+        except ConfigError:
+            return {}
+        for line in listed.splitlines():
+            job, state = line.split("|", 1)
+            states[job] = state.split(" ")[0]
+    return states
+
+
+def cancel(jobs: Mapping[str, str]) -> list[str]:
+    """Cancel those of these jobs, by run, that are in the queue under this project's name; returns their runs."""
+    known = _squeue()
+    mine = {run_id: job for run_id, job in jobs.items() if job in known}
+    for part in parts(list(mine.values()), 500):
+        _ask(["scancel", *part])
+    return list(mine)
+
+
+def _ask(command: list[str]) -> str:
+    """The output of a SLURM command; raises ConfigError in SLURM's own words."""
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, timeout=SECONDS_FOR_SLURM, check=True)
+    except FileNotFoundError:
+        raise ConfigError(f"{command[0]} is not here: ask for cluster=slurm on a machine that has SLURM.") from None
+    except subprocess.TimeoutExpired:
+        raise ConfigError(f"{command[0]} has not answered for {SECONDS_FOR_SLURM} s: try again later.") from None
+    except subprocess.CalledProcessError as error:
+        raise ConfigError(f"{command[0]} failed: {own_words(error.stderr)}") from None
+    return done.stdout

@@ -1,0 +1,116 @@
+"""Where a run stands: told by its folder, and by the queue it waits in."""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from launch.job import EXIT_LINE, JobFiles, last_error, read_json, tail
+from sparse_rnn.identity import identity
+from sparse_rnn.lock import is_stale, read_holder
+from sparse_rnn.run_folder import RunFolder, read_record
+
+STATES = ("missing", "queued", "running", "failed", "finished", "stale")
+ENDED_WELL = ("COMPLETED", "CANCELLED", "TIMEOUT", "PREEMPTED", "NODE_FAIL", "REQUEUED")
+
+
+@dataclass(frozen=True)
+class Standing:
+    """The state of a run, one of STATES; more about it; the share of its training that is left; its log."""
+
+    state: str
+    detail: str = ""
+    left: float = 1.0
+    log: Path | None = None
+
+
+def standing(
+    folder: RunFolder, config: Mapping[str, Any] | None, queue: Mapping[str, str], ended: Mapping[str, str]
+) -> Standing:
+    """Where a run stands.
+
+    config: what is asked for now, to notice a folder that holds something else. queue: state and reason by run id of
+    what waits or runs in the cluster. ended: SLURM's state of jobs that are over, by job.
+    """
+    files, record = JobFiles(folder.path), read_record(folder)
+    log = job_log(folder.path)
+    if record is not None and config is not None and (changed := _differences(record["config"], config)):
+        return Standing("stale", f"its folder holds a run with other values of {', '.join(changed)}")
+    if record is not None and record["status"] == "finished":
+        return Standing("finished", _result(record), 0.0, log)
+    done, progress = _progress(folder, record)
+    holder = read_holder(folder.lock)
+    if holder is not None and not is_stale(holder):
+        return Standing("running", f"{progress or 'begins'}, on {holder['host']}", 1 - done, log)
+    if queued := queue.get(folder.path.name):
+        state, _, reason = queued.partition(" ")
+        return Standing(state, reason or progress, 1 - done, log)
+    if error := _error(files, record, ended):
+        return Standing("failed", error, 1 - done, log)
+    return Standing("missing", f"stopped in {progress}, goes on from there" if progress else "", 1 - done, log)
+
+
+def _differences(recorded: Mapping[str, Any], config: Mapping[str, Any]) -> list[str]:
+    if identity(recorded) == identity(config):
+        return []
+    from sparse_rnn.record import differences  # which knows options that are younger than the record
+
+    return differences(recorded, config)
+
+
+def _result(record: Mapping[str, Any]) -> str:
+    results = record["results"]
+    metric = "accuracy" if "valid/accuracy" in results else "perplexity"
+    shown = "{:.2%}" if metric == "accuracy" else "{:.2f}"
+    return " ".join(f"{split} {shown.format(results[f'{split}/{metric}'])}" for split in ("valid", "test"))
+
+
+def _progress(folder: RunFolder, record: Mapping[str, Any] | None) -> tuple[float, str]:
+    """The share of the epochs that is done, and the epoch in words."""
+    if record is None:
+        return 0.0, ""
+    epochs, done = record["config"]["training"]["epochs"], 0
+    for line in reversed(tail(folder.metrics)):
+        try:
+            row = json.loads(line)
+        except ValueError:
+            continue
+        if "valid/loss" in row:
+            done = row["epoch"]
+            break
+    return done / epochs, f"epoch {min(done + 1, epochs)} of {epochs}"
+
+
+def _error(files: JobFiles, record: Mapping[str, Any] | None, ended: Mapping[str, str]) -> str:
+    """Why a run that neither waits nor works failed; empty if it did not."""
+    attempts = read_json(files.attempts)
+    if error := attempts.get("error"):
+        return str(error)
+    if record is not None and record["status"] == "failed":
+        return str(record["error"])
+    submission = read_json(files.submission)
+    if attempts or not submission:
+        return ""
+    state, log = ended.get(submission.get("job") or "", ""), job_log(files.folder)
+    code = _exit_code(log) if log else None
+    if state and state not in ENDED_WELL:
+        return f"SLURM job {submission['job']} ended as {state}: {last_error(log) if log else 'it left no log'}"
+    if code is not None and 0 < code <= 128:
+        return f"SLURM job {submission['job']} ended before the run began: {last_error(log) if log else ''}"
+    return ""
+
+
+def job_log(folder: Path) -> Path | None:
+    """The log of a run, or else that of the job that was to begin it; None if there is neither."""
+    files = JobFiles(folder)
+    log = files.log if files.log.exists() else Path(read_json(files.submission).get("log") or "none")
+    return log if log.exists() else None
+
+
+def _exit_code(log: Path) -> int | None:
+    """What the batch script wrote when it ended."""
+    for line in reversed(tail(log)):
+        if line.startswith(EXIT_LINE):
+            return int(line.removeprefix(EXIT_LINE))
+    return None
