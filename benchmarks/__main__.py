@@ -7,7 +7,7 @@ from pathlib import Path
 
 import torch
 
-from benchmarks import encoding, masked_training, mixture_of_softmaxes, on_lstm, start_up
+from benchmarks import encoding, launching, masked_training, mixture_of_softmaxes, on_lstm, start_up
 from benchmarks.row import Row
 
 LATEST = Path(__file__).parent.parent / "results" / "bench" / "latest.json"
@@ -16,7 +16,7 @@ LATEST = Path(__file__).parent.parent / "results" / "bench" / "latest.json"
 def main() -> int:
     """Exit code 1 if a bar is missed."""
     torch.set_num_threads(2)
-    measured = (start_up, masked_training, on_lstm, mixture_of_softmaxes, encoding)
+    measured = (start_up, masked_training, on_lstm, mixture_of_softmaxes, encoding, launching)
     rows = [row for benchmark in measured for row in benchmark.rows()]
     for row in rows:
         print(line(row))

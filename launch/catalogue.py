@@ -2,7 +2,9 @@
 
 import hashlib
 import json
+import sys
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from functools import cached_property
 from importlib.metadata import version
@@ -53,7 +55,9 @@ class Catalogue:
 
     def save(self) -> None:
         """Remember what has been composed since."""
-        if self._changed:
+        if not self._changed:
+            return
+        with suppress(OSError):  # it only saves time
             self._path.parent.mkdir(parents=True, exist_ok=True)
             write_json(self._path, {"fingerprint": self._fingerprint, "runs": self._known})
 
@@ -66,8 +70,9 @@ class Catalogue:
     @cached_property
     def _fingerprint(self) -> str:
         """Changes with every file that decides what overrides mean."""
-        total = hashlib.sha256(version("hydra-core").encode())
-        for root, pattern in ((config_dir(), "*.yaml"), (Path(__file__).parents[1] / "sparse_rnn", "*.py")):
+        total = hashlib.sha256(f"{version('hydra-core')} {sys.version}".encode())
+        code = Path(__file__).parent
+        for root, pattern in ((config_dir(), "*.yaml"), (code.with_name("sparse_rnn"), "*.py"), (code, "*.py")):
             for path in sorted(root.rglob(pattern)):
                 facts = path.stat()
                 total.update(f"{path}{facts.st_size}{facts.st_mtime_ns}".encode())

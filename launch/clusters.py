@@ -2,33 +2,39 @@
 
 import os
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field, fields
 from typing import Any
 
 from sparse_rnn.command_line import config_dir
-from sparse_rnn.registry import ConfigError
+from sparse_rnn.registry import ConfigError, near
+
+OPEN = ("sbatch", "models")
+OURS = ("job_name", "output", "error", "array", "signal", "open_mode", "requeue", "time", "wrap")
+EARLY_SECONDS = 30  # that the signal before the time limit may come too early: measured on SLURM 22.05
 
 
 @dataclass
 class LocalCluster:
     """This machine. runs: at a time, None: one for each GPU, or one. threads: of each, None: this machine's divided
-    by `runs`. gpus: names for CUDA_VISIBLE_DEVICES, one for each run at a time, None: all that torch finds."""
+    by `runs`. gpus: how many are divided among the runs, None: all that are there."""
 
     name: str = "local"
     runs: int | None = None
     threads: int | None = None
-    gpus: list[str] | None = None
+    gpus: int | None = None
 
     def __post_init__(self) -> None:
-        _at_least_one(self, "runs", "threads")
+        _at_least(1, self, "runs", "threads")
+        _at_least(0, self, "gpus")
 
     def devices(self) -> list[str]:
-        """The GPUs to be divided among the runs."""
-        if self.gpus is not None:
-            return self.gpus
+        """The GPUs to be divided among the runs, as CUDA_VISIBLE_DEVICES names them."""
+        visible = os.environ.get("CUDA_VISIBLE_DEVICES")
+        if visible is not None:
+            return [name.strip() for name in visible.split(",") if name.strip()][: self.gpus]
         import torch
 
-        return [str(index) for index in range(torch.cuda.device_count())]
+        return [str(index) for index in range(torch.cuda.device_count())][: self.gpus]
 
     def runs_at_a_time(self) -> int:
         """How many runs go at once."""
@@ -65,55 +71,60 @@ class SlurmCluster:
     models: dict[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        _at_least_one(self, "time", "cpus", "threads", "parallel", "array", "warning")
-        if self.gpus < 0:
-            raise ConfigError(f"cluster.gpus={self.gpus} must not be negative.")
+        _at_least(1, self, "time", "cpus", "threads", "parallel", "array", "warning")
+        _at_least(0, self, "gpus")
         if self.memory_gb is not None and self.memory_gb <= 0:
             raise ConfigError(f"cluster.memory_gb={self.memory_gb:g} must be greater than 0, or null for SLURM's own.")
-        for model, values in self.models.items():
-            self._refuse_unknown(model, values)
+        if 60 * self.time < self.warning + EARLY_SECONDS:
+            raise ConfigError(
+                f"cluster.time={self.time} leaves a run no time: SLURM's signal comes {self.warning} s "
+                f"(cluster.warning) before the end, and up to {EARLY_SECONDS} s earlier."
+            )
+        for option in self.sbatch:
+            if str(option).replace("-", "_") in OURS:
+                raise ConfigError(f"cluster.sbatch.{option} would take away what `launch` relies on: leave it out.")
 
     def of_model(self, model: str) -> "SlurmCluster":
         """What a run of this model asks for."""
-        values = {key: getattr(self, key) for key in self.__dataclass_fields__}
-        return SlurmCluster(**{**values, **self.models.get(model, {}), "models": {}})
+        from omegaconf import OmegaConf
+
+        own = {**asdict(self), **self.models.get(model, {}), "models": {}}
+        made = OmegaConf.to_object(OmegaConf.merge(OmegaConf.structured(SlurmCluster), own))
+        assert isinstance(made, SlurmCluster)
+        return made
 
     def threads_of_a_run(self) -> int:
         """How many threads a run computes with."""
         return self.threads or self.cpus
 
-    def _refuse_unknown(self, model: str, values: Any) -> None:
-        from sparse_rnn.registry import near
-
-        known = set(self.__dataclass_fields__) - {"name", "models"}
-        if not isinstance(values, dict):
-            raise ConfigError(f"cluster.models.{model} must be keys and values, as in {{time: 600}}.")
-        for key in values:
-            if key not in known:
-                raise ConfigError(f"cluster.models.{model}.{key} is not a key of a cluster{near(key, known)}.")
-
 
 Cluster = LocalCluster | SlurmCluster
 
 
-def _at_least_one(cluster: Any, *keys: str) -> None:
+def _at_least(least: int, cluster: Any, *keys: str) -> None:
     for key in keys:
         value = getattr(cluster, key)
-        if value is not None and value < 1:
-            raise ConfigError(f"cluster.{key}={value} must be at least 1.")
+        if value is not None and value < least:
+            raise ConfigError(f"cluster.{key}={value} must be at least {least}.")
 
 
 def _cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
+def _open(override: str) -> str:
+    """The override, which may bring new keys where any key is right."""
+    key = override.partition("=")[0].split(".")
+    return f"++{override}" if len(key) > 1 and key[1] in OPEN else override
+
+
 def compose_cluster(overrides: Sequence[str]) -> Cluster:
     """The cluster that overrides like `cluster=slurm cluster.time=60` name; raises ConfigError."""
+    import yaml
     from hydra import compose, initialize_config_dir
     from hydra.core.config_store import ConfigStore
     from hydra.core.global_hydra import GlobalHydra
     from hydra.errors import HydraException
-    from omegaconf import OmegaConf
     from omegaconf.errors import OmegaConfBaseException
 
     store = ConfigStore.instance()
@@ -122,13 +133,35 @@ def compose_cluster(overrides: Sequence[str]) -> Cluster:
     GlobalHydra.instance().clear()
     try:
         with initialize_config_dir(str(config_dir()), version_base="1.3"):
-            cluster = OmegaConf.to_object(compose("launch", list(overrides)).cluster)
-    except (HydraException, OmegaConfBaseException) as error:
+            return _checked(compose("launch", [_open(override) for override in overrides]).cluster)
+    except ConfigError:
+        raise
+    except yaml.YAMLError as error:
+        raise ConfigError(f"A file of conf/cluster is not YAML ({' '.join(str(error).split())}).") from error
+    except (HydraException, OmegaConfBaseException, ValueError) as error:
         from sparse_rnn.config import explain
 
         raise ConfigError(explain(error)) from error
+
+
+def _checked(node: Any) -> Cluster:
+    from omegaconf import OmegaConf
+    from omegaconf.errors import OmegaConfBaseException
+
+    cluster = OmegaConf.to_object(node)
     if not isinstance(cluster, Cluster):
-        raise ConfigError(
-            "A cluster's file must begin with `defaults: [slurm, _self_]` or `defaults: [local, _self_]`."
-        )
+        raise ConfigError("A cluster's file begins with `defaults: [slurm, _self_]` or `defaults: [local, _self_]`.")
+    known = {each.name for each in fields(cluster)}
+    for key in map(str, node):
+        if key not in known:
+            raise ConfigError(f"cluster.{key} is not a key of cluster={cluster.name}{near(key, known)}.")
+    if isinstance(cluster, SlurmCluster):
+        models = [path.stem for path in (config_dir() / "model").glob("*.yaml")]
+        for model in cluster.models:
+            if model not in models:
+                raise ConfigError(f"cluster.models.{model} is not a model{near(model, models)}.")
+            try:
+                cluster.of_model(model)
+            except OmegaConfBaseException as error:
+                raise ConfigError(f"cluster.models.{model}: {str(error).splitlines()[0]}.") from error
     return cluster

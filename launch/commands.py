@@ -8,7 +8,9 @@ from typing import Any
 
 from launch import report
 from launch.catalogue import Catalogue
+from launch.clusters import compose_cluster
 from launch.estimate import Left, Throughput, estimate
+from launch.job import JobFiles
 from launch.plan import Plan, look
 from launch.selection import Entry, Request, entries, sent_before
 from launch.states import job_log
@@ -17,6 +19,7 @@ from sparse_rnn.registry import ConfigError, near
 from sparse_rnn.run_folder import RunFolder, read_record, runs_root
 
 SECONDS_BETWEEN_LOOKS = 2.0
+SECONDS_TO_SAVE = 60.0
 LEFT = ("missing", "queued", "running", "failed")
 
 
@@ -32,6 +35,8 @@ def plan(request: Request) -> None:
 
 
 def _chosen(request: Request, root: Path) -> list[Entry]:
+    if request.cluster:
+        compose_cluster(request.cluster)  # so that a wrong one is refused by whatever command
     return entries(request, Catalogue(root / ".launch"))
 
 
@@ -53,8 +58,6 @@ def _warn(found: Plan) -> None:
 
 def submit(request: Request) -> None:
     """Send the missing runs, with --retry the failed ones too."""
-    from launch.clusters import compose_cluster
-
     root, cluster = runs_root(), compose_cluster(request.cluster)
     chosen = _chosen(request, root)
     if "--dry-run" in request.flags:
@@ -87,14 +90,13 @@ def status(request: Request) -> None:
     from rich.live import Live
 
     root = runs_root()
-    chosen = _chosen(request, root) if request.names or request.sweep else sent_before(root)
+    chosen = _chosen(request, root) if request.names or request.sweep else sent_before(request, root)
     found, console = look(chosen, root), report.console()
     if "--watch" not in request.flags:
         console.print(report.status(found))
-        _warn(found)
         return
     with Live(report.status(found), console=console, auto_refresh=False) as live:
-        while found.runs("queued", "running"):
+        while found.warning or found.runs("queued", "running"):
             time.sleep(SECONDS_BETWEEN_LOOKS)
             found = look(chosen, root)
             live.update(report.status(found), refresh=True)
@@ -105,7 +107,7 @@ def status(request: Request) -> None:
 def cancel(request: Request) -> None:
     """Call off what waits or works, once the user has agreed."""
     root = runs_root()
-    chosen = _chosen(request, root) if request.names or request.sweep else sent_before(root)
+    chosen = _chosen(request, root) if request.names or request.sweep else sent_before(request, root)
     found = look(chosen, root, strict=True)
     live = found.runs("queued", "running")
     if not live:
@@ -117,7 +119,25 @@ def cancel(request: Request) -> None:
         print("Nothing was cancelled.")
         return
     ended = call_off(live, root)
-    print(f"{len(ended)} of {len(live)} cancelled; a run at work saves first, and `submit` goes on with it.")
+    print(f"{len(ended)} of {len(live)} cancelled; `submit` goes on with them.")
+    for entry in live:
+        if entry.run_id not in ended:
+            print(f"{entry.run_id} was not sent by `launch`: end it where it works ({_where(entry, found)}).")
+    _wait_until_saved(ended, root)
+
+
+def _where(entry: Entry, found: Plan) -> str:
+    return found.standings[entry.run_id].detail
+
+
+def _wait_until_saved(run_ids: list[str], root: Path) -> None:
+    """Runs at work save before they end; until then nobody could send them again."""
+    entries, deadline = [Entry(run_id, "", "") for run_id in run_ids], time.monotonic() + SECONDS_TO_SAVE
+    while look(entries, root).runs("queued", "running"):
+        if time.monotonic() > deadline:
+            print("Some of them are still saving; `status` shows which.")
+            return
+        time.sleep(SECONDS_BETWEEN_LOOKS / 4)
 
 
 def _agreed(question: str) -> bool:
@@ -131,8 +151,8 @@ def logs(request: Request) -> None:
     root = runs_root()
     if len(request.names) != 1:
         raise ConfigError("Which run? Give one id, or the beginning of one, as in `logs rhn-ptb-selfish-s1`.")
-    name = Path(request.names[0]).name
-    known = sorted({path.parent.name for path in (*root.glob("*/log.txt"), *root.glob("*/submission.json"))})
+    name, files = Path(request.names[0]).name, JobFiles(root)
+    known = sorted({path.parent.name for kept in (files.log, files.submission) for path in root.glob(f"*/{kept.name}")})
     fitting = [run_id for run_id in known if run_id == name] or [run_id for run_id in known if run_id.startswith(name)]
     if len(fitting) != 1:
         reason = f"fits {len(fitting)} runs" if fitting else "was never sent"

@@ -13,9 +13,11 @@ from types import FrameType
 from typing import Any, TextIO
 
 from sparse_rnn.lock import STALE_SECONDS, is_stale, read_holder
+from sparse_rnn.registry import RunLocked
 
 EXIT_LINE = "launch: the job ended with exit code "  # which a batch script writes last
-BUSY = 3
+START_OF_ATTEMPT = "--- "
+BUSY = RunLocked.exit_code
 STOPPED = 128
 KILLS_IN_VAIN = 5
 LOCK_POLL_SECONDS = 0.5
@@ -110,10 +112,14 @@ class Supervisor:
             code = self._train()
             if code == BUSY:
                 return BUSY
-            if code != STOPPED + signal.SIGKILL or self._stopped_by:
+            if self._was_told_to_stop(code) or code <= STOPPED:
                 attempts.end(last_error(self._files.log) if 0 < code < STOPPED else None)
                 return code
         return 1
+
+    def _was_told_to_stop(self, code: int) -> bool:
+        """Whether training ended by a signal that is sent to end it; by others, such as SIGKILL or SIGSEGV, it died."""
+        return self._stopped_by > 0 or code - STOPPED in STOPPING
 
     def _somebody_else_works(self) -> bool:
         """Whether the run's lock is held by a living process: one whose heartbeat goes on, or which lets go of it."""
@@ -143,7 +149,7 @@ class Supervisor:
         job = os.environ.get("SLURM_ARRAY_JOB_ID", os.environ.get("SLURM_JOB_ID", ""))
         task = os.environ.get("SLURM_ARRAY_TASK_ID")
         where = f", SLURM job {job}{f'_{task}' if task else ''}" if job else ""
-        log.write(f"--- {time.strftime('%Y-%m-%d %H:%M:%S')}, host {socket.gethostname()}{where}\n")
+        log.write(f"{START_OF_ATTEMPT}{time.strftime('%Y-%m-%d %H:%M:%S')}, host {socket.gethostname()}{where}\n")
         log.flush()
 
     def _stop(self, number: int, frame: FrameType | None) -> None:
@@ -153,9 +159,14 @@ class Supervisor:
 
 
 def last_error(log: Path) -> str:
-    """The last line of a log that tells an error, or else its last line."""
-    lines = [line for line in tail(log) if line.strip() and not line.startswith(EXIT_LINE)]
-    errors = [line for line in lines if line.startswith("error: ")] or lines or ["error: there is no log"]
+    """The last line that tells an error, or else the last line, of what was written since the run was last started."""
+    lines: list[str] = []
+    for line in tail(log):
+        if line.startswith(START_OF_ATTEMPT):
+            lines.clear()
+        elif line.strip() and not line.startswith(EXIT_LINE):
+            lines.append(line)
+    errors = [line for line in lines if line.startswith("error: ")] or lines or ["It left no word."]
     return errors[-1].removeprefix("error: ").strip()
 
 

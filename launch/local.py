@@ -18,7 +18,7 @@ from typing import Any
 
 from filelock import FileLock
 
-from launch.job import read_json, write_json
+from launch.job import JobFiles, read_json, write_json
 from sparse_rnn.lock import process_start
 
 JOB = (sys.executable, "-m", "launch.job")
@@ -55,7 +55,7 @@ class State:
         return min(self.gpus, key=taken.count, default=None)
 
     def stop(self, run_ids: Iterable[str]) -> list[str]:
-        """Send SIGTERM to jobs, once only: a second one would end them unsaved; returns their runs."""
+        """Send SIGTERM to jobs, once only; returns their runs."""
         stopped = []
         for run_id in run_ids:
             job = self.working.get(run_id, {})
@@ -93,6 +93,8 @@ class LocalQueue:
         variables = {key: value for key, value in os.environ.items() if key.startswith(HANDED_ON)}
         with self.change() as state:
             state.runs, state.gpus = runs, list(gpus)
+            if not lives(state.worker):
+                state.waiting = []  # nobody has seen them since their worker died: they count as missing
             known = state.known()
             for run_id, overrides in jobs:
                 if run_id not in known:
@@ -144,8 +146,7 @@ class LocalQueue:
 class Worker:
     """Starts jobs in order, as many at a time as the queue says, until nothing is left.
 
-    Jobs that a killed worker has left behind count among them. SIGTERM stops the jobs and leaves what waits for the
-    next worker.
+    Jobs that a killed worker has left behind count among them. SIGTERM stops the jobs; what waits is forgotten.
     """
 
     def __init__(self, root: Path, job: Sequence[str] = JOB) -> None:
@@ -194,7 +195,9 @@ class Worker:
                 command, stdin=subprocess.DEVNULL, cwd=job["folder"], env=environment, start_new_session=True
             )
         except OSError as error:
-            print(f"error: {job['run_id']} could not be started: {error}", file=sys.stderr, flush=True)
+            files = JobFiles(self._queue.root / job["run_id"])
+            files.folder.mkdir(parents=True, exist_ok=True)
+            write_json(files.attempts, {"error": f"It could not be started: {error}."})
             return
         self._children.append(child)
         state.working[job["run_id"]] = {**identity(child.pid), "gpu": gpu, "cancelled": False}

@@ -11,7 +11,7 @@ from launch.local import LocalQueue
 from launch.selection import Entry
 from launch.states import STATES, Standing, standing
 from sparse_rnn.registry import ConfigError
-from sparse_rnn.run_folder import RunFolder
+from sparse_rnn.run_folder import RunFolder, read_record
 
 
 @dataclass(frozen=True)
@@ -39,7 +39,8 @@ def look(entries: Sequence[Entry], root: Path, *, strict: bool = False) -> Plan:
     """Where the runs stand now. strict: raise ConfigError, where SLURM does not answer, instead of warning."""
     run_ids = list(dict.fromkeys(entry.run_id for entry in entries))
     queue: dict[str, str] = dict(LocalQueue(root).states())
-    jobs, warning = slurm.submitted(root, run_ids), ""
+    open_runs = [run_id for run_id in run_ids if not _is_finished(root / run_id)]
+    jobs, warning = slurm.submitted(root, open_runs), ""
     over: dict[str, str] = {}
     try:
         queue |= slurm.queue(jobs)
@@ -51,6 +52,11 @@ def look(entries: Sequence[Entry], root: Path, *, strict: bool = False) -> Plan:
     configs = {entry.run_id: entry.facts.config if entry.facts else None for entry in entries}
     standings = {run_id: standing(RunFolder(root / run_id), configs[run_id], queue, over) for run_id in run_ids}
     return Plan(entries, standings, warning)
+
+
+def _is_finished(folder: Path) -> bool:
+    record = read_record(RunFolder(folder))
+    return record is not None and record["status"] == "finished"
 
 
 def _without_trace(folder: Path) -> bool:

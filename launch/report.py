@@ -62,8 +62,9 @@ def _detail(standing: Standing) -> Text:
 
 
 def status(plan: Plan) -> Text:
-    """The runs that wait, work or need somebody, and how many there are of each state."""
-    return Text.assemble(lines(plan, flops=False, only=NOTEWORTHY), counts(plan))
+    """The runs that wait, work or need somebody, how many there are of each state, and what keeps that incomplete."""
+    warning = f"\nwarning: {plan.warning}" if plan.warning else ""
+    return Text.assemble(lines(plan, flops=False, only=NOTEWORTHY), counts(plan), warning)
 
 
 def console() -> Console:

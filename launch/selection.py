@@ -8,7 +8,7 @@ from pathlib import Path
 
 from launch.catalogue import Catalogue, RunFacts
 from launch.job import JobFiles
-from sparse_rnn.registry import ConfigError
+from sparse_rnn.registry import ConfigError, near
 
 ALL = "all"
 SEEDS = "seeds"
@@ -52,24 +52,33 @@ def parse(command: str, arguments: Sequence[str]) -> Request:
         argument = rest.pop(0)
         key, equals, value = argument.partition("=")
         if key == "--sweep" and key in FLAGS[command]:
-            request.sweep.extend(shlex.split(value if equals else rest.pop(0) if rest else ""))
+            request.sweep.extend(_swept(value if equals else rest.pop(0) if rest else ""))
         elif argument.startswith("--"):
             flags.add(_flag(command, argument))
         elif not equals:
             request.names.append(argument)
         elif key == SEEDS:
             request = replace(request, seeds=_seeds(value))
-        elif key == "cluster" or key.startswith("cluster."):
-            request.cluster.append(argument)
+        elif (plain := argument.lstrip("+")).startswith(("cluster=", "cluster.")):
+            request.cluster.append(plain)
         else:
             request.overrides.append(argument)
     return replace(request, flags=frozenset(flags))
 
 
+def _swept(text: str) -> list[str]:
+    """The overrides of a --sweep; raises ConfigError."""
+    try:
+        swept = shlex.split(text)
+    except ValueError as error:
+        raise ConfigError(f"--sweep {text!r} cannot be read ({error}): quote it as a whole.") from None
+    if not swept:
+        raise ConfigError("--sweep is empty: give it keys and values, as in --sweep 'sparsifier=set,rigl seed=1,2'.")
+    return swept
+
+
 def _flag(command: str, argument: str) -> str:
     if argument not in FLAGS[command]:
-        from sparse_rnn.registry import near
-
         known = near(argument, FLAGS[command]) or " (it has no options)"
         raise ConfigError(f"{command} does not know {argument}{known}.")
     return argument
@@ -128,7 +137,9 @@ def _of_sweep(request: Request, catalogue: Catalogue) -> Iterator[Entry]:
         yield Entry(facts.run_id, "sweep", " ".join(point), (*request.overrides, *point), facts)
 
 
-def sent_before(root: Path) -> list[Entry]:
-    """Every run below `root` that was sent to a cluster."""
+def sent_before(request: Request, root: Path) -> list[Entry]:
+    """Every run below `root` that was sent to a cluster; raises ConfigError if the request would choose among them."""
+    if request.overrides or request.seeds:
+        raise ConfigError("Overrides and seeds choose among the runs of tables or of a --sweep: name one.")
     folders = sorted(path.parent for path in root.glob(f"*/{JobFiles(Path()).submission.name}"))
     return [Entry(folder.name, "", "") for folder in folders]

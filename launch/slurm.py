@@ -5,6 +5,8 @@ import re
 import subprocess
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import redirect_stderr
+from io import StringIO
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -23,12 +25,14 @@ QUICK_DEATHS = 5
 KEEP_SHELL = "trap : TERM USR2"
 HAND_CPUS_ON = 'export SRUN_CPUS_PER_TASK="$SLURM_CPUS_PER_TASK"'  # srun of 22.05 and later does not inherit them
 # A signal ended the run, and the job is not being cancelled or queued by somebody else: queue it again, unless it dies
-# so early that the run never begins.
+# so early that the run never begins. SLURM_JOB_ID alone would not do: that of an array's last task names all of them.
 QUEUE_AGAIN = f"""\
 code=$?
-if [ $code -gt 128 ] && [ "$(squeue -h -j "$SLURM_JOB_ID" -o %T)" = RUNNING ]; then
+job=$SLURM_JOB_ID
+if [ -n "$SLURM_ARRAY_JOB_ID" ]; then job=${{SLURM_ARRAY_JOB_ID}}_$SLURM_ARRAY_TASK_ID; fi
+if [ $code -gt 128 ] && [ "$(squeue -h -j "$job" -o %T)" = RUNNING ]; then
   if [ $SECONDS -ge {QUICK} ] || [ "${{SLURM_RESTART_COUNT:-0}}" -lt {QUICK_DEATHS} ]; then
-    scontrol requeue "$SLURM_JOB_ID"
+    scontrol requeue "$job"
   fi
 fi
 echo "{EXIT_LINE}$code"
@@ -39,8 +43,9 @@ class Refused(ConfigError):
     """SLURM did not take a job; its own words are in the sentence."""
 
 
-def submit(runs: Sequence[ToSend], cluster: SlurmCluster, root: Path) -> Iterator[tuple[str, int]]:
-    """Send runs (id, overrides, model) as arrays, one or more for each set of resources; yields job and size of each.
+def submit(runs: Sequence[ToSend], cluster: SlurmCluster, root: Path) -> Iterator[tuple[str, list[str]]]:
+    """Send runs (id, overrides, model) as arrays, one or more for each set of resources; yields the job and
+    the runs of each.
 
     What is sent is written into the folder of its run at once, so that a refusal leaves nothing in between. Raises
     Refused.
@@ -53,7 +58,7 @@ def submit(runs: Sequence[ToSend], cluster: SlurmCluster, root: Path) -> Iterato
                 files.folder.mkdir(parents=True, exist_ok=True)
                 facts = {"cluster": cluster.name, "job": job.job_id, "log": str(job.paths.stdout)}
                 write_json(files.submission, {**facts, "overrides": list(overrides), "submitted": time.time()})
-            yield jobs[0].job_id.partition("_")[0], len(jobs)
+            yield jobs[0].job_id.partition("_")[0], [run_id for run_id, *_ in part]
 
 
 def _by_resources(runs: Sequence[ToSend], cluster: SlurmCluster) -> Iterator[tuple[SlurmCluster, list[ToSend]]]:
@@ -74,13 +79,13 @@ def _send(runs: Sequence[ToSend], resources: SlurmCluster, root: Path) -> list[A
     try:
         executor = submitit.SlurmExecutor(folder=folder)
         executor.update_parameters(**_parameters(resources))
-        with executor.batch():
+        with redirect_stderr(StringIO()), executor.batch():  # submitit would print SLURM's words itself
             jobs = [executor.submit(slurm_task, str(root.absolute() / run_id), list(o)) for run_id, o, _ in runs]
     except (RuntimeError, OSError, submitit.core.utils.FailedJobError) as error:
         for left in set(folder.iterdir()) - before:
             if re.fullmatch(r"[0-9a-f]{32}\.pkl|submission_file_[0-9a-f]+\.sh", left.name):
                 left.unlink()
-        raise Refused(f"SLURM did not take the {len(runs)} runs: {own_words(str(error))}") from None
+        raise Refused(f"SLURM did not take the {len(runs)} runs: {own_words(str(error))}.") from None
     return jobs
 
 
@@ -116,7 +121,7 @@ def own_words(message: str) -> str:
     """What SLURM said, in one line, without what surrounds it."""
     said = re.findall(r"^(?:sbatch|squeue|scancel|slurm\w*): (?:error: )?(.+)$", message, flags=re.MULTILINE)
     words = said or [line for line in message.strip().splitlines() if line.strip()][-1:]
-    return " ".join(word.strip() for word in dict.fromkeys(words)) or "it gave no reason."
+    return "; ".join(word.strip().rstrip(".") for word in dict.fromkeys(words)) or "it gave no reason"
 
 
 def queue(jobs: Mapping[str, str]) -> dict[str, str]:
@@ -170,9 +175,11 @@ def _ask(command: list[str]) -> str:
     try:
         done = subprocess.run(command, capture_output=True, text=True, timeout=SECONDS_FOR_SLURM, check=True)
     except FileNotFoundError:
-        raise ConfigError(f"{command[0]} is not here: ask for cluster=slurm on a machine that has SLURM.") from None
+        raise ConfigError(
+            f"{command[0]} is not here: ask about runs that were sent to SLURM on a machine that has it."
+        ) from None
     except subprocess.TimeoutExpired:
         raise ConfigError(f"{command[0]} has not answered for {SECONDS_FOR_SLURM} s: try again later.") from None
     except subprocess.CalledProcessError as error:
-        raise ConfigError(f"{command[0]} failed: {own_words(error.stderr)}") from None
+        raise ConfigError(f"{command[0]} failed: {own_words(error.stderr)}.") from None
     return done.stdout

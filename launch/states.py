@@ -76,28 +76,26 @@ def _progress(folder: RunFolder, record: Mapping[str, Any] | None) -> tuple[floa
             row = json.loads(line)
         except ValueError:
             continue
-        if "valid/loss" in row:
-            done = row["epoch"]
-            break
+        done = row["epoch"] - ("valid/loss" not in row)
+        break
     return done / epochs, f"epoch {min(done + 1, epochs)} of {epochs}"
 
 
 def _error(files: JobFiles, record: Mapping[str, Any] | None, ended: Mapping[str, str]) -> str:
     """Why a run that neither waits nor works failed; empty if it did not."""
     attempts = read_json(files.attempts)
-    if error := attempts.get("error"):
+    if (error := attempts.get("error")) and (record is None or record["status"] != "stopped"):
         return str(error)
     if record is not None and record["status"] == "failed":
         return str(record["error"])
     submission = read_json(files.submission)
     if attempts or not submission:
         return ""
-    state, log = ended.get(submission.get("job") or "", ""), job_log(files.folder)
-    code = _exit_code(log) if log else None
+    state, log = ended.get(submission.get("job") or "", ""), Path(submission.get("log") or "none")
     if state and state not in ENDED_WELL:
-        return f"SLURM job {submission['job']} ended as {state}: {last_error(log) if log else 'it left no log'}"
-    if code is not None and 0 < code <= 128:
-        return f"SLURM job {submission['job']} ended before the run began: {last_error(log) if log else ''}"
+        return f"SLURM job {submission['job']} ended as {state}: {last_error(log)}"
+    if 0 < _exit_code(log) <= 128:
+        return f"SLURM job {submission['job']} ended before the run began: {last_error(log)}"
     return ""
 
 
@@ -108,9 +106,9 @@ def job_log(folder: Path) -> Path | None:
     return log if log.exists() else None
 
 
-def _exit_code(log: Path) -> int | None:
-    """What the batch script wrote when it ended."""
+def _exit_code(log: Path) -> int:
+    """What the batch script wrote when it ended; 0 if it wrote nothing."""
     for line in reversed(tail(log)):
         if line.startswith(EXIT_LINE):
             return int(line.removeprefix(EXIT_LINE))
-    return None
+    return 0

@@ -8,7 +8,7 @@ from filelock import FileLock
 
 from launch import slurm
 from launch.clusters import Cluster, LocalCluster
-from launch.job import JobFiles, write_json
+from launch.job import JobFiles, read_json, write_json
 from launch.local import LocalQueue
 from launch.selection import Entry
 
@@ -35,9 +35,11 @@ def check_data(entries: Sequence[Entry]) -> None:
 def send(entries: Sequence[Entry], cluster: Cluster, root: Path) -> str:
     """Send runs; returns where to, for the user. Raises ConfigError in SLURM's own words if it refuses."""
     threads = f"threads={cluster.threads_of_a_run()}"
-    runs = []
+    runs, before = [], {}
     for entry in entries:
-        JobFiles(root / entry.run_id).attempts.unlink(missing_ok=True)
+        attempts = JobFiles(root / entry.run_id).attempts
+        before[entry.run_id] = read_json(attempts)
+        attempts.unlink(missing_ok=True)
         own = () if any(override.startswith("threads=") for override in entry.overrides) else (threads,)
         model = entry.facts.config["model"]["name"] if entry.facts else ""
         runs.append((entry.run_id, [*entry.overrides, *own], model))
@@ -45,13 +47,17 @@ def send(entries: Sequence[Entry], cluster: Cluster, root: Path) -> str:
         _send_here(runs, cluster, root)
         return f"to this machine, {cluster.runs_at_a_time()} at a time"
     jobs: list[str] = []
-    taken = 0
     try:
-        for job, size in slurm.submit(runs, cluster, root):
+        for job, taken in slurm.submit(runs, cluster, root):
             jobs.append(job)
-            taken += size
+            for run_id in taken:
+                del before[run_id]
     except slurm.Refused as refusal:
-        raise slurm.Refused(f"{refusal} {taken} of {len(runs)} were taken; submit again for the others.") from None
+        for run_id, kept in before.items():
+            if kept:
+                write_json(JobFiles(root / run_id).attempts, kept)
+        there = len(runs) - len(before)
+        raise slurm.Refused(f"{refusal} {there} of {len(runs)} were taken; submit again for the others.") from None
     return f"to {cluster.name}, job{'s' * (len(jobs) > 1)} {', '.join(jobs)}"
 
 

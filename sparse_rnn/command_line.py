@@ -64,7 +64,6 @@ def guard(command: Callable[[], None]) -> None:
     HYDRA_FULL_ERROR=1 brings tracebacks back.
     """
     full = os.environ.get("HYDRA_FULL_ERROR") == "1"
-    os.environ["HYDRA_FULL_ERROR"] = "1"  # so that Hydra raises instead of printing
     from hydra.errors import HydraException
     from omegaconf.errors import OmegaConfBaseException
 

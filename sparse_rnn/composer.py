@@ -25,12 +25,14 @@ class Composer:
         """Compose and check a configuration as the command line does; raises ConfigError."""
         try:
             parsed = self._parser.parse_overrides(expand_shorthands(overrides))
+            if len({override.key_or_group for override in parsed}) < len(parsed):
+                return compose_run(overrides)  # where the last one of a key wins
             choices = tuple(sorted(str(override.input_line) for override in parsed if not _is_plain_value(override)))
             config = deepcopy(self._base(choices))
             for override in parsed:
                 if _is_plain_value(override):
                     OmegaConf.update(config, override.key_or_group, override.value(), merge=True)
-        except (HydraException, OmegaConfBaseException):
+        except (HydraException, OmegaConfBaseException, ValueError):
             return compose_run(overrides)  # which says what is wrong
         return check(config)
 

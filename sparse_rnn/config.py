@@ -223,7 +223,9 @@ def compose_run(overrides: Sequence[str]) -> Run:
     try:
         with initialize_config_dir(str(CONFIG_DIR), version_base="1.3"):
             return check(compose("config", expand_shorthands(overrides)))
-    except (HydraException, OmegaConfBaseException) as error:
+    except ConfigError:
+        raise
+    except (HydraException, OmegaConfBaseException, ValueError) as error:
         raise ConfigError(explain(error)) from error
 
 

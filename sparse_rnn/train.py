@@ -1,5 +1,6 @@
 """Train a run: python -m sparse_rnn.train model=rhn sparsifier=selfish."""
 
+import os
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -46,6 +47,7 @@ def _hydra_main() -> None:
     from sparse_rnn.launchers import register_launchers
     from sparse_rnn.registry import ConfigError
 
+    os.environ["HYDRA_FULL_ERROR"] = "1"  # so that Hydra raises instead of printing
     config.register_schemas()
     register_launchers()
     arguments = config.expand_shorthands(sys.argv[1:])

@@ -17,6 +17,8 @@ COMBINATIONS = [
     ["dataset=text", "dataset.train='a b'", "dataset.valid=b", "dataset.test=c", "budget=smoke"],
     ["sparsifier=selfish", "growth=gradient", "sparsifier.update_interval=100"],
     ["++training.epochs=3"],
+    ["model=rhn", "model=on_lstm"],
+    ["sparsifier.sparsity=0.7", "++sparsifier.sparsity=0.5"],
 ]
 
 

@@ -28,6 +28,12 @@ def training_process(supervisor: int) -> psutil.Process:
     return wait_until(lambda: next(iter(psutil.Process(supervisor).children()), None))
 
 
+def starts_of(folder: Path) -> int:
+    """How often training was started."""
+    log = folder / "log.txt"
+    return log.read_text().count("--- 2") if log.exists() else 0
+
+
 def test_a_killed_training_process_is_started_again_and_nothing_is_lost(tmp_path, undisturbed):
     folder = tmp_path / id_of(*LONG)
     job = start_job(folder, LONG)
@@ -35,7 +41,7 @@ def test_a_killed_training_process_is_started_again_and_nothing_is_lost(tmp_path
     training_process(job.pid).kill()
     assert job.wait(120) == 0
     assert record_of(folder)["digest"] == undisturbed
-    assert (folder / "log.txt").read_text().count("--- 2") == 2
+    assert starts_of(folder) == 2
     assert json.loads((folder / "attempts.json").read_text())["error"] is None
 
 
@@ -68,7 +74,7 @@ def test_a_run_that_fails_by_itself_is_not_started_again(tmp_path):
     attempts = json.loads((folder / "attempts.json").read_text())
     assert attempts["error"] == record_of(folder)["error"]
     assert "became" in attempts["error"]
-    assert (folder / "log.txt").read_text().count("--- 2") == 1
+    assert starts_of(folder) == 1
 
 
 def test_a_run_whose_data_are_missing_leaves_its_sentence(tmp_path):
@@ -107,11 +113,21 @@ def test_a_new_checkpoint_makes_kills_count_from_the_start(tmp_path):
     assert attempts.begin()
 
 
+def test_a_process_that_crashes_again_and_again_is_given_up(tmp_path):
+    folder = tmp_path / id_of(*LONG)
+    job = start_job(folder, LONG)
+    for start in range(KILLS_IN_VAIN):
+        wait_until(lambda start=start: starts_of(folder) > start)
+        training_process(job.pid).send_signal(signal.SIGSEGV)
+    assert job.wait(60) == 1
+    assert "killed 5 times" in json.loads((folder / "attempts.json").read_text())["error"]
+
+
 def test_the_error_of_a_log_is_its_last_sentence(tmp_path):
     log = tmp_path / "log.txt"
     log.write_text("epoch 1\nerror: first.\nerror: The loss became nan.\nwandb: done\n\n")
     assert last_error(log) == "The loss became nan."
-    log.write_text("Traceback\nImportError: no torch\n")
+    log.write_text("--- 1\nerror: The loss became nan.\n--- 2\nTraceback\nImportError: no torch\n")
     assert last_error(log) == "ImportError: no torch"
 
 
