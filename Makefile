@@ -58,5 +58,5 @@ launch-%: setup  ## send the missing runs of a table, as in launch-table2 (also 
 status: setup  ## what was sent: watch it until nothing waits or works any more
 	$(LAUNCH) status --watch
 
-bench: setup  ## measure the ratios of docs/performance.md
-	$(RUN) -m benchmarks
+bench: setup  ## measure the ratios of docs/performance.md (some of them: ARGS=launching)
+	$(RUN) -m benchmarks $(ARGS)

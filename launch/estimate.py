@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from statistics import median
 from typing import Any, Self
 
+from sparse_rnn.command_line import scientific
+
 SHAPE = ("batch", "bptt", "sub_batch")  # of `training`: what decides how much a device has to do at a time
 
 
@@ -93,7 +95,7 @@ def _flops(runs: Sequence[Left]) -> str:
     known = [run.flops * run.share for run in runs if run.flops is not None]
     if not known:
         return "FLOPs unknown"
-    total = f"{sum(known):.1e} FLOPs".replace("e+0", "e").replace("e+", "e")
+    total = f"{scientific(sum(known))} FLOPs"
     return total if len(known) == len(runs) else f"{total} ({len(known)} of {len(runs)} runs)"
 
 

@@ -8,6 +8,7 @@ from rich.text import Text
 from launch.plan import Plan
 from launch.selection import Entry
 from launch.states import Standing
+from sparse_rnn.command_line import scientific
 
 STYLES = {
     "missing": "dim",
@@ -49,7 +50,7 @@ def lines(plan: Plan, *, flops: bool, only: Iterable[str] | None = None) -> Text
 
 def _flops(entry: Entry) -> str:
     known = entry.facts.flops if entry.facts else None
-    return "?" if known is None else f"{known:.2e}".replace("e+", "e")
+    return scientific(known)
 
 
 def _detail(standing: Standing) -> Text:

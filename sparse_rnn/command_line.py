@@ -58,6 +58,11 @@ def whole_number(key: str, text: str) -> int:
     return int(text)
 
 
+def scientific(number: float | None) -> str:
+    """A large number in three digits, as in 3.12e16; "unknown" without one."""
+    return "unknown" if number is None else f"{number:.2e}".replace("e+0", "e").replace("e+", "e")
+
+
 def guard(command: Callable[[], None]) -> None:
     """Run a command; what the user can mend is one sentence on stderr and exit code 2, not a traceback.
 

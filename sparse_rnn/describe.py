@@ -98,6 +98,8 @@ def _print_table(facts: dict[str, Any]) -> None:
     from rich.measure import Measurement
     from rich.table import Table
 
+    from sparse_rnn.command_line import scientific
+
     table = Table(box=None, header_style="bold")
     for column in ("weight", "shape", "gates (rows)"):
         table.add_column(column, no_wrap=True)
@@ -115,13 +117,9 @@ def _print_table(facts: dict[str, Any]) -> None:
         f"sparsity {facts['sparsity']:.4f} of the sparse weights"
     )
     print(
-        f"FLOPs: {_scientific(facts['flops_train'])} to train ({facts['flops_train_ratio']:.3f} of the dense model's), "
-        f"{_scientific(facts['flops_test'])} for a minibatch in the test ({facts['flops_test_ratio']:.3f})"
+        f"FLOPs: {scientific(facts['flops_train'])} to train ({facts['flops_train_ratio']:.3f} of the dense model's), "
+        f"{scientific(facts['flops_test'])} for a minibatch in the test ({facts['flops_test_ratio']:.3f})"
     )
-
-
-def _scientific(number: float | None) -> str:
-    return "unknown" if number is None else f"{number:.2e}".replace("e+0", "e").replace("e+", "e")
 
 
 if __name__ == "__main__":

@@ -85,7 +85,7 @@ def test_a_run_that_is_partly_done_counts_what_is_left() -> None:
     """One hour and a quarter of one; 2e16 and a quarter of it FLOPs."""
     throughput = Throughput.of([record(LSTM, 10_000.0)])
     runs = [Left(LSTM, 36_000_000, 2e16), Left(LSTM, 36_000_000, 2e16, share=0.25)]
-    assert estimate(runs, throughput) == "left: 2 runs, 2.5e16 FLOPs; 1.2 device hours on NVIDIA A100"
+    assert estimate(runs, throughput) == "left: 2 runs, 2.50e16 FLOPs; 1.2 device hours on NVIDIA A100"
 
 
 def test_what_is_not_known_is_said() -> None:
@@ -93,11 +93,11 @@ def test_what_is_not_known_is_said() -> None:
     lstm, rhn = Left(LSTM, 36_000_000, 3e16), Left(RHN, 3_600_000, 1e16)
     other = Left(changed("dataset.name", "mine"), None, None)
     assert estimate([lstm, lstm, rhn], Throughput.of([record(LSTM, 10_000.0)])) == (
-        "left: 3 runs, 7.0e16 FLOPs; "
+        "left: 3 runs, 7.00e16 FLOPs; "
         "2.0 device hours on NVIDIA A100 (2 of 3 runs; 1 unknown: no earlier run of the same rhn there)"
     )
     assert estimate([lstm, rhn, other], throughput).splitlines() == [
-        "left: 3 runs, 4.0e16 FLOPs (2 of 3 runs)",
+        "left: 3 runs, 4.00e16 FLOPs (2 of 3 runs)",
         "1.0 device hours on AMD EPYC, 2 threads (1 of 3 runs; 2 unknown: no earlier run of the same stacked_lstm "
         "there, nobody knows the size of mine)",
         "1.0 device hours on NVIDIA A100 (1 of 3 runs; 2 unknown: no earlier run of the same rhn there, nobody knows "
@@ -109,12 +109,12 @@ def test_little_is_known_or_left() -> None:
     nothing = Throughput.of([])
     runs = [Left(RHN, 1, 1e9), Left(LSTM, 1, 1e9)]
     assert estimate(runs, nothing) == (
-        "left: 2 runs, 2.0e9 FLOPs; device hours unknown: no earlier run of the same rhn, stacked_lstm"
+        "left: 2 runs, 2.00e9 FLOPs; device hours unknown: no earlier run of the same rhn, stacked_lstm"
     )
     assert estimate([Left(LSTM, None, None)], nothing) == (
         "left: 1 run, FLOPs unknown; device hours unknown: nobody knows the size of ptb"
     )
     assert estimate([Left(LSTM, 1_200_000, 1e9)], Throughput.of([record(LSTM, 10_000.0)])) == (
-        "left: 1 run, 1.0e9 FLOPs; 2.0 device minutes on NVIDIA A100"
+        "left: 1 run, 1.00e9 FLOPs; 2.0 device minutes on NVIDIA A100"
     )
     assert estimate([], nothing) == "left: nothing"

@@ -33,7 +33,7 @@ def run(command: str, *arguments: str) -> None:
 def test_from_plan_to_result_on_this_machine(root):
     plan = launch("plan", *TWO)
     assert plan.stderr == ""
-    assert "2 runs: 2 missing\nleft: 2 runs, 6.2e9 FLOPs; device hours unknown: no earlier run" in plan.stdout
+    assert "2 runs: 2 missing\nleft: 2 runs, 6.22e9 FLOPs; device hours unknown: no earlier run" in plan.stdout
     assert [id in plan.stdout for id in IDS] == [True, True]
 
     assert "2 missing; 2 would be sent." in launch("submit", *TWO, "--dry-run").stdout
