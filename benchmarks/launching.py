@@ -65,6 +65,7 @@ def _write_runs(root: Path) -> None:
             "device": "cpu",
             "threads": 2,
             "tokens_per_second": 1000.0,
+            "seconds": 3600.0,
             "environment": {"device_name": "some processor"},
             "results": {"valid/perplexity": 80.0, "test/perplexity": 79.0},
         }

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from sparse_rnn.flops import Flops
 
 READ_BY_SIZE = ("text", "labelled_text")
+NOT_OF_A_RUN = ("cluster", "table", "figure")
 
 
 @dataclass(frozen=True)
@@ -74,6 +75,8 @@ class Catalogue:
         code = Path(__file__).parent
         for root, pattern in ((config_dir(), "*.yaml"), (code.with_name("sparse_rnn"), "*.py"), (code, "*.py")):
             for path in sorted(root.rglob(pattern)):
+                if path.parent.name in NOT_OF_A_RUN:
+                    continue
                 facts = path.stat()
                 total.update(f"{path}{facts.st_size}{facts.st_mtime_ns}".encode())
         return total.hexdigest()

@@ -2,7 +2,7 @@
 
 import os
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import asdict, dataclass, field, fields, replace
 from typing import Any
 
 from sparse_rnn.command_line import config_dir
@@ -133,7 +133,9 @@ def compose_cluster(overrides: Sequence[str]) -> Cluster:
     GlobalHydra.instance().clear()
     try:
         with initialize_config_dir(str(config_dir()), version_base="1.3"):
-            return _checked(compose("launch", [_open(override) for override in overrides]).cluster)
+            cluster = _checked(compose("launch", [_open(override) for override in overrides]).cluster)
+        chosen = [override.removeprefix("cluster=") for override in overrides if override.startswith("cluster=")]
+        return replace(cluster, name=chosen[-1]) if chosen else cluster
     except ConfigError:
         raise
     except yaml.YAMLError as error:

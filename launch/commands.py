@@ -80,6 +80,8 @@ def _tell(found: Plan, sent: list[Entry], verb: str) -> None:
     for entry in sent:
         print(f"  {entry.run_id}  {entry.label}")
     print(f"{report.counts(found)}; {len(sent)} {verb}.")
+    for entry in found.runs("stale"):
+        print(f"{entry.run_id} is stale: move its folder away, and submit again.")
     failed, again = found.runs("failed"), {entry.run_id for entry in sent}
     if failed and not again.issuperset(entry.run_id for entry in failed):
         print("--retry sends the failed ones again.")

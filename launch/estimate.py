@@ -4,7 +4,6 @@ import json
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from statistics import median
 from typing import Any, Self
 
 from sparse_rnn.command_line import scientific
@@ -13,26 +12,28 @@ SHAPE = ("batch", "bptt", "sub_batch")  # of `training`: what decides how much a
 
 
 class Throughput:
-    """Training tokens a second, by the shape of a run and by device; several runs' median.
+    """Training tokens a second, by the shape of a run and by device: all tokens of several runs by all their seconds,
+    as very short runs are slow.
 
     Of the same shape are runs of one model with all its sizes, data set, optimizer and shape of batches. Speed is that
     of training steps alone: validation, tests and the start of a process come on top.
     """
 
-    def __init__(self, measured: Mapping[str, Mapping[str, Sequence[float]]]) -> None:
+    def __init__(self, measured: Mapping[str, Mapping[str, Sequence[tuple[float, float]]]]) -> None:
         self._measured = {
-            shape: {device: median(speeds) for device, speeds in by_device.items()}
+            shape: {device: sum(t for t, _ in runs) / sum(s for _, s in runs) for device, runs in by_device.items()}
             for shape, by_device in measured.items()
         }
 
     @classmethod
     def of(cls, records: Iterable[Mapping[str, Any]]) -> Self:
         """That of the runs among these records that were measured."""
-        measured: defaultdict[str, defaultdict[str, list[float]]] = defaultdict(lambda: defaultdict(list))
+        measured: defaultdict[str, defaultdict[str, list[tuple[float, float]]]] = defaultdict(lambda: defaultdict(list))
         for record in records:
             speed, device = record.get("tokens_per_second"), device_of(record)
             if speed and device:
-                measured[_shape(record["config"])][device].append(speed)
+                seconds = record["seconds"]
+                measured[_shape(record["config"])][device].append((speed * seconds, seconds))
         return cls(measured)
 
     def hours(self, config: Mapping[str, Any], tokens: float) -> dict[str, float]:
@@ -104,7 +105,7 @@ def _why_unknown(runs: Sequence[Left], where: str = "") -> str:
     unsized = {run.config["dataset"]["name"] for run in runs if run.tokens is None}
     reasons = []
     if unmeasured:
-        reasons.append(f"no earlier run of the same {', '.join(sorted(unmeasured))}{where}")
+        reasons.append(f"no earlier run of these sizes of {', '.join(sorted(unmeasured))}{where}")
     if unsized:
         reasons.append(f"nobody knows the size of {', '.join(sorted(unsized))}")
     return ", ".join(reasons)

@@ -115,6 +115,8 @@ class Supervisor:
             if self._was_told_to_stop(code) or code <= STOPPED:
                 attempts.end(last_error(self._files.log) if 0 < code < STOPPED else None)
                 return code
+        with self._files.log.open("a", encoding="utf-8") as log:
+            log.write(f"error: {_given_up()}\n")
         return 1
 
     def _was_told_to_stop(self, code: int) -> bool:

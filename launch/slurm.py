@@ -35,12 +35,12 @@ if [ $code -gt 128 ] && [ "$(squeue -h -j "$job" -o %T)" = RUNNING ]; then
     scontrol requeue "$job"
   fi
 fi
-echo "{EXIT_LINE}$code"
 exit $code"""
+SAY_HOW_IT_ENDED = f"trap 'echo \"{EXIT_LINE}$?\"' EXIT"
 
 
 class Refused(ConfigError):
-    """SLURM did not take a job; its own words are in the sentence."""
+    """SLURM did not take a job; in its own words."""
 
 
 def submit(runs: Sequence[ToSend], cluster: SlurmCluster, root: Path) -> Iterator[tuple[str, list[str]]]:
@@ -76,16 +76,18 @@ def _send(runs: Sequence[ToSend], resources: SlurmCluster, root: Path) -> list[A
     folder = root.absolute() / ".launch" / "slurm"
     folder.mkdir(parents=True, exist_ok=True)
     before = set(folder.iterdir())
+    jobs = []
     try:
         executor = submitit.SlurmExecutor(folder=folder)
         executor.update_parameters(**_parameters(resources))
         with redirect_stderr(StringIO()), executor.batch():  # submitit would print SLURM's words itself
             jobs = [executor.submit(slurm_task, str(root.absolute() / run_id), list(o)) for run_id, o, _ in runs]
     except (RuntimeError, OSError, submitit.core.utils.FailedJobError) as error:
+        raise Refused(own_words(str(error))) from None
+    finally:  # what submitit leaves of a refusal, and its link to the batch script
         for left in set(folder.iterdir()) - before:
-            if re.fullmatch(r"[0-9a-f]{32}\.pkl|submission_file_[0-9a-f]+\.sh", left.name):
+            if re.fullmatch(r"[0-9a-f]{32}\.pkl|\.submission_file_[0-9a-f]+\.sh", left.name):
                 left.unlink()
-        raise Refused(f"SLURM did not take the {len(runs)} runs: {own_words(str(error))}.") from None
     return jobs
 
 
@@ -105,7 +107,7 @@ def _parameters(resources: SlurmCluster) -> dict[str, Any]:
         "array_parallelism": resources.parallel,
         "signal_delay_s": resources.warning,
         "stderr_to_stdout": True,
-        "setup": [KEEP_SHELL, HAND_CPUS_ON, *resources.setup],
+        "setup": [KEEP_SHELL, SAY_HOW_IT_ENDED, HAND_CPUS_ON, *resources.setup],
         "teardown": QUEUE_AGAIN.splitlines(),
         "additional_parameters": {"requeue": True, **resources.sbatch},
     }

@@ -56,8 +56,8 @@ def send(entries: Sequence[Entry], cluster: Cluster, root: Path) -> str:
         for run_id, kept in before.items():
             if kept:
                 write_json(JobFiles(root / run_id).attempts, kept)
-        there = len(runs) - len(before)
-        raise slurm.Refused(f"{refusal} {there} of {len(runs)} were taken; submit again for the others.") from None
+        which = f"{len(before)} of {len(runs)} runs" if jobs else f"the {len(runs)} runs"
+        raise slurm.Refused(f"SLURM did not take {which}: {refusal}; submit again for them.") from None
     return f"to {cluster.name}, job{'s' * (len(jobs) > 1)} {', '.join(jobs)}"
 
 

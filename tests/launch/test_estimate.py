@@ -22,7 +22,7 @@ def record(config: dict[str, Any], speed: float | None, device: str = "cuda:0", 
     """A finished run; on the CPU by two threads."""
     name = "AMD EPYC" if device == "cpu" else A100
     where = {"environment": {"device_name": name}, "device": device, "threads": 2}
-    return {"status": "finished", "config": config, "tokens_per_second": speed, **where, **changes}
+    return {"status": "finished", "config": config, "tokens_per_second": speed, "seconds": 50.0, **where, **changes}
 
 
 def changed(key: str, value: Any) -> dict[str, Any]:
@@ -36,9 +36,10 @@ def changed(key: str, value: Any) -> dict[str, Any]:
     return config
 
 
-def test_the_median_of_runs_of_the_same_shape_for_each_device() -> None:
-    """10,000 tokens a second are 36 million an hour, 1,000 are 3.6 million."""
-    speeds = [record(LSTM, 9_000.0), record(LSTM, 10_000.0), record(LSTM, 50_000.0)]
+def test_the_mean_speed_of_runs_of_the_same_shape_for_each_device() -> None:
+    """10,000 tokens a second are 36 million an hour, 1,000 are 3.6 million; 200 of 8,000 and 50 of 18,000 are 250 of
+    10,000."""
+    speeds = [record(LSTM, 8_000.0, seconds=200.0), record(LSTM, 18_000.0)]
     throughput = Throughput.of([*speeds, record(LSTM, 1_000.0, "cpu"), record(RHN, 77.0)])
     assert throughput.hours(LSTM, 36_000_000) == pytest.approx({A100: 1.0, CPU: 10.0})
     assert throughput.hours(RHN, 0.0) == {A100: 0.0}
@@ -94,14 +95,14 @@ def test_what_is_not_known_is_said() -> None:
     other = Left(changed("dataset.name", "mine"), None, None)
     assert estimate([lstm, lstm, rhn], Throughput.of([record(LSTM, 10_000.0)])) == (
         "left: 3 runs, 7.00e16 FLOPs; "
-        "2.0 device hours on NVIDIA A100 (2 of 3 runs; 1 unknown: no earlier run of the same rhn there)"
+        "2.0 device hours on NVIDIA A100 (2 of 3 runs; 1 unknown: no earlier run of these sizes of rhn there)"
     )
     assert estimate([lstm, rhn, other], throughput).splitlines() == [
         "left: 3 runs, 4.00e16 FLOPs (2 of 3 runs)",
-        "1.0 device hours on AMD EPYC, 2 threads (1 of 3 runs; 2 unknown: no earlier run of the same stacked_lstm "
-        "there, nobody knows the size of mine)",
-        "1.0 device hours on NVIDIA A100 (1 of 3 runs; 2 unknown: no earlier run of the same rhn there, nobody knows "
-        "the size of mine)",
+        "1.0 device hours on AMD EPYC, 2 threads (1 of 3 runs; 2 unknown: no earlier run of these sizes of "
+        "stacked_lstm there, nobody knows the size of mine)",
+        "1.0 device hours on NVIDIA A100 (1 of 3 runs; 2 unknown: no earlier run of these sizes of rhn there, nobody "
+        "knows the size of mine)",
     ]
 
 
@@ -109,7 +110,7 @@ def test_little_is_known_or_left() -> None:
     nothing = Throughput.of([])
     runs = [Left(RHN, 1, 1e9), Left(LSTM, 1, 1e9)]
     assert estimate(runs, nothing) == (
-        "left: 2 runs, 2.00e9 FLOPs; device hours unknown: no earlier run of the same rhn, stacked_lstm"
+        "left: 2 runs, 2.00e9 FLOPs; device hours unknown: no earlier run of these sizes of rhn, stacked_lstm"
     )
     assert estimate([Left(LSTM, None, None)], nothing) == (
         "left: 1 run, FLOPs unknown; device hours unknown: nobody knows the size of ptb"

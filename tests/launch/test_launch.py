@@ -166,13 +166,13 @@ def test_clusters():
 
 def test_a_cluster_of_ones_own(monkeypatch):
     path = config_dir() / "cluster" / f"my_test_{os.getpid()}.yaml"
-    path.write_text("defaults: [slurm, _self_]\nname: mine\npartition: gpu\nsbatch: {constraint: a100}\n")
+    path.write_text("defaults: [slurm, _self_]\npartition: gpu\nsbatch: {constraint: a100}\n")
     try:
         mine = compose_cluster([f"cluster={path.stem}", "cluster.time=30"])
     finally:
         path.unlink()
     assert isinstance(mine, SlurmCluster)
-    assert (mine.name, mine.partition, mine.time, mine.sbatch) == ("mine", "gpu", 30, {"constraint": "a100"})
+    assert (mine.name, mine.partition, mine.time, mine.sbatch) == (path.stem, "gpu", 30, {"constraint": "a100"})
 
 
 def test_looking_imports_nothing_heavy_once_the_runs_are_known(root):
