@@ -36,6 +36,10 @@ class LocalCluster:
 
         return [str(index) for index in range(torch.cuda.device_count())][: self.gpus]
 
+    def of_model(self, model: str) -> "LocalCluster":
+        """What a run of this model asks for: the same as any other."""
+        return self
+
     def runs_at_a_time(self) -> int:
         """How many runs go at once."""
         return self.runs or max(1, len(self.devices()))

@@ -34,15 +34,16 @@ def check_data(entries: Sequence[Entry]) -> None:
 
 def send(entries: Sequence[Entry], cluster: Cluster, root: Path) -> str:
     """Send runs; returns where to, for the user. Raises ConfigError in SLURM's own words if it refuses."""
-    threads = f"threads={cluster.threads_of_a_run()}"
     runs, before = [], {}
     for entry in entries:
         attempts = JobFiles(root / entry.run_id).attempts
         before[entry.run_id] = read_json(attempts)
         attempts.unlink(missing_ok=True)
-        own = () if any(override.startswith("threads=") for override in entry.overrides) else (threads,)
         model = entry.facts.config["model"]["name"] if entry.facts else ""
-        runs.append((entry.run_id, [*entry.overrides, *own], model))
+        overrides = list(entry.overrides)
+        if not any(override.startswith("threads=") for override in overrides):
+            overrides.append(f"threads={cluster.of_model(model).threads_of_a_run()}")
+        runs.append((entry.run_id, overrides, model))
     if isinstance(cluster, LocalCluster):
         _send_here(runs, cluster, root)
         return f"to this machine, {cluster.runs_at_a_time()} at a time"

@@ -248,6 +248,21 @@ def test_a_full_queue_takes_what_fits_and_asking_again_goes_on(slurm, sweep):
     all_finished(slurm, runs)
 
 
+def test_there_is_an_array_for_each_set_of_resources(slurm, tmp_path):
+    environment = os.environ | {"SPARSE_RNN_RUNS": str(tmp_path / "runs")}
+    line = [sys.executable, "-m", "launch", "submit", "--sweep", "model=rhn,stacked_lstm seed=1,2", *SMALL, *ONE]
+    line += ["cluster.models.rhn={memory_gb: 2, cpus: 2}", "cluster.sbatch.hold=true"]
+    sent = subprocess.run(line, env=environment, capture_output=True, text=True, timeout=60)
+    assert "4 sent to slurm, jobs " in sent.stdout, sent.stderr
+    asked = slurm.run("squeue", "-hr", "-o", "%i %c %m").splitlines()
+    arrays = {(job.partition("_")[0], cpus, memory) for job, cpus, memory in map(str.split, asked)}
+    assert len(asked) == 4
+    assert sorted((cpus, memory) for _, cpus, memory in arrays) == [("1", "1G"), ("2", "2G")]
+    submissions = [json.loads(path.read_text()) for path in (tmp_path / "runs").glob("*/submission.json")]
+    threads = {tuple(o for o in each["overrides"] if o[:5] in ("model", "threa")) for each in submissions}
+    assert threads == {("model=rhn", "threads=2"), ("model=stacked_lstm", "threads=1")}
+
+
 def test_two_launchers_at_once_send_every_run_once(slurm, sweep):
     runs = sweep("training.epochs=4", 4)
     environment = os.environ | {"SPARSE_RNN_RUNS": str(runs.root)}
