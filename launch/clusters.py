@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field, fields, replace
 from typing import Any
 
-from sparse_rnn.command_line import config_dir
+from sparse_rnn.command_line import compose_file, config_dir
 from sparse_rnn.registry import ConfigError, near
 
 OPEN = ("sbatch", "models")
@@ -125,19 +125,15 @@ def _open(override: str) -> str:
 def compose_cluster(overrides: Sequence[str]) -> Cluster:
     """The cluster that overrides like `cluster=slurm cluster.time=60` name; raises ConfigError."""
     import yaml
-    from hydra import compose, initialize_config_dir
     from hydra.core.config_store import ConfigStore
-    from hydra.core.global_hydra import GlobalHydra
     from hydra.errors import HydraException
     from omegaconf.errors import OmegaConfBaseException
 
     store = ConfigStore.instance()
     store.store(group="cluster", name="schema_local", node=LocalCluster)
     store.store(group="cluster", name="schema_slurm", node=SlurmCluster)
-    GlobalHydra.instance().clear()
     try:
-        with initialize_config_dir(str(config_dir()), version_base="1.3"):
-            cluster = _checked(compose("launch", [_open(override) for override in overrides]).cluster)
+        cluster = _checked(compose_file("launch", [_open(override) for override in overrides]).cluster)
         chosen = [override.removeprefix("cluster=") for override in overrides if override.startswith("cluster=")]
         return replace(cluster, name=chosen[-1]) if chosen else cluster
     except ConfigError:

@@ -39,7 +39,9 @@ def look(entries: Sequence[Entry], root: Path, *, strict: bool = False) -> Plan:
     """Where the runs stand now. strict: raise ConfigError, where SLURM does not answer, instead of warning."""
     run_ids = list(dict.fromkeys(entry.run_id for entry in entries))
     queue: dict[str, str] = dict(LocalQueue(root).states())
-    open_runs = [run_id for run_id in run_ids if not _is_finished(root / run_id)]
+    folders = {run_id: RunFolder(root / run_id) for run_id in run_ids}
+    records = {run_id: read_record(folder) for run_id, folder in folders.items()}
+    open_runs = [run_id for run_id, record in records.items() if record is None or record["status"] != "finished"]
     jobs, warning = slurm.submitted(root, open_runs), ""
     over: dict[str, str] = {}
     try:
@@ -49,14 +51,12 @@ def look(entries: Sequence[Entry], root: Path, *, strict: bool = False) -> Plan:
         if strict:
             raise
         warning = f"{error} Runs that wait in a queue count as missing."
+    records |= {run_id: read_record(folders[run_id]) for run_id in open_runs}  # one may have ended since
     configs = {entry.run_id: entry.facts.config if entry.facts else None for entry in entries}
-    standings = {run_id: standing(RunFolder(root / run_id), configs[run_id], queue, over) for run_id in run_ids}
+    standings = {
+        run_id: standing(folder, records[run_id], configs[run_id], queue, over) for run_id, folder in folders.items()
+    }
     return Plan(entries, standings, warning)
-
-
-def _is_finished(folder: Path) -> bool:
-    record = read_record(RunFolder(folder))
-    return record is not None and record["status"] == "finished"
 
 
 def _without_trace(folder: Path) -> bool:

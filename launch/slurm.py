@@ -23,7 +23,6 @@ QUICK = 20
 QUICK_DEATHS = 5
 # SIGTERM (preemption) and SIGUSR2 (time limit) are for the run, not for this shell, which lives to queue the job again.
 KEEP_SHELL = "trap : TERM USR2"
-HAND_CPUS_ON = 'export SRUN_CPUS_PER_TASK="$SLURM_CPUS_PER_TASK"'  # srun of 22.05 and later does not inherit them
 # A signal ended the run, and the job is not being cancelled or queued by somebody else: queue it again, unless it dies
 # so early that the run never begins. SLURM_JOB_ID alone would not do: that of an array's last task names all of them.
 QUEUE_AGAIN = f"""\
@@ -93,6 +92,8 @@ def _send(runs: Sequence[ToSend], resources: SlurmCluster, root: Path) -> list[A
 
 def _parameters(resources: SlurmCluster) -> dict[str, Any]:
     """The same, as submitit names it."""
+    from sparse_rnn.launchers import ALL_CPUS
+
     asked = {
         "partition": resources.partition,
         "account": resources.account,
@@ -107,7 +108,7 @@ def _parameters(resources: SlurmCluster) -> dict[str, Any]:
         "array_parallelism": resources.parallel,
         "signal_delay_s": resources.warning,
         "stderr_to_stdout": True,
-        "setup": [KEEP_SHELL, SAY_HOW_IT_ENDED, HAND_CPUS_ON, *resources.setup],
+        "setup": [KEEP_SHELL, SAY_HOW_IT_ENDED, ALL_CPUS, *resources.setup],
         "teardown": QUEUE_AGAIN.splitlines(),
         "additional_parameters": {"requeue": True, **resources.sbatch},
     }

@@ -7,9 +7,10 @@ from pathlib import Path
 from typing import Any
 
 from launch.job import EXIT_LINE, JobFiles, last_error, read_json, tail
+from sparse_rnn.command_line import shown_metric
 from sparse_rnn.identity import identity
 from sparse_rnn.lock import is_stale, read_holder
-from sparse_rnn.run_folder import RunFolder, read_record
+from sparse_rnn.run_folder import RunFolder
 
 STATES = ("missing", "queued", "running", "failed", "finished", "stale")
 ENDED_WELL = ("COMPLETED", "CANCELLED", "TIMEOUT", "PREEMPTED", "NODE_FAIL", "REQUEUED")
@@ -26,14 +27,19 @@ class Standing:
 
 
 def standing(
-    folder: RunFolder, config: Mapping[str, Any] | None, queue: Mapping[str, str], ended: Mapping[str, str]
+    folder: RunFolder,
+    record: Mapping[str, Any] | None,
+    config: Mapping[str, Any] | None,
+    queue: Mapping[str, str],
+    ended: Mapping[str, str],
 ) -> Standing:
     """Where a run stands.
 
-    config: what is asked for now, to notice a folder that holds something else. queue: state and reason by run id of
-    what waits or runs in the cluster. ended: SLURM's state of jobs that are over, by job.
+    record: as it lies in the folder, read after `queue`. config: what is asked for now, to notice a folder that holds
+    something else. queue: state and reason by run id of what waits or runs in the cluster. ended: SLURM's state of jobs
+    that are over, by job.
     """
-    files, record = JobFiles(folder.path), read_record(folder)
+    files = JobFiles(folder.path)
     log = job_log(folder.path)
     if record is not None and config is not None and (changed := _differences(record["config"], config)):
         return Standing("stale", f"its folder holds a run with other values of {', '.join(changed)}")
@@ -61,9 +67,7 @@ def _differences(recorded: Mapping[str, Any], config: Mapping[str, Any]) -> list
 
 def _result(record: Mapping[str, Any]) -> str:
     results = record["results"]
-    metric = "accuracy" if "valid/accuracy" in results else "perplexity"
-    shown = "{:.2%}" if metric == "accuracy" else "{:.2f}"
-    return " ".join(f"{split} {shown.format(results[f'{split}/{metric}'])}" for split in ("valid", "test"))
+    return " ".join(f"{split} {shown_metric(results, split)}" for split in ("valid", "test"))
 
 
 def _progress(folder: RunFolder, record: Mapping[str, Any] | None) -> tuple[float, str]:

@@ -4,6 +4,10 @@ import os
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from omegaconf import DictConfig
 
 GROUPS = ("model", "dataset", "sparsifier", "growth", "optimizer", "recipe", "protocol", "budget", "logger")
 SHORTHANDS = {"snapshots": "snapshots.enabled"}
@@ -61,6 +65,24 @@ def whole_number(key: str, text: str) -> int:
 def scientific(number: float | None) -> str:
     """A large number in three digits, as in 3.12e16; "unknown" without one."""
     return "unknown" if number is None else f"{number:.2e}".replace("e+0", "e").replace("e+", "e")
+
+
+def shown_metric(row: Mapping[str, Any], split: str) -> str:
+    """The perplexity of a split, or the accuracy in per cent."""
+    if f"{split}/accuracy" in row:
+        return f"{row[f'{split}/accuracy']:.2%}"
+    value = row[f"{split}/perplexity"]
+    return f"{value:.2f}" if value < 1e6 else f"{value:.2g}"
+
+
+def compose_file(name: str, overrides: Sequence[str]) -> "DictConfig":
+    """What Hydra composes from a file of the configuration folder; raises what Hydra and OmegaConf do."""
+    from hydra import compose, initialize_config_dir
+    from hydra.core.global_hydra import GlobalHydra
+
+    GlobalHydra.instance().clear()
+    with initialize_config_dir(str(config_dir()), version_base="1.3"):
+        return compose(name, list(overrides))
 
 
 def guard(command: Callable[[], None]) -> None:

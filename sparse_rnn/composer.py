@@ -3,14 +3,13 @@
 from collections.abc import Sequence
 from copy import deepcopy
 
-from hydra import compose, initialize_config_dir
-from hydra.core.global_hydra import GlobalHydra
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override
 from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
+from sparse_rnn.command_line import compose_file
 from sparse_rnn.config import CONFIG_DIR, Run, check, compose_run, expand_shorthands, register_schemas
 
 
@@ -39,9 +38,7 @@ class Composer:
     def _base(self, choices: tuple[str, ...]) -> DictConfig:
         if choices not in self._composed:
             register_schemas()
-            GlobalHydra.instance().clear()
-            with initialize_config_dir(str(CONFIG_DIR), version_base="1.3"):
-                self._composed[choices] = compose("config", list(choices))
+            self._composed[choices] = compose_file("config", choices)
         return self._composed[choices]
 
 

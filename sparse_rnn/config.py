@@ -7,9 +7,7 @@ from dataclasses import MISSING as NO_DEFAULT
 from dataclasses import dataclass, field, fields, is_dataclass
 from typing import Any
 
-from hydra import compose, initialize_config_dir
 from hydra.core.config_store import ConfigStore
-from hydra.core.global_hydra import GlobalHydra
 from hydra.errors import HydraException, MissingConfigException, OverrideParseException
 from omegaconf import II, MISSING, DictConfig, OmegaConf
 from omegaconf.errors import (
@@ -23,7 +21,7 @@ from omegaconf.errors import (
 )
 
 from sparse_rnn import models  # noqa: F401  (fill the registry)
-from sparse_rnn.command_line import GROUPS, SHORTHANDS, config_dir
+from sparse_rnn.command_line import GROUPS, SHORTHANDS, compose_file, config_dir
 from sparse_rnn.data import classification  # noqa: F401  (fill the registry)
 from sparse_rnn.data.datasets import DatasetConfig
 from sparse_rnn.identity import NOT_IDENTITY, RECIPE_NOTES
@@ -219,10 +217,8 @@ def _require_option(group: str, names: str) -> None:
 def compose_run(overrides: Sequence[str]) -> Run:
     """Compose and check a configuration as the command line does; raises ConfigError."""
     register_schemas()
-    GlobalHydra.instance().clear()
     try:
-        with initialize_config_dir(str(CONFIG_DIR), version_base="1.3"):
-            return check(compose("config", expand_shorthands(overrides)))
+        return check(compose_file("config", expand_shorthands(overrides)))
     except ConfigError:
         raise
     except (HydraException, OmegaConfBaseException, ValueError) as error:

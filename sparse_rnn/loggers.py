@@ -14,6 +14,7 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
 from sparse_rnn.checkpoint import DamagedFile
+from sparse_rnn.command_line import shown_metric
 from sparse_rnn.config import LoggerConfig
 from sparse_rnn.registry import ConfigError
 
@@ -214,14 +215,6 @@ class Loggers:
         """End each."""
         for logger in self._loggers:
             logger.finish(exit_code)
-
-
-def shown_metric(row: Mapping[str, Any], split: str) -> str:
-    """The perplexity of a split, or the accuracy in per cent."""
-    if f"{split}/accuracy" in row:
-        return f"{row[f'{split}/accuracy']:.2%}"
-    value = row[f"{split}/perplexity"]
-    return f"{value:.2f}" if value < 1e6 else f"{value:.2g}"
 
 
 def duration(seconds: float) -> str:

@@ -12,10 +12,11 @@ import torch
 
 from sparse_rnn.build import check_method, make_device
 from sparse_rnn.checkpoint import DamagedFile, keep_finished
+from sparse_rnn.command_line import shown_metric
 from sparse_rnn.config import Run, as_dict, compose_run, run_id
 from sparse_rnn.data.datasets import Data
 from sparse_rnn.lock import RunLock
-from sparse_rnn.loggers import Logger, Loggers, Terminal, WandB, duration, shown_metric
+from sparse_rnn.loggers import Logger, Loggers, Terminal, WandB, duration
 from sparse_rnn.record import SCHEMA, differences, digest, environment, write_record
 from sparse_rnn.registry import ConfigError, RunFailed
 from sparse_rnn.run_folder import RunFolder, read_record, runs_root

@@ -11,7 +11,7 @@ from launch.job import EXIT_LINE
 from launch.states import standing
 from sparse_rnn.config import as_dict, compose_run, run_id
 from sparse_rnn.lock import RunLock
-from sparse_rnn.run_folder import RunFolder
+from sparse_rnn.run_folder import RunFolder, read_record
 
 RUN = compose_run(SMALL)
 CONFIG = as_dict(RUN)
@@ -37,11 +37,11 @@ def write_submission(folder: RunFolder, log: str) -> None:
 
 
 def where(folder: RunFolder, queue=None, ended=None):
-    return standing(folder, CONFIG, queue or {}, ended or {})
+    return standing(folder, read_record(folder), CONFIG, queue or {}, ended or {})
 
 
 def test_a_run_that_nobody_has_begun_is_missing(tmp_path):
-    found = standing(RunFolder(tmp_path / "none"), CONFIG, {}, {})
+    found = standing(RunFolder(tmp_path / "none"), None, CONFIG, {}, {})
     assert (found.state, found.left, found.log) == ("missing", 1.0, None)
 
 
