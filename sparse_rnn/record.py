@@ -20,7 +20,7 @@ from sparse_rnn.run_folder import RunFolder
 from sparse_rnn.sparsity.topology import SparseTopology
 
 NOT_IN_DIGEST = ("throughput/", "train/loss_recent")
-SCHEMA = 1
+SCHEMA = 2
 
 
 def write_record(folder: RunFolder, record: Mapping[str, Any]) -> None:

@@ -3,7 +3,7 @@
 import signal
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from types import FrameType
 from typing import Any
@@ -26,6 +26,7 @@ FAILED = 1
 ENOUGH_STEPS = 1000
 MANY_WEIGHTS = 0.5
 STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGUSR2)  # the last is SLURM's, before the time limit
+PROVENANCE = ("schema", "data_sha256", "sizes", "threads", "started", "environment", "device")
 FAILURES = (Diverged, DamagedFile, OSError, torch.OutOfMemoryError, MemoryError)
 
 
@@ -89,8 +90,8 @@ def _work(
         trainer = Trainer(run, data, folder, device)
         with stopping_on_signals(trainer) as hand_on:
             _announce(run, data, trainer, terminal, overrides)
-            record |= {**parameter_counts(trainer), "device": str(device)}
-            loggers = Loggers(_open_loggers(run, folder, trainer, terminal))
+            record |= {**sizes_reached(trainer), "device": str(device)}
+            loggers = Loggers(_open_loggers(run, record, trainer, terminal))
             results = _fit(trainer, loggers, terminal, record, hand_on)
         exit_code = 0
     except Stopped:
@@ -104,7 +105,7 @@ def _work(
     finally:
         loggers.finish(exit_code)
     record |= {"status": "finished", **speed(trainer.state), "finished": time.time(), "results": results}
-    record |= parameter_counts(trainer)  # of the weights that were kept: with ISS they are known only now
+    record |= sizes_reached(trainer)  # of the weights that were kept: with ISS they are known only now
     record["digest"] = digest(record["config"], folder.metrics, trainer.model, trainer.topology)
     write_record(folder, record)
     keep_finished(folder.path, run.checkpoint.keep)
@@ -161,19 +162,18 @@ def speed(state: TrainState) -> dict[str, float | None]:
     return {"seconds": state.seconds, "tokens_per_second": state.tokens / state.seconds if state.seconds else None}
 
 
-def parameter_counts(trainer: Trainer) -> dict[str, Any]:
-    """What the record says of the size: all parameters, those active at the end, and the sparsity kept."""
-    topology, parameters = trainer.topology, sum(p.numel() for p in trainer.model.parameters())
-    inactive = round(topology.size * trainer.sparsifier.final_sparsity)
-    counts = {"parameters": parameters, "active_parameters": parameters - inactive}
+def sizes_reached(trainer: Trainer) -> dict[str, Any]:
+    """What the record says of the size: parameters, sparsity kept; and the dense signal that growth reads."""
     signals = sorted(trainer.sparsifier.needs)
-    return {**counts, "sparsity": trainer.sparsifier.final_sparsity, "signal": signals[0] if signals else None}
+    signal = signals[0] if signals else None
+    return {**trainer.parameter_counts(), "sparsity": trainer.sparsifier.final_sparsity, "signal": signal}
 
 
-def _open_loggers(run: Run, folder: RunFolder, trainer: Trainer, terminal: Terminal) -> list[Logger]:
+def _open_loggers(run: Run, record: Mapping[str, Any], trainer: Trainer, terminal: Terminal) -> list[Logger]:
     loggers: list[Logger] = [trainer.rows, terminal]
     if run.logger.wandb:
-        wandb = WandB(run.logger, folder.path.name, folder.path, as_dict(run))
+        provenance = {key: record[key] for key in PROVENANCE}
+        wandb = WandB(run.logger, record["run_id"], trainer.folder.path, record["config"] | {"record": provenance})
         for row in trainer.rows.written() if run.logger.mode == "offline" else ():
             wandb.row(row)  # W&B may have lost some of them when the process before was killed
         loggers.append(wandb)
@@ -181,7 +181,7 @@ def _open_loggers(run: Run, folder: RunFolder, trainer: Trainer, terminal: Termi
 
 
 def _announce(run: Run, data: Data, trainer: Trainer, terminal: Terminal, overrides: Sequence[str]) -> None:
-    counts = parameter_counts(trainer)
+    counts = sizes_reached(trainer)
     sizes = ", ".join(f"{n:,} {what}" for n, what in zip(data.sizes, ("words", "classes"), strict=False))
     terminal.say(f"{trainer.folder.path}  (recipe {run.recipe.name}, protocol {run.protocol.name})")
     if run.recipe.assumed:

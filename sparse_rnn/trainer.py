@@ -267,6 +267,12 @@ class Trainer:
                 f"{self.folder.checkpoint} is damaged or of another version: remove it to start the run anew."
             ) from error
 
+    def parameter_counts(self) -> dict[str, int]:
+        """All parameters, and those that are active at the end: with ISS that is known only once training is over."""
+        parameters = sum(parameter.numel() for parameter in self.model.parameters())
+        inactive = round(self.topology.size * self.sparsifier.final_sparsity)
+        return {"parameters": parameters, "active_parameters": parameters - inactive}
+
     def finish(self) -> dict[str, Any]:
         """Test the best weights; returns the results and leaves what is to be kept."""
         origin = load_weights(self.folder.best, self.model, self.topology)
@@ -276,7 +282,14 @@ class Trainer:
             **{f"valid/{k}": v for k, v in state.best.items()},
             **{f"test/{k}": v for k, v in test.items()},
         }
-        self.loggers.row({"step": state.step, "epoch": state.epoch, **{f"best/{k}": v for k, v in results.items()}})
+        kept = {
+            **results,
+            "epoch": state.best_epoch,
+            "averaged": int(origin["weights"] == "averaged"),
+            **self.parameter_counts(),
+            **sparsities(self.topology),
+        }
+        self.loggers.row({"step": state.step, "epoch": state.epoch, **{f"best/{k}": v for k, v in kept.items()}})
         self.rows.position()
         return {**results, "best_epoch": state.best_epoch, "weights": origin["weights"], **self.schedule.facts()}
 
