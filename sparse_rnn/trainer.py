@@ -2,7 +2,7 @@
 
 import math
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from typing import Any
@@ -267,6 +267,20 @@ class Trainer:
                 f"{self.folder.checkpoint} is damaged or of another version: remove it to start the run anew."
             ) from error
 
+    def last_row(self, results: Mapping[str, float], *, averaged: bool) -> dict[str, Any]:
+        """What the log says of the finished run: results and size of the weights kept as `best/...`, the trigger."""
+        state = self.state
+        kept = {**results, "epoch": state.best_epoch, "averaged": int(averaged)}
+        kept |= self.parameter_counts() | sparsities(self.topology)
+        return {
+            "step": state.step,
+            "epoch": state.epoch,
+            **{f"best/{name}": value for name, value in kept.items()},
+            **self.schedule.facts(),
+            "clock/seconds": state.seconds,
+            "clock/finished": time.time(),
+        }
+
     def parameter_counts(self) -> dict[str, int]:
         """All parameters, and those that are active at the end: with ISS that is known only once training is over."""
         parameters = sum(parameter.numel() for parameter in self.model.parameters())
@@ -282,14 +296,7 @@ class Trainer:
             **{f"valid/{k}": v for k, v in state.best.items()},
             **{f"test/{k}": v for k, v in test.items()},
         }
-        kept = {
-            **results,
-            "epoch": state.best_epoch,
-            "averaged": int(origin["weights"] == "averaged"),
-            **self.parameter_counts(),
-            **sparsities(self.topology),
-        }
-        self.loggers.row({"step": state.step, "epoch": state.epoch, **{f"best/{k}": v for k, v in kept.items()}})
+        self.loggers.row(self.last_row(results, averaged=origin["weights"] == "averaged"))
         self.rows.position()
         return {**results, "best_epoch": state.best_epoch, "weights": origin["weights"], **self.schedule.facts()}
 

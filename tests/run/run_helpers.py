@@ -21,7 +21,7 @@ SMALL = [
     *("budget.average_by=0.5", "checkpoint.every_minutes=0.0001", "logger.every=3", "threads=1", "device=cpu"),
 ]
 Train = Callable[..., RunFolder]
-VARYING = ("throughput/", "time/")
+VARYING = ("throughput/", "clock/")
 
 
 def write_texts(folder: Path) -> list[str]:

@@ -7,7 +7,7 @@ import signal
 import sys
 
 import pytest
-from run_helpers import Commands, Train, composed, folder_of, lines_in, record_of, rows_of, wait_until
+from run_helpers import VARYING, Commands, Train, composed, folder_of, lines_in, record_of, rows_of, wait_until
 from wandb_files import exit_codes, history, joined, run_record, segments
 
 from sparse_rnn.config import as_dict
@@ -15,7 +15,7 @@ from sparse_rnn.config import as_dict
 
 def without_times(rows: list[dict[str, object]]) -> list[dict[str, object]]:
     """Rows without what depends on the clock."""
-    return [{key: value for key, value in row.items() if not key.startswith("throughput/")} for row in rows]
+    return [{key: value for key, value in row.items() if not key.startswith(VARYING)} for row in rows]
 
 
 def test_rows_config_tags_and_end(tiny: list[str], train_here: Train) -> None:
