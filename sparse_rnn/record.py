@@ -20,7 +20,6 @@ from sparse_rnn.run_folder import RunFolder
 from sparse_rnn.sparsity.topology import SparseTopology
 
 NOT_IN_DIGEST = ("throughput/", "clock/", "train/loss_recent")
-SCHEMA = 2
 
 
 def write_record(folder: RunFolder, record: Mapping[str, Any]) -> None:

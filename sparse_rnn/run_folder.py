@@ -6,6 +6,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+SCHEMA = 2  # of the record and of what W&B is told beside the rows
+
 
 @dataclass(frozen=True)
 class RunFolder:

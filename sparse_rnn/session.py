@@ -17,9 +17,9 @@ from sparse_rnn.config import Run, as_dict, compose_run, run_id
 from sparse_rnn.data.datasets import Data
 from sparse_rnn.lock import RunLock
 from sparse_rnn.loggers import Logger, Loggers, Terminal, WandB, duration
-from sparse_rnn.record import SCHEMA, differences, digest, environment, write_record
+from sparse_rnn.record import differences, digest, environment, write_record
 from sparse_rnn.registry import ConfigError, RunFailed
-from sparse_rnn.run_folder import RunFolder, read_record, runs_root
+from sparse_rnn.run_folder import SCHEMA, RunFolder, read_record, runs_root
 from sparse_rnn.trainer import Diverged, Stopped, Trainer, TrainState
 
 FAILED = 1
