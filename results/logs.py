@@ -1,7 +1,7 @@
 """What the logs hold of runs: one schema, whichever way they were read.
 
-A run is its configuration and its rows. The last row of a finished run says what it kept (`best/...`); everything that a
-table prints is in it. Rows of an epoch hold what the figures draw. README says which keys there are.
+A run is its configuration and its rows. The last row of a finished run says what it kept (`best/...`): all that a table
+prints is in it. Rows of an epoch hold what the figures draw.
 """
 
 import math
@@ -26,9 +26,9 @@ DESCRIBED = ("model", "dataset", "sparsifier", "growth", "optimizer", "recipe", 
 class LoggedRun:
     """One run as the logs have it.
 
-    config: as `as_dict(run)` gives it. provenance: schema, data, sizes, threads, commit, host. state: one of STATES; what
-    has no last row and did not fail is `unfinished`, working or not. final: the last row if it is finished. link: where
-    the log is, a folder or a web address. read: all its rows in order, from the file or the mirror.
+    config: as `as_dict(run)` gives it. provenance: schema, data, sizes, threads, commit, host. state: one of STATES; a
+    run without a last row that did not fail is `unfinished`, whether somebody works on it or not. final: the last row
+    if it is finished. link: where the log is, a folder or a web address. read: all its rows in order.
     """
 
     run_id: str
@@ -83,7 +83,7 @@ class Logs:
 def logged_run(
     run_id: str,
     config: Mapping[str, Any],
-    rows_end: Row | None,
+    last: Row | None,
     *,
     failed: bool,
     link: str,
@@ -98,7 +98,7 @@ def logged_run(
         raise ValueError("it is not a run of sparse_rnn, or one from before W&B held its provenance")
     if provenance.get("schema") != SCHEMA:
         raise ValueError(f"its logs have schema {provenance.get('schema')}, not {SCHEMA}: train it anew")
-    final = rows_end if rows_end is not None and FINAL in rows_end else None
+    final = last if last is not None and FINAL in last else None
     state = "finished" if final is not None else "failed" if failed else "unfinished"
     own = {name: value for name, value in config.items() if name != "record" and not name.startswith("_")}
     return LoggedRun(run_id, own, provenance, state, final, link, read)

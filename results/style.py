@@ -13,7 +13,7 @@ COLORS = ("#000000", "#E69F00", "#0072B2", "#56B4E9", "#D55E00", "#009E73", "#CC
 MARKERS = ("o", "s", "^", "D", "v", "P", "X", "*")
 DASHES = ("-", "--", "-.", ":", (0, (5, 1)), (0, (3, 1, 1, 1)), (0, (1, 1)), (0, (8, 2, 2, 2)))
 HATCHES = ("", "//", "..", "xx", "\\\\", "++", "oo", "--")
-SETTINGS = {
+SETTINGS: dict[Any, Any] = {
     "svg.hashsalt": "sparse_rnn",
     "svg.fonttype": "none",
     "font.size": 9,
