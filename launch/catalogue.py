@@ -24,15 +24,19 @@ NOT_OF_A_RUN = ("cluster", "table", "figure")
 
 @dataclass(frozen=True)
 class RunFacts:
-    """What a run is: id, configuration (as_dict), FLOPs of training as the papers count, training tokens of all epochs.
+    """What a run is: id, configuration (as_dict), training tokens of all epochs, FLOPs as the papers count.
 
-    The last two are None where the size of the data is unknown.
+    tokens and flops, which are those of training, are None where the size of the data is unknown. flops_test: of one
+    minibatch. The ratios are to the same model dense.
     """
 
     run_id: str
     config: dict[str, Any]
-    flops: float | None
     tokens: int | None
+    flops: float | None
+    flops_test: float
+    flops_train_ratio: float
+    flops_test_ratio: float
 
 
 class Catalogue:
@@ -97,4 +101,5 @@ class Catalogue:
         if seedless not in self._flops:
             self._flops[seedless] = run_flops(run)
         flops = self._flops[seedless]
-        return RunFacts(run_id(run), config, flops.train, flops.tokens)
+        ratios = (flops.train_ratio, flops.test_ratio)
+        return RunFacts(run_id(run), config, flops.tokens, flops.train, flops.test, *ratios)

@@ -58,7 +58,7 @@ def parse(command: str, arguments: Sequence[str]) -> Request:
         elif not equals:
             request.names.append(argument)
         elif key == SEEDS:
-            request = replace(request, seeds=_seeds(value))
+            request = replace(request, seeds=parse_seeds(value))
         elif (plain := argument.lstrip("+")).startswith(("cluster=", "cluster.")):
             request.cluster.append(plain)
         else:
@@ -84,7 +84,7 @@ def _flag(command: str, argument: str) -> str:
     return argument
 
 
-def _seeds(text: str) -> list[int]:
+def parse_seeds(text: str) -> list[int]:
     """Seeds in Hydra's grammar: 1,2,3 or range(1,4) or [1,2]; raises ConfigError."""
     seeds = [value.rpartition("=")[2] for value in _values(f"seed={text.strip('[]')}")]
     if not seeds or not all(seed.isdecimal() for seed in seeds):

@@ -6,9 +6,10 @@ that is only looked up is free, except that the gradient of its weight counts as
 gradient growth reads at an update is left out (2 in 10,000 at an update an epoch).
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from itertools import pairwise
+from typing import Any
 
 import torch
 
@@ -77,6 +78,26 @@ def run_flops(run: Run, densities: Mapping[str, float] | None = None) -> Flops:
         test_ratio=sequence.forward(last) / sequence.forward(sizes),
         tokens=tokens,
     )
+
+
+def mean_densities(run: Run, rows: Iterable[Mapping[str, Any]]) -> dict[str, float]:
+    """The active share of each sparse weight, averaged over the steps of a run's logged rows: `run_flops(run,
+    mean_densities(run, rows)).train` integrates over the topologies that the run really had.
+
+    Rows hold `step` and, if the topology was looked at, `sparsity/<weight>` from that step on. Raises ConfigError.
+    """
+    with torch.device("meta"):
+        topology = make_topology(run, run.model.build(*run.dataset.sizes()))
+    sizes = {weight.name: weight.mask.numel() for weight in topology}
+    counts = {} if run.sparsifier.prunes else final_counts(run.sparsifier, topology)
+    density = {name: counts.get(name, size) / size for name, size in sizes.items()}
+    total, step = dict.fromkeys(sizes, 0.0), 0
+    for row in rows:
+        for name in total:
+            total[name] += density[name] * (row["step"] - step)
+        step = row["step"]
+        density = {name: 1.0 - row.get(f"sparsity/{name}", 1.0 - density[name]) for name in sizes}
+    return {name: share / step for name, share in total.items()} if step else density
 
 
 def train_tokens(run: Run) -> int | None:

@@ -13,7 +13,7 @@ from omegaconf.errors import OmegaConfBaseException
 from sparse_rnn.command_line import SHORTHANDS, config_dir
 from sparse_rnn.registry import ConfigError, near
 
-COLUMNS = ("parameters", "valid", "test", "accuracy", "flops_train", "flops_test")
+COLUMNS = ("parameters", "valid", "test", "accuracy", "flops_train", "flops_test", "flops_train_integrated")
 KINDS = ("table", "figure")
 Value = str | int | float
 
@@ -105,9 +105,9 @@ class PlannedRun(Generic[Facts]):
         return self.facts.run_id
 
 
-def names() -> list[str]:
-    """All tables, then all figures."""
-    return list(_paths())
+def names(*kinds: str) -> list[str]:
+    """All tables, then all figures; or only those of some of KINDS."""
+    return [name for name, (kind, _) in _paths().items() if kind in (kinds or KINDS)]
 
 
 def load(name: str) -> TableSpec:

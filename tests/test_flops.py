@@ -11,7 +11,7 @@ from sparse_rnn.build import make_sparsifier
 from sparse_rnn.config import Run, compose_run
 from sparse_rnn.data.labelled_dataset import LabelledDataset
 from sparse_rnn.data.own_labelled import PyDocTopics
-from sparse_rnn.flops import Flops, mean_density, run_flops
+from sparse_rnn.flops import Flops, mean_densities, mean_density, run_flops
 from sparse_rnn.sparsity.sparsifier import Clock
 from sparse_rnn.sparsity.topology import SparseTopology
 
@@ -213,3 +213,26 @@ def test_mean_density_of_pruning_is_that_of_the_sparsifier_at_work(interval: str
         if clock.batch == clock.batches:
             sparsifier.after_epoch(clock)
     assert mean_density(run.sparsifier, updates) == pytest.approx(sum(densities) / len(densities), abs=1e-4)
+
+
+def test_densities_over_time_are_weighted_by_steps() -> None:
+    run = composed("sparsifier=snfs optimizer=adam sparsifier.initial=uniform")
+    rows = [
+        {"step": 100, "train/loss_recent": 6.0},
+        {"step": 300, "sparsity/lstm.weight_hh_l0": 0.5, "sparsity/embedding.weight": 0.9},
+        {"step": 500, "sparsity/lstm.weight_hh_l0": 0.1},
+        {"step": 1000},
+    ]
+    found = mean_densities(run, rows)
+    assert found["lstm.weight_hh_l0"] == pytest.approx((300 * 0.33 + 200 * 0.5 + 500 * 0.9) / 1000)
+    assert found["embedding.weight"] == pytest.approx((300 * 0.33 + 700 * 0.1) / 1000)
+    assert found["lstm.weight_ih_l1"] == pytest.approx(0.33)
+    # every product but that of the weights' gradients, which momentum makes dense, by the densities; untied embedding
+    recurrent, decoder = (27e6 * 0.33 + 9e6 * found["lstm.weight_hh_l0"]), 15e6 * 0.33
+    assert run_flops(run, found).train_ratio == pytest.approx((2 * (recurrent + decoder) + 51e6 + 15e6) / 168e6)
+
+
+def test_densities_over_time_without_updates_are_those_of_the_configuration() -> None:
+    run = composed("sparsifier=static_er")
+    assert run_flops(run, mean_densities(run, [{"step": 7}])) == run_flops(run)
+    assert set(mean_densities(composed("sparsifier=gmp"), []).values()) == {1.0}

@@ -20,6 +20,7 @@ from sparse_rnn.config import compose_run, run_id
 SMALL = ["dataset=pydoc", "budget=smoke", "logger=files", "device=cpu"]
 ONE = ["cluster=slurm", "cluster.cpus=1", "cluster.memory_gb=1", "cluster.time=10"]
 SOME_SECONDS = "training.epochs=240"
+HALF_A_MINUTE = "training.epochs=600"
 TWO_MINUTES = "training.epochs=1500"
 REQUEUE = 120.0
 
@@ -93,14 +94,14 @@ def all_finished(slurm, sweep: Sweep, seconds: float = 240) -> None:
     slurm.wait_until_empty(60)
 
 
-def test_six_runs_of_an_array_that_are_all_disturbed_end_as_if_nothing_had_happened(slurm, sweep):
-    """Nothing; SIGUSR2; SIGTERM to the step; SIGKILL of its processes; requeue onto another node; death of a node."""
-    runs = sweep(SOME_SECONDS, 6)
+def test_five_runs_of_an_array_that_are_disturbed_end_as_if_nothing_had_happened(slurm, sweep):
+    """Nothing; SIGUSR2; SIGTERM to the step; SIGKILL of its processes; requeue onto another node."""
+    runs = sweep(SOME_SECONDS, 5)
     runs.begin_elsewhere()
     sent = runs.submit()
-    assert "6 sent to slurm, job" in sent.stdout, sent.stderr
+    assert "5 sent to slurm, job" in sent.stdout, sent.stderr
     assert runs.submit().stdout.endswith("0 sent.\n")
-    jobs = [runs.job(number) for number in range(6)]
+    jobs = [runs.job(number) for number in range(5)]
     assert len({job.partition("_")[0] for job in jobs}) == 1
     for number, disturb in (
         (1, lambda: slurm.run("scancel", "--signal=USR2", jobs[1])),
@@ -110,13 +111,23 @@ def test_six_runs_of_an_array_that_are_all_disturbed_end_as_if_nothing_had_happe
     ):
         until(slurm, lambda number=number: runs.rows(number) > 5, f"run {number} trains")
         disturb()
-    until(slurm, lambda: runs.rows(5) > 5, "the last run trains")
-    node = slurm.job(jobs[5])["NodeList"]
+    all_finished(slurm, runs)
+    assert [runs.starts(number) > 1 for number in range(1, 5)] == [True] * 4
+    assert runs.digests() == runs.undisturbed()
+
+
+def test_a_run_on_a_node_that_dies_goes_on_elsewhere(slurm, sweep):
+    runs = sweep(HALF_A_MINUTE, 1)
+    runs.begin_elsewhere()
+    assert runs.submit().returncode == 0
+    until(slurm, lambda: runs.rows(0) > 5, "the run trains")
+    job = runs.job(0)
+    node = slurm.job(job)["NodeList"]
     slurm.kill_node(node)
-    until(slurm, lambda: slurm.job(jobs[5])["JobState"] != "RUNNING", "the dead node is noticed")
+    until(slurm, lambda: slurm.job(job)["JobState"] != "RUNNING", "the dead node is noticed")
     slurm.revive_node(node)
     all_finished(slurm, runs)
-    assert [runs.starts(number) > 1 for number in range(1, 6)] == [True] * 5
+    assert runs.starts(0) > 1
     assert runs.digests() == runs.undisturbed()
 
 
