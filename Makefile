@@ -5,13 +5,19 @@ TORCH ?= pinned
 CLUSTER ?= local
 ARGS ?=
 LAUNCH = $(RUN) -m launch
+RESULTS = $(RUN) -m results
+TABLES := $(foreach n,1 2 3 4 5 6 7 8 9 10,table$(n)) $(foreach n,1 2 3 4 5 6 7,st-table$(n))
+FIGURES := $(foreach n,1 2 3 4 5 6 7 8 9 10,figure$(n)) st-figure2 st-figure3
+SIZE = $(if $(BUDGET),/$(BUDGET))
 ASKED = $(if $(BUDGET),budget=$(BUDGET)) $(if $(PROTOCOL),protocol=$(PROTOCOL)) $(ARGS)
+READ = $(ASKED) $(if $(SOURCE),--source $(SOURCE))
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-all test-slurm lint format data status bench
+.PHONY: help setup demo test test-all test-slurm test-browser test-latex lint format data status bench \
+  tables figures site $(TABLES) $(FIGURES)
 
 help:  ## show this list
-	@grep -E '^[a-z%-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-11s %s\n", $$1, $$2}'
+	@grep -E '^#?[a-zN%-]+:.*## ' $(MAKEFILE_LIST) | tr -d '#' | awk -F ':.*  ' '{printf "  make %-13s%s\n", $$1, $$2}'
 
 setup: $(VENV)/.installed-$(TORCH)  ## install into .venv (TORCH=system keeps the torch that is already there)
 
@@ -37,6 +43,14 @@ test-slurm: setup  ## the tests on a SLURM cluster that this starts and stops (a
 	SPARSE_RNN_SLURM_TEST=$${SPARSE_RNN_SLURM_TEST:-1} OMP_NUM_THREADS=1 \
 	  $(RUN) -m pytest -m slurm --timeout 900 tests/cluster $(ARGS)
 
+test-browser: setup  ## the tests of the page of results in Chromium (which this installs, as root, in a container)
+	tests/browser/install_chromium.sh
+	SPARSE_RNN_BROWSER_TEST=1 OMP_NUM_THREADS=1 $(RUN) -m pytest -m browser tests/browser $(ARGS)
+
+test-latex: setup  ## the tests of the tables in LaTeX (which this installs, as root, in a container)
+	tests/latex/install_latex.sh
+	SPARSE_RNN_LATEX_TEST=1 OMP_NUM_THREADS=1 $(RUN) -m pytest -m latex tests/latex $(ARGS)
+
 lint: setup  ## ruff and mypy
 	$(RUN) -m ruff check .
 	$(RUN) -m ruff format --check .
@@ -57,6 +71,29 @@ launch-%: setup  ## send the missing runs of a table, as in launch-table2 (also 
 
 status: setup  ## what was sent: watch it until nothing waits or works any more
 	$(LAUNCH) status --watch
+
+#tableN: setup  ## a table out of the logs, into results/tables: table1 ... table10, st-table1 ... (BUDGET, PROTOCOL, SOURCE)
+$(TABLES): setup
+	@$(RESULTS) table $(subst -,_,$@) $(READ) --out results/tables$(SIZE); code=$$?; \
+	  [ $$code = 0 -o $$code = 3 ] && cat results/tables$(SIZE)/$(subst -,_,$@).md; exit $$code
+
+#figureN: setup  ## a figure out of the logs, into results/figures: figure1 ... figure10, st-figure2, st-figure3
+$(FIGURES): setup
+	$(RESULTS) figure $(subst -,_,$@) $(READ) --out results/figures$(SIZE)
+
+tables: setup  ## all tables, complete or not
+	$(RESULTS) table all $(READ) --out results/tables$(SIZE) --allow-missing
+
+figures: setup  ## all figures, complete or not
+	$(RESULTS) figure all $(READ) --out results/figures$(SIZE) --allow-missing
+
+site: setup  ## one HTML page of everything
+	$(RESULTS) site $(READ)
+
+reproduce-%: setup  ## from runs to a file: launch what is missing, wait, and make it, as in reproduce-table2 BUDGET=smoke
+	$(LAUNCH) submit $(subst -,_,$*) cluster=$(CLUSTER) $(ASKED)
+	$(LAUNCH) status $(subst -,_,$*) $(ASKED) --watch
+	@$(MAKE) --no-print-directory $*
 
 bench: setup  ## measure the ratios of docs/performance.md (some of them: ARGS=launching)
 	$(RUN) -m benchmarks $(ARGS)

@@ -4,8 +4,10 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from launch.catalogue import Catalogue, RunFacts
+from results import sources
 from results.logs import LoggedRun, Logs
 from sparse_rnn.identity import NOT_IDENTITY
+from sparse_rnn.run_folder import runs_root
 from sparse_rnn.table import PlannedRun, TableSpec, expand, load
 
 Planned = PlannedRun[RunFacts]
@@ -49,9 +51,18 @@ class Asked:
 
 
 def ask(
-    name: str, logs: Logs, catalogue: Catalogue, *, overrides: Sequence[str] = (), seeds: Sequence[int] | None = None
-) -> Asked:
-    """A table or figure by name; raises ConfigError."""
-    spec = load(name)
-    planned = expand(spec, catalogue.facts, seeds=seeds, overrides=overrides)
-    return Asked(spec, planned, logs, tuple(overrides), None if seeds is None else tuple(seeds))
+    names: Sequence[str], *, source: str = "runs", overrides: Sequence[str] = (), seeds: Sequence[int] | None = None
+) -> list[Asked]:
+    """Tables and figures by name, with the logs of their runs; `overrides` and `seeds` as `python -m launch` has them.
+
+    Raises ConfigError.
+    """
+    catalogue = Catalogue(runs_root() / ".launch")
+    try:
+        specs = [load(name) for name in names]
+        planned = [expand(spec, catalogue.facts, seeds=seeds, overrides=overrides) for spec in specs]
+    finally:
+        catalogue.save()
+    logs = sources.load(source, {run.run_id for runs in planned for run in runs})
+    own = None if seeds is None else tuple(seeds)
+    return [Asked(spec, runs, logs, tuple(overrides), own) for spec, runs in zip(specs, planned, strict=True)]

@@ -16,6 +16,7 @@ from sparse_rnn.run_folder import SCHEMA
 
 Row = Mapping[str, Any]
 STATES = ("finished", "failed", "unfinished")
+PLACE = ("step", "epoch")
 BEST = "best/"
 FINAL = "best/valid/loss"
 INFINITE = {"NaN": math.nan, "Infinity": math.inf, "-Infinity": -math.inf}
@@ -43,15 +44,15 @@ class LoggedRun:
     def history(self) -> pd.DataFrame:
         """A line for every row, `step` and `epoch` first, then every key that a row has; NaN where a row has none."""
         frame = pd.DataFrame(self.read())
-        first = [name for name in ("step", "epoch") if name in frame]
-        return frame[[*first, *(name for name in frame if name not in first)]]
+        first = [name for name in PLACE if name in frame]
+        return frame[[*first, *(name for name in frame if name not in PLACE)]]
 
     @property
     def facts(self) -> dict[str, Any]:
         """The run as a row of the frame: what it is, where it was made, and what it kept, without the prefix."""
         parts = {name: self.config[name]["name"] for name in DESCRIBED}
         environment = self.provenance["environment"]
-        kept = {name.removeprefix(BEST): value for name, value in (self.final or {}).items()}
+        kept = {name.removeprefix(BEST): value for name, value in (self.final or {}).items() if name not in PLACE}
         return {
             "run_id": self.run_id,
             **parts,
@@ -62,7 +63,7 @@ class LoggedRun:
             "device": self.provenance["device"],
             "host": environment["host"],
             "link": self.link,
-            **{name: value for name, value in kept.items() if name != "step" and not name.startswith("sparsity/")},
+            **{name: value for name, value in kept.items() if not name.startswith("sparsity/")},
         }
 
 
@@ -91,23 +92,32 @@ def logged_run(
 ) -> LoggedRun:
     """A run from what one of the sources holds of it; `config` as logged to W&B, its provenance under `record`.
 
-    Raises ValueError, with the reason, for what is no run of this schema.
+    Raises ValueError, as `check` does.
     """
+    check(config)
+    final = last if last is not None and FINAL in last else None
+    state = "finished" if final is not None else "failed" if failed else "unfinished"
+    own = {name: value for name, value in config.items() if name != "record" and not name.startswith("_")}
+    return LoggedRun(run_id, own, config["record"], state, final, link, read)
+
+
+def check(config: Mapping[str, Any]) -> None:
+    """Raise ValueError, with the reason, unless a configuration as logged is one of this schema."""
     provenance = config.get("record")
     if not isinstance(provenance, Mapping) or not all(isinstance(config.get(name), Mapping) for name in DESCRIBED):
         raise ValueError("it is not a run of sparse_rnn, or one from before W&B held its provenance")
     if provenance.get("schema") != SCHEMA:
         raise ValueError(f"its logs have schema {provenance.get('schema')}, not {SCHEMA}: train it anew")
-    final = last if last is not None and FINAL in last else None
-    state = "finished" if final is not None else "failed" if failed else "unfinished"
-    own = {name: value for name, value in config.items() if name != "record" and not name.startswith("_")}
-    return LoggedRun(run_id, own, provenance, state, final, link, read)
 
 
 def joined(segments: Iterable[Iterable[Row]]) -> list[Row]:
-    """The rows of a run's segments, in the order in which they were begun, as one; of rows for the same place in the
-    run the later segment's. W&B's own columns are left out, its words for NaN and infinity are numbers again."""
-    rows = {place(row): _plain(row) for segment in segments for row in segment if "step" in row}
+    """The rows of a run's segments, in the order in which they were begun, as one: see `merged` and `plain`."""
+    return [plain(row) for row in merged(segments)]
+
+
+def merged(segments: Iterable[Iterable[Row]]) -> list[Row]:
+    """The rows of a run's segments as they were logged; of rows for the same place in the run the later segment's."""
+    rows = {place(row): row for segment in segments for row in segment if "step" in row}
     return [rows[key] for key in sorted(rows)]
 
 
@@ -116,7 +126,8 @@ def place(row: Row) -> tuple[int, int]:
     return int(row["step"]), 2 if FINAL in row else 1 if "valid/loss" in row else 0
 
 
-def _plain(row: Row) -> Row:
+def plain(row: Row) -> Row:
+    """A row without W&B's own columns; its words for NaN and infinity are numbers again."""
     return {
         name: INFINITE.get(value, value) if isinstance(value, str) else value
         for name, value in row.items()

@@ -1,0 +1,58 @@
+"""The papers' tables and figures out of the logs: python -m results table table2."""
+
+import sys
+
+HELP = """\
+Tables, figures and a page of results, made from what the runs logged.
+
+  python -m results table  NAME ... [key=value ...]    to the terminal, or to files
+                           --format md (default), csv, latex, html; --out FILE or FOLDER (md, csv and tex of each)
+  python -m results figure NAME ... [key=value ...]    PNG, SVG and CSV in --out FOLDER (results/figures)
+  python -m results site   [key=value ...]             one HTML page of everything: --out FILE (results/site.html)
+  python -m results fetch  ENTITY/PROJECT              an online W&B project to a folder: --out FOLDER
+  python -m results sync   ENTITY/PROJECT              offline runs to W&B, every row once
+
+NAME         {tables},
+             {figures},
+             a file of your own in conf/table or conf/figure, or all
+seeds=1,2    instead of those of the table
+any other key=value or group=name as in `python -m launch`: results of the runs that it sends
+--source     where the logs are: runs (default: offline W&B runs below $SPARSE_RNN_RUNS), FOLDER, records, records:FOLDER,
+             wandb://entity/project, mirror:FOLDER
+--allow-missing   an incomplete table is no error (otherwise exit code 3)
+
+Examples:
+  python -m results table table2
+  python -m results table table3 budget=reduced seeds=1 --allow-missing
+  python -m results table table2 --source wandb://my-lab/sparse_rnn --format latex --out table2.tex
+  python -m results figure figure5 budget=reduced --out figures
+"""
+
+
+def main() -> None:
+    """Entry point."""
+    from sparse_rnn import command_line
+
+    arguments = sys.argv[1:]
+    if not arguments or {"-h", "--help"} & set(arguments):
+        from results.names import figures, tables
+
+        print(HELP.format(tables=", ".join(tables()), figures=", ".join(figures())), end="")
+        return
+    command_line.guard(lambda: _run(*arguments))
+
+
+def _run(command: str, *arguments: str) -> None:
+    from results.request import COMMANDS, parse
+    from sparse_rnn.registry import ConfigError, near
+
+    if command not in COMMANDS:
+        raise ConfigError(f"{command} is not a command{near(command, COMMANDS)}.")
+    request = parse(command, arguments)
+    from results import commands
+
+    getattr(commands, command)(request)
+
+
+if __name__ == "__main__":
+    main()

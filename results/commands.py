@@ -1,0 +1,153 @@
+"""What `python -m results` does: table, figure, site, fetch, sync."""
+
+import shlex
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from results.asked import Asked, ask
+from results.cells import Table, fill, lines
+from results.flops import FlopsOfRuns
+from results.layout import Grid
+from results.logs import Logs
+from results.names import DECLARED_TABLES, DRAWN_FIGURES
+from results.render import FORMATS, grid_csv, html, latex, lines_csv, markdown
+from results.request import Request
+from results.table_layout import lay_out
+from sparse_rnn.registry import ConfigError
+
+INCOMPLETE = 3
+PROBLEMS_SHOWN = 5
+FIGURES = Path("results/figures")
+SITE = Path("results/site.html")
+OF_EACH = ("md", "csv", "latex")
+
+
+class Incomplete(ConfigError):
+    """Not every run is finished."""
+
+    exit_code = INCOMPLETE
+
+
+def table(request: Request) -> None:
+    """Print tables, or write them to files."""
+    asked = _ask(request, [name for name in request.names if name not in DECLARED_TABLES])
+    for name in request.names:
+        _write_table(request, name, asked.get(name))
+    _refuse_missing(request, asked)
+
+
+def _ask(request: Request, names: Sequence[str]) -> dict[str, Asked]:
+    found = ask(names, source=request.source, overrides=request.overrides, seeds=request.seeds) if names else []
+    if found:
+        report_problems(found[0].logs)
+    return dict(zip(names, found, strict=True))
+
+
+def report_problems(logs: Logs) -> None:
+    """What was passed over, on stderr."""
+    for problem in logs.problems[:PROBLEMS_SHOWN]:
+        print(f"warning: {problem}", file=sys.stderr)
+    if len(logs.problems) > PROBLEMS_SHOWN:
+        print(f"warning: and {len(logs.problems) - PROBLEMS_SHOWN} more like these", file=sys.stderr)
+
+
+def _refuse_missing(request: Request, asked: dict[str, Asked]) -> None:
+    """Raise Incomplete unless it is allowed."""
+    left = {name: {run.run_id for run in each.missing} for name, each in asked.items() if each.missing}
+    if not left or request.allow_missing:
+        return
+    words = [f"{name} ({len(ids)} runs)" for name, ids in left.items()]
+    again = shlex.join([*left, *_arguments(request)])
+    raise Incomplete(
+        f"There is no result yet for all of {', '.join(words)}: `python -m launch submit {again}` trains what is missing, "
+        "--allow-missing does without."
+    )
+
+
+def _arguments(request: Request) -> list[str]:
+    return [*request.overrides, *([f"seeds={','.join(map(str, request.seeds))}"] if request.seeds else [])]
+
+
+def filled(name: str, asked: Asked | None, request: Request) -> tuple[Table | None, Grid]:
+    """A table's cells, None if it needs no runs, and its page."""
+    if asked is None:
+        from results.declared import DECLARED
+
+        return None, DECLARED[name]()
+    flops = FlopsOfRuns(asked.planned)
+    made = fill(asked, flops)
+    source = ["--source", request.source] if request.source != "runs" else []
+    command = shlex.join(["python", "-m", "results", "table", name, *_arguments(request), *source])
+    return made, lay_out(made, flops, command)
+
+
+def _write_table(request: Request, name: str, asked: Asked | None) -> None:
+    made, grid = filled(name, asked, request)
+    if request.out is None:
+        print(_text(request.format or "md", made, grid), end="\n" if len(request.names) > 1 else "")
+        return
+    for path, form in _files(request, name):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(_text(form, made, grid), encoding="utf-8")
+        print(path)
+
+
+def _files(request: Request, name: str) -> list[tuple[Path, str]]:
+    """Where a table goes, and in which format: one file that --out names, or one of each format in its folder."""
+    assert request.out is not None
+    endings = {f".{ending}": form for form, ending in FORMATS.items()}
+    if request.out.suffix in endings:
+        if len(request.names) > 1:
+            raise ConfigError(f"--out {request.out} is one file for {len(request.names)} tables: give a folder.")
+        return [(request.out, request.format or endings[request.out.suffix])]
+    forms = [request.format] if request.format else OF_EACH
+    return [(request.out / f"{name}.{FORMATS[form]}", form) for form in forms]
+
+
+def _text(form: str, made: Table | None, grid: Grid) -> str:
+    if form == "csv":
+        return grid_csv(grid) if made is None else lines_csv(lines(made))
+    return {"md": markdown, "latex": latex, "html": html}[form](grid)
+
+
+def figure(request: Request) -> None:
+    """Draw figures into a folder."""
+    from results.figures import draw
+    from results.style import save
+
+    asked = _ask(request, [name for name in request.names if name not in DRAWN_FIGURES])
+    for name in request.names:
+        drawing = draw(name, asked.get(name))
+        for path in save(drawing.figure, drawing.data, (request.out or FIGURES) / name):
+            print(path)
+        for note in drawing.notes:
+            print(f"{name}: {note}", file=sys.stderr)
+    _refuse_missing(request, asked)
+
+
+def site(request: Request) -> None:
+    """Write the page of everything."""
+    from results.site import write_site
+
+    print(write_site(request, request.out or SITE))
+
+
+def fetch(request: Request) -> None:
+    """Mirror an online project to a folder."""
+    from results import mirror
+
+    mirror.fetch(_project(request), request.out or Path(_project(request).replace("/", "-")))
+
+
+def sync(request: Request) -> None:
+    """Upload the offline runs."""
+    from results import sync as syncing
+
+    syncing.sync(_project(request), request.source)
+
+
+def _project(request: Request) -> str:
+    if len(request.names) != 1 or request.names[0].count("/") != 1:
+        raise ConfigError(f"{request.command} needs one project, as in `{request.command} my-lab/sparse_rnn`.")
+    return request.names[0]

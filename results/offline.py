@@ -1,0 +1,71 @@
+"""Runs from W&B's offline logs."""
+
+from collections import defaultdict
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from pathlib import Path
+
+from results.log_index import LogIndex
+from results.logs import LoggedRun, Logs, check, joined, logged_run
+from results.wandb_file import Segment, read_rows
+
+LAYOUTS = ("*/wandb/*run-*/run-*.wandb", "wandb/*run-*/run-*.wandb", "*run-*/run-*.wandb")
+
+
+Segments = Mapping[str, Sequence[tuple[Path, Segment]]]
+
+
+def load(folder: Path, wanted: Collection[str] | None = None) -> Logs:
+    """All runs below a folder of runs, of one run, or of W&B. wanted: the only run ids of interest, the files of others
+    are not opened.
+
+    A log that does not belong here is passed over. A torn tail is told of if the run is not finished.
+    """
+    segments, problems = find_segments(folder, wanted)
+    runs = {run_id: run_of(found) for run_id, found in segments.items()}
+    torn = [found[-1][0] for run_id, found in segments.items() if found[-1][1].torn and runs[run_id].final is None]
+    problems += [f"{path} ends within a record: its process was killed, or still writes." for path in torn]
+    return Logs(str(folder), runs, tuple(problems))
+
+
+def find_segments(folder: Path, wanted: Collection[str] | None = None) -> tuple[Segments, list[str]]:
+    """The segments of every run in the order in which they were begun, and a sentence for each that was passed over."""
+    index, problems = LogIndex(folder), []
+    segments: dict[str, list[tuple[Path, Segment]]] = defaultdict(list)
+    for path in _find(folder, wanted):
+        try:
+            segment = index.segment(path)
+            check(segment.config)
+        except (ValueError, OSError) as reason:
+            problems.append(f"{path} is passed over: {_sentence(reason)}.")
+        else:
+            segments[segment.run_id].append((path, segment))
+    index.save()
+    for found in segments.values():
+        found.sort(key=lambda each: (each[1].start, each[0]))
+    return dict(sorted(segments.items())), problems
+
+
+def run_of(segments: Sequence[tuple[Path, Segment]]) -> LoggedRun:
+    """The run that some segments make."""
+    paths, (newest, latest) = [path for path, _ in segments], segments[-1]
+    ends = joined([[segment.last] for _, segment in segments if segment.last is not None])
+    return logged_run(
+        latest.run_id,
+        latest.config,
+        ends[-1] if ends else None,
+        failed=latest.exit_code not in (None, 0),
+        link=str(newest.parent),
+        read=lambda: joined(map(read_rows, paths)),
+    )
+
+
+def _find(folder: Path, wanted: Collection[str] | None) -> Iterator[Path]:
+    """The logs below a folder, or only those of some run ids: the name of a log tells."""
+    for layout in LAYOUTS:
+        for path in sorted(folder.glob(layout)):
+            if wanted is None or path.stem.removeprefix("run-") in wanted:
+                yield path
+
+
+def _sentence(reason: Exception) -> str:
+    return str(reason) if isinstance(reason, ValueError) else f"it cannot be read ({reason})"

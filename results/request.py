@@ -1,0 +1,96 @@
+"""A command line of `python -m results`, taken apart."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+from launch.selection import ALL, parse_seeds
+from results.names import figures, tables
+from results.render import FORMATS
+from sparse_rnn.registry import ConfigError, near
+
+COMMANDS = {
+    "table": {"--source", "--format", "--out", "--allow-missing"},
+    "figure": {"--source", "--out", "--allow-missing"},
+    "site": {"--source", "--out"},
+    "fetch": {"--out"},
+    "sync": {"--source"},
+}
+SWITCHES = {"--allow-missing"}
+NAMES: dict[str, Callable[[], list[str]]] = {"table": tables, "figure": figures}
+
+
+@dataclass(frozen=True)
+class Request:
+    """Names of tables or figures (of a project for fetch and sync), overrides of all runs, and the options."""
+
+    command: str
+    names: list[str] = field(default_factory=list)
+    overrides: list[str] = field(default_factory=list)
+    seeds: list[int] | None = None
+    source: str = "runs"
+    format: str | None = None
+    out: Path | None = None
+    allow_missing: bool = False
+
+
+def parse(command: str, arguments: Sequence[str]) -> Request:
+    """The request of a command line; raises ConfigError."""
+    names: list[str] = []
+    overrides: list[str] = []
+    options: dict[str, str] = {}
+    seeds: list[int] | None = None
+    rest = list(arguments)
+    while rest:
+        argument = rest.pop(0)
+        key, equals, value = argument.partition("=")
+        if key.startswith("--"):
+            options[_option(command, key)] = _value(key, value, rest) if key not in SWITCHES else "yes"
+        elif not equals:
+            names.append(argument)
+        elif key == "seeds":
+            seeds = parse_seeds(value)
+        else:
+            overrides.append(argument)
+    request = Request(command, _names(command, names), overrides, seeds)
+    return replace(
+        request,
+        source=options.get("--source", "runs"),
+        format=_format(options.get("--format")),
+        out=Path(options["--out"]) if "--out" in options else None,
+        allow_missing="--allow-missing" in options,
+    )
+
+
+def _option(command: str, key: str) -> str:
+    if key not in COMMANDS[command]:
+        raise ConfigError(f"{command} does not know {key}{near(key, COMMANDS[command])}.")
+    return key
+
+
+def _value(key: str, value: str, rest: list[str]) -> str:
+    if not value and not rest:
+        raise ConfigError(f"{key} needs a value.")
+    return value or rest.pop(0)
+
+
+def _format(name: str | None) -> str | None:
+    if name is not None and name not in FORMATS:
+        raise ConfigError(f"--format {name} does not exist{near(name, FORMATS)}: choose among {', '.join(FORMATS)}.")
+    return name
+
+
+def _names(command: str, names: list[str]) -> list[str]:
+    if command not in NAMES:
+        return names
+    known = NAMES[command]()
+    if ALL in names:
+        return known
+    for name in names:
+        if name not in known:
+            other = "figure" if command == "table" else "table"
+            hint = f": it is a {other}" if name in NAMES[other]() else near(name, known)
+            raise ConfigError(f"{name} is no {command}{hint}.")
+    if not names:
+        raise ConfigError(f"Which {command}? Give names, as in `{command} {known[0]}`, or all.")
+    return list(dict.fromkeys(names))

@@ -1,0 +1,215 @@
+"""How a table of runs is laid out: the paper's order, the paper's numbers beside, notes and provenance below."""
+
+import math
+from collections.abc import Iterable, Iterator, Sequence
+from datetime import UTC, datetime
+from itertools import groupby
+
+from results.cells import SCORES, Cell, Table, TableBlock, TableRow
+from results.flops import INTEGRATED, FlopsOfRuns
+from results.layout import Field, Grid, Heading, Section
+from results.logs import LoggedRun
+from sparse_rnn.command_line import scientific
+
+NAMES = {"parameters": "parameters", "flops_train": "FLOPs (train)", "flops_test": "FLOPs (test)"}
+NAMES[INTEGRATED] = "FLOPs (train, over time)"
+WIDEST = 13
+NOTHING = Field("")
+LITERATURE = Field("-", muted=True)
+OUTSIDE = "†"
+MILLION = 1e6
+
+
+def lay_out(table: Table, flops: FlopsOfRuns | None, command: str) -> Grid:
+    """The page of a table. command: what makes it again, for the footer; flops: where it has such columns."""
+    spec = table.asked.spec
+    bands = list(_bands(table.blocks))
+    per_block = sum(2 if _has_paper(table, column) else 1 for column in spec.columns)
+    if max(len(band) for band in bands) * per_block > WIDEST:
+        bands = [[block] for block in table.blocks]
+    width = max(len(band) for band in bands)
+    return Grid(
+        spec.name,
+        spec.title,
+        spec.source,
+        tuple(_header(table, bands[0] if len(bands[0]) == width else [], width)),
+        tuple(_section(table, band, width, labelled=len(bands) > 1 or width == 1) for band in bands),
+        tuple(_notes(table, flops)),
+        tuple(_footer(table, command)),
+    )
+
+
+def _bands(blocks: Sequence[TableBlock]) -> Iterator[list[TableBlock]]:
+    """Blocks that stand side by side."""
+    band: list[TableBlock] = []
+    for block in blocks:
+        if band and not block.beside:
+            yield band
+            band = []
+        band.append(block)
+    yield band
+
+
+def _has_paper(table: Table, column: str) -> bool:
+    return any(c.column == column and c.reported for b in table.blocks for row in b.rows for c in row.cells)
+
+
+def _columns(table: Table) -> list[tuple[str, bool]]:
+    """Column by column: what it is, and whether it is the paper's."""
+    ours = table.asked.spec.columns
+    return [(column, paper) for column in ours for paper in (False, True) if not paper or _has_paper(table, column)]
+
+
+def _header(table: Table, band: Sequence[TableBlock], width: int) -> Iterator[tuple[Heading, ...]]:
+    columns = _columns(table)
+    if width > 1:
+        yield (Heading(""), *(Heading(block.label, len(columns)) for block in band))
+    paper = "paper" if table.comparable else "paper (full size)"
+    names = [paper if is_paper else NAMES.get(column, column) for column, is_paper in columns]
+    yield (Heading(""), *(Heading(name) for _ in range(width) for name in names))
+
+
+def _section(table: Table, band: Sequence[TableBlock], width: int, *, labelled: bool) -> Section:
+    labels = list(dict.fromkeys(row.label for block in band for row in block.rows))
+    rows = []
+    for label in labels:
+        fields = [Field(label)]
+        for block in band:
+            row = next((row for row in block.rows if row.label == label), None)
+            fields.extend(_fields(table, row))
+        fields.extend([NOTHING] * (len(_columns(table)) * (width - len(band))))
+        rows.append(tuple(fields))
+    title = " | ".join(block.label for block in band) if labelled else ""
+    return Section(title, tuple(rows))
+
+
+def _fields(table: Table, row: TableRow | None) -> Iterator[Field]:
+    for column, paper in _columns(table):
+        cell = next((cell for cell in row.cells if cell.column == column), None) if row else None
+        if cell is None:
+            yield NOTHING
+        elif paper:
+            yield Field(cell.reported.text if cell.reported else "")
+        else:
+            yield _field(cell)
+
+
+def _field(cell: Cell) -> Field:
+    """What stands in a field: the mean, and all that keeps it from being a plain one."""
+    if not cell.expected:
+        return LITERATURE
+    mean = cell.mean
+    if mean is None:
+        return Field("failed" if cell.failed else "missing", muted=True)
+    text = number(cell.column, mean)
+    if cell.column in SCORES and cell.std is not None:
+        text += f" ± {number(cell.column, cell.std)}"
+    marks = [*cell.notes, *([] if cell.complete else [f"{len(cell.values)}/{cell.expected} seeds"])]
+    if cell.column not in SCORES:
+        marks = []
+    text += OUTSIDE if cell.outside else ""
+    return Field(text + (f" ({', '.join(marks)})" if marks else ""), bold=cell.best)
+
+
+def number(column: str, value: float) -> str:
+    """A number as its column shows it: perplexities with two digits, shares in per cent, parameters in millions."""
+    if math.isnan(value):
+        return "unknown"
+    if column == "parameters":
+        return f"{value / MILLION:.1f}M" if value >= MILLION / 10 else f"{value / MILLION:.3f}M"
+    if column.startswith("flops"):
+        return f"{value:.3f}x"
+    if column == "accuracy" or value < 1.0:
+        return f"{value:.2%}" if column == "accuracy" else f"{value:.2f}"
+    return f"{value:.2f}" if value < MILLION else scientific(value)
+
+
+def _notes(table: Table, flops: FlopsOfRuns | None) -> Iterator[str]:
+    cells = [cell for block in table.blocks for row in block.rows for cell in row.cells]
+    yield from _comparability(table)
+    if any(cell.best for cell in cells):
+        yield "Bold: the best mean of its block."
+    if any(cell.std is not None for cell in cells):
+        yield "Mean ± standard deviation over seeds."
+    if any(cell.outside for cell in cells):
+        yield f"{OUTSIDE} The paper's number lies outside mean ± 2 standard deviations."
+    if any("no averaging" in note for cell in cells for note in cell.notes):
+        yield "No averaging: the trigger of NT-ASGD and SNT-ASGD never fired; these are the weights as they were."
+    if any("forced" in note for cell in cells for note in cell.notes):
+        yield "Averaging forced: the trigger had not fired by the epoch at which the budget begins to average."
+    if flops is not None and any(name.startswith("flops") for name in table.columns):
+        yield from _flops_notes(table, flops)
+    yield from _said_of_rows(table)
+
+
+def _said_of_rows(table: Table) -> Iterator[str]:
+    """The notes of the paper's numbers, each once with all rows that it is about."""
+    rows: dict[str, list[str]] = {}
+    for block in table.blocks:
+        for row in block.rows:
+            rows.setdefault(row.note, []).append(f"{row.label} ({block.label})")
+    everywhere = sum(len(block.rows) for block in table.blocks)
+    for note, labels in rows.items():
+        if note:
+            yield note if len(labels) == everywhere else f"{', '.join(labels)}: {note}"
+
+
+def _comparability(table: Table) -> Iterator[str]:
+    if table.comparable:
+        return
+    budgets = sorted({run.facts.config["budget"]["name"] for run in table.asked.planned})
+    said = [*(f"budget {name}" for name in budgets if name != "paper"), *_changes(table)]
+    yield f"Not comparable with the paper's numbers: {', '.join(said)}."
+
+
+def _changes(table: Table) -> list[str]:
+    return [override for override in table.asked.overrides if not override.startswith("budget=")]
+
+
+def _flops_notes(table: Table, flops: FlopsOfRuns) -> Iterator[str]:
+    for model in dict.fromkeys(str(run.facts.config["model"]["name"]) for run in table.asked.planned):
+        dense = flops.dense(model)
+        train, test = scientific(dense["flops_train"]), scientific(dense["flops_test"])
+        yield f"FLOPs of the dense {model}: {train} to train, {test} for one minibatch of test."
+    differing = [
+        f"{row.label} ({block.label}) {number(INTEGRATED, over_time.mean)} over time"
+        for block in table.blocks
+        for row in block.rows
+        for final, over_time in [(_cell(row, "flops_train"), _cell(row, INTEGRATED))]
+        if final and over_time and final.mean and over_time.mean and abs(final.mean - over_time.mean) >= 0.005
+    ]
+    if differing:
+        yield f"Counted at every step instead of by the distribution at the end: {', '.join(differing)}."
+
+
+def _cell(row: TableRow, column: str) -> Cell | None:
+    return next((cell for cell in row.cells if cell.column == column), None)
+
+
+def _footer(table: Table, command: str) -> Iterator[str]:
+    asked = table.asked
+    wanted = {run.run_id for run in asked.planned}
+    finished = {run.run_id: log for run, log in asked.finished()}
+    configs = [run.facts.config for run in asked.planned]
+    yield f"Runs: {len(finished)} of {len(wanted)} finished, seeds {_seeds(run.seed for run in asked.planned)}"
+    for what in ("budget", "protocol"):
+        yield f"{what.capitalize()}: {', '.join(dict.fromkeys(config[what]['name'] for config in configs))}"
+    if finished:
+        yield f"Commit: {', '.join(_commits(finished.values()))}"
+        newest = max(log.final["clock/finished"] for log in finished.values() if log.final)
+        yield f"Newest run: {datetime.fromtimestamp(newest, UTC):%Y-%m-%d}"
+    yield f"Source: {asked.logs.source}"
+    yield f"Made by: {command}"
+
+
+def _seeds(seeds: Iterable[int]) -> str:
+    """Whole numbers as ranges: 1-3, 7."""
+    ordered = sorted(set(seeds))
+    runs = [[seed for _, seed in group] for _, group in groupby(enumerate(ordered), lambda pair: pair[1] - pair[0])]
+    return ", ".join(str(run[0]) if len(run) == 1 else f"{run[0]}-{run[-1]}" for run in runs)
+
+
+def _commits(logs: Iterable[LoggedRun]) -> list[str]:
+    """The commits that the runs are of, a modified one marked by a plus."""
+    environments = [log.provenance["environment"] for log in logs]
+    return sorted({f"{(each['commit'] or 'unknown')[:7]}{'+' if each['modified'] else ''}" for each in environments})
