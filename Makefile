@@ -14,7 +14,7 @@ READ = $(ASKED) $(if $(SOURCE),--source $(SOURCE))
 
 .DEFAULT_GOAL := help
 .PHONY: help setup demo test test-all test-slurm test-browser test-latex lint format data status bench \
-  tables figures site $(TABLES) $(FIGURES)
+  tables figures site notebooks $(TABLES) $(FIGURES)
 
 help:  ## show this list
 	@grep -E '^#?[a-zN%-]+:.*## ' $(MAKEFILE_LIST) | tr -d '#' | awk -F ':.*  ' '{printf "  make %-13s%s\n", $$1, $$2}'
@@ -89,6 +89,9 @@ figures: setup  ## all figures, complete or not
 
 site: setup  ## one HTML page of everything
 	$(RESULTS) site $(READ)
+
+notebooks: setup  ## execute the notebooks, as the tests do
+	OMP_NUM_THREADS=1 $(RUN) -m pytest tests/test_notebooks.py
 
 reproduce-%: setup  ## from runs to a file: launch what is missing, wait, and make it, as in reproduce-table2 BUDGET=smoke
 	$(LAUNCH) submit $(subst -,_,$*) cluster=$(CLUSTER) $(ASKED)

@@ -137,7 +137,10 @@ def fetch(request: Request) -> None:
     """Mirror an online project to a folder."""
     from results import mirror
 
-    mirror.fetch(_project(request), request.out or Path(_project(request).replace("/", "-")))
+    project = _project(request)
+    folder = request.out or Path(project.replace("/", "-"))
+    mirror.fetch(project, folder)
+    print(f"copied to {folder}: read it with --source mirror:{folder}")
 
 
 def sync(request: Request) -> None:

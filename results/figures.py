@@ -7,7 +7,7 @@ from results.asked import Asked
 from results.style import Drawing, styled
 from sparse_rnn.registry import ConfigError
 
-DECLARED = {"figure1": "draw_method", "figure2": "draw_costs"}  # of results.drawings; they need no runs
+DECLARED = {"figure1": ("method_figure", "draw_method"), "figure2": ("cost_figure", "draw_costs")}
 ASKED = {
     "figure3": "weight_figures",
     "figure4": "distance_figures",
@@ -31,7 +31,8 @@ def draw(name: str, asked: Asked | None = None) -> Drawing:
     """
     with styled():
         if name in DECLARED:
-            declared: Callable[[], Drawing] = getattr(import_module("results.drawings"), DECLARED[name])
+            module, function = DECLARED[name]
+            declared: Callable[[], Drawing] = getattr(import_module(f"results.{module}"), function)
             return declared()
         if asked is None:
             raise ConfigError(f"{name} is drawn from runs: give what was asked of the logs.")

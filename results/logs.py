@@ -42,17 +42,18 @@ class LoggedRun:
 
     @cached_property
     def history(self) -> pd.DataFrame:
-        """A line for every row, `step` and `epoch` first, then every key that a row has; NaN where a row has none."""
+        """A line for every row: `step`, `epoch`, then all keys in alphabetical order, NaN where a row has none."""
         frame = pd.DataFrame(self.read())
         first = [name for name in PLACE if name in frame]
-        return frame[[*first, *(name for name in frame if name not in PLACE)]]
+        return frame[[*first, *sorted(map(str, frame.columns.difference(first)))]]
 
     @property
     def facts(self) -> dict[str, Any]:
         """The run as a row of the frame: what it is, where it was made, and what it kept, without the prefix."""
         parts = {name: self.config[name]["name"] for name in DESCRIBED}
         environment = self.provenance["environment"]
-        kept = {name.removeprefix(BEST): value for name, value in (self.final or {}).items() if name not in PLACE}
+        final = sorted((self.final or {}).items())  # W&B's server gives them in any order
+        kept = {name.removeprefix(BEST): value for name, value in final if name not in PLACE}
         return {
             "run_id": self.run_id,
             **parts,

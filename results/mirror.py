@@ -35,7 +35,7 @@ def fetch(project: str, folder: Path, wanted: Collection[str] | None = None) -> 
         online = {run.id: run for run in connect(project).runs(project)}
         folder.mkdir(parents=True, exist_ok=True)
         for path in folder.glob("*.jsonl"):
-            if path.stem not in online:
+            if path.stem not in online and _head(path):
                 path.unlink()
         asked = [run for run_id, run in online.items() if wanted is None or run_id in wanted]
         changed = [run for run in asked if _head(_file(folder, run)).get("stamp") != _stamp(run)]
@@ -57,14 +57,17 @@ def connect(project: str) -> Any:
 def explained(project: str) -> Iterator[None]:
     """What W&B raises as a ConfigError that says what to do."""
     from wandb.errors import AuthenticationError, Error, UsageError
+    from wandb.sdk.lib.service.service_connection import WandbApiFailedError
 
     try:
         yield
     except (AuthenticationError, UsageError):
         raise ConfigError(f"W&B does not let you use {project}: run `wandb login` first.") from None
-    except (Error, requests.RequestException, TimeoutError, ConnectionError) as error:
-        reason = str(error).splitlines()[0].rstrip(".") if isinstance(error, Error) else type(error).__name__
-        raise Unreachable(f"W&B does not answer ({reason}): try again later.") from None
+    except (Error, WandbApiFailedError) as error:
+        reason = str(error).partition("\n")[0].rstrip(".")
+        raise Unreachable(f"W&B does not answer as it should ({reason}): try again later.") from None
+    except (requests.RequestException, TimeoutError, ConnectionError) as error:
+        raise Unreachable(f"W&B does not answer ({type(error).__name__}): try again when there is a network.") from None
     except ValueError as error:
         if not missing(error):
             raise

@@ -5,9 +5,7 @@ from collections.abc import Collection, Iterator
 from pathlib import Path
 
 from results.logs import LoggedRun, Logs, Row, joined, logged_run
-from sparse_rnn.run_folder import RunFolder, read_record
-
-PROVENANCE = ("schema", "data_sha256", "sizes", "threads", "started", "environment", "device")
+from sparse_rnn.run_folder import PROVENANCE, RunFolder, read_record
 
 
 def load(folder: Path, wanted: Collection[str] | None = None) -> Logs:

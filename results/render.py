@@ -2,6 +2,7 @@
 
 import csv
 import io
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
@@ -20,23 +21,34 @@ LATEX = {
     "×": r"$\times$",
     "·": r"$\cdot$",
     "≤": r"$\le$",
+    "≥": r"$\ge$",
+    "≈": r"$\approx$",
+    "…": r"\dots{}",
+    "[": "{[}",  # would be an option of the line's end before
+    "*": "{*}",  # likewise
+    "\u00a0": "~",
     "<": r"$<$",
     ">": r"$>$",
     "|": r"$|$",
+    "α": r"$\alpha$",
+    "β": r"$\beta$",
     "ε": r"$\varepsilon$",
+    "λ": r"$\lambda$",
+    "μ": r"$\mu$",
+    "σ": r"$\sigma$",
+    "Δ": r"$\Delta$",
     "Σ": r"$\Sigma$",
     "→": r"$\rightarrow$",
     "−": r"$-$",
-    "–": "--",
-    "—": "---",
+    "–": r"\textendash{}",
+    "—": r"\textemdash{}",
     "’": "'",
-    "é": r"\'e",
 }
 
 
 def to_latex_text(text: str) -> str:
-    """A text with everything escaped that LaTeX would take for something else."""
-    return "".join(LATEX.get(character, character) for character in text)
+    """A text with everything escaped that LaTeX would take for something else; letters with accents it knows itself."""
+    return re.sub("-(?=-)", "-{}", "".join(LATEX.get(character, character) for character in text))
 
 
 def markdown(grid: Grid) -> str:

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeGuard
 from urllib.parse import quote
 
 from results.logs import LoggedRun, Logs
@@ -53,24 +53,25 @@ def _items(run: LoggedRun, facts: dict[Any, Any]) -> Iterator[Item]:
     for name in IDENTITY:
         yield Item(str(facts[name]), str(facts[name]), is_number=name == "seed")
     for split in ("valid", "test"):
-        metric = "accuracy" if not _missing(facts.get(f"{split}/accuracy")) else "perplexity"
-        yield _number("accuracy" if metric == "accuracy" else split, facts.get(f"{split}/{metric}"))
+        accuracy = facts.get(f"{split}/accuracy")
+        yield _number("accuracy", accuracy) if _known(accuracy) else _number(split, facts.get(f"{split}/perplexity"))
     yield _number("parameters", facts.get("active_parameters"))
     yield _number("sparsity", (run.final or {}).get("best/sparsity/model"))
     commit = f"{facts['commit'][:7]}{'+' if facts['modified'] else ''}" if facts["commit"] else ""
     yield Item(commit, commit)
-    finished = facts.get("clock/finished")
-    yield (
-        Item() if _missing(finished) else Item(f"{datetime.fromtimestamp(finished, UTC):%Y-%m-%d %H:%M}", str(finished))
-    )
+    yield _date(facts.get("clock/finished"))
 
 
 def _number(column: str, value: float | None) -> Item:
     """A number as tables print it."""
-    if _missing(value):
+    if not _known(value):
         return Item(is_number=True)
-    return Item(number(column, float(value)), repr(float(value)).replace("inf", "Infinity"), is_number=True)
+    return Item(number(column, value), repr(float(value)).replace("inf", "Infinity"), is_number=True)
 
 
-def _missing(value: float | None) -> bool:
-    return value is None or math.isnan(value)
+def _date(seconds: float | None) -> Item:
+    return Item(f"{datetime.fromtimestamp(seconds, UTC):%Y-%m-%d %H:%M}", str(seconds)) if _known(seconds) else Item()
+
+
+def _known(value: float | None) -> TypeGuard[float]:
+    return value is not None and not math.isnan(value)

@@ -94,7 +94,7 @@ def _parts(request: Request, logs: Logs) -> list[Part]:
     finally:
         catalogue.save()
     refused = tables.refused + drawn.refused
-    if refused and len(refused) == len([*names.tables(), *names.figures()]) - len(WITHOUT_RUNS):
+    if refused and {*names.tables(), *names.figures()} - {*WITHOUT_RUNS} == {name for name, _ in refused}:
         raise ConfigError(f"These overrides go with no table and no figure. Of {refused[0][0]}: {refused[0][1]}")
     return [tables, drawn]
 

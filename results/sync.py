@@ -4,6 +4,7 @@
 the joined rows once more, through W&B's client, each with the time at which it was first logged.
 """
 
+import sys
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
@@ -29,10 +30,10 @@ def sync(project: str, source: str = "runs", *, unfinished: bool = False) -> Non
     with explained(project):
         online = _online(project)
         sent = [_complete(project, found, online.get(found[-1][1].run_id)) for found in following(ready, "uploading")]
-    print(
-        f"{sum(sent)} runs uploaded to {project}, {len(sent) - sum(sent)} were there, "
-        f"{len(segments) - len(ready)} not finished{''.join(f'; {problem}' for problem in problems)}"
-    )
+    for problem in problems:
+        print(f"warning: {problem}", file=sys.stderr)
+    there, left = len(sent) - sum(sent), len(segments) - len(ready)
+    print(f"{sum(sent)} runs uploaded to {project}, {there} were there, {left} not finished")
 
 
 def _online(project: str) -> dict[str, Any]:

@@ -93,6 +93,11 @@ class WandB:
         except wandb.errors.Error as error:
             reason = str(error).splitlines()[0].rstrip(".")
             raise ConfigError(f"logger.mode=online failed ({reason}): log in, or use logger.mode=offline.") from None
+        self._last_step = int(self._run.summary.get("step", 0))
+
+    def lacks(self, row: Row) -> bool:
+        """Whether W&B may not have a row of the processes before: they may have been killed before it was sent."""
+        return int(row["step"] or 0) >= self._last_step
 
     def row(self, row: Row) -> None:
         """Log a row."""

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 SCHEMA = 2  # of the record and of what W&B is told beside the rows
+PROVENANCE = ("schema", "data_sha256", "sizes", "threads", "started", "environment", "device")
 
 
 @dataclass(frozen=True)

@@ -19,14 +19,13 @@ from sparse_rnn.lock import RunLock
 from sparse_rnn.loggers import Logger, Loggers, Terminal, WandB, duration
 from sparse_rnn.record import differences, digest, environment, write_record
 from sparse_rnn.registry import ConfigError, RunFailed
-from sparse_rnn.run_folder import SCHEMA, RunFolder, read_record, runs_root
+from sparse_rnn.run_folder import PROVENANCE, SCHEMA, RunFolder, read_record, runs_root
 from sparse_rnn.trainer import Diverged, Stopped, Trainer, TrainState
 
 FAILED = 1
 ENOUGH_STEPS = 1000
 MANY_WEIGHTS = 0.5
 STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGUSR2)  # the last is SLURM's, before the time limit
-PROVENANCE = ("schema", "data_sha256", "sizes", "threads", "started", "environment", "device")
 FAILURES = (Diverged, DamagedFile, OSError, torch.OutOfMemoryError, MemoryError)
 
 
@@ -95,6 +94,7 @@ def _work(
             results = _fit(trainer, loggers, terminal, record, hand_on)
         exit_code = 0
     except Stopped:
+        exit_code = 0  # else W&B would call it failed
         terminal.say(f"Stopped after step {trainer.state.step}, saved: the same command goes on from there.")
         raise SystemExit(128 + trainer.stop_signal) from None
     except FAILURES as error:
@@ -174,8 +174,8 @@ def _open_loggers(run: Run, record: Mapping[str, Any], trainer: Trainer, termina
     if run.logger.wandb:
         provenance = {key: record[key] for key in PROVENANCE}
         wandb = WandB(run.logger, record["run_id"], trainer.folder.path, record["config"] | {"record": provenance})
-        for row in trainer.rows.written() if run.logger.mode == "offline" else ():
-            wandb.row(row)  # W&B may have lost some of them when the process before was killed
+        for row in filter(wandb.lacks, trainer.rows.written()):
+            wandb.row(row)
         loggers.append(wandb)
     return loggers
 

@@ -8,6 +8,8 @@ from pathlib import Path
 
 import pytest
 
+import launch.selection
+import results.request
 from sparse_rnn import evaluate
 from sparse_rnn.command_line import split_keys
 from sparse_rnn.config import compose_run
@@ -15,6 +17,7 @@ from sparse_rnn.describe import describe
 
 ROOT = Path(__file__).parent.parent
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
+OURS = ("python -m sparse_rnn", "python -m launch", "python -m results")
 FENCE = re.compile(r"^```(\w+)\n(.*?)^```", re.DOTALL | re.MULTILINE)
 
 
@@ -29,17 +32,20 @@ def blocks(language: str) -> list[pytest.param]:
 
 
 def commands() -> list[str]:
-    """Every `python -m sparse_rnn...` line in a bash block."""
+    """Every line of this project's modules in a bash block."""
     joined = [block.values[0].replace("\\\n", " ") for block in blocks("bash")]
     lines = [line.partition("#")[0].strip() for text in joined for line in text.splitlines()]
-    return sorted({line for line in lines if line.startswith("python -m sparse_rnn")})
+    return sorted({line for line in lines if line.startswith(OURS)})
 
 
 @pytest.mark.parametrize("command", commands())
 def test_every_command_is_accepted(command):
     _, _, module, *arguments = shlex.split(command)
     overrides = [a for a in arguments if not a.startswith("-")]
-    if module == "sparse_rnn.evaluate":
+    if module in ("launch", "results"):
+        parse = {"launch": launch.selection.parse, "results": results.request.parse}[module]
+        parse(arguments[0], arguments[1:])
+    elif module == "sparse_rnn.evaluate":
         own, others = split_keys(overrides, evaluate.DEFAULTS)
         assert own["run"]
         assert not others

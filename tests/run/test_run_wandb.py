@@ -61,7 +61,7 @@ def test_segments_of_a_killed_run_join_to_its_metrics(tiny: list[str], commands:
     assert code == 0
     assert len(segments(folder)) == 4
     assert {segment.name for segment in segments(folder)} == {f"run-{folder.path.name}.wandb"}
-    assert [exit_codes(segment) for segment in segments(folder)] == [[], [1], [], [0]]
+    assert [exit_codes(segment) for segment in segments(folder)] == [[], [0], [], [0]]
     assert without_times(joined(folder)) == rows_of(folder)
     assert without_times(history(segments(folder)[-1])) == rows_of(folder)  # the last one alone is whole
 

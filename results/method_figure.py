@@ -1,4 +1,4 @@
-"""Figures 1 and 2 of Selfish-RNN, drawn from what the methods declare: no run is needed."""
+"""What a method does at a topology update, drawn from what it declares (Selfish-RNN Figure 1): no run is needed."""
 
 import inspect
 import textwrap
@@ -11,21 +11,17 @@ import torch
 from matplotlib.axes import Axes
 from torch import Tensor, nn
 
-from results.style import SMALL, Drawing, finish, line, panels, styled
+from results.style import SMALL, Drawing, finish, panels, styled
 from sparse_rnn.any_module import StepSparsifier, sparsify
-from sparse_rnn.build import make_topology
 from sparse_rnn.config import Run, compose_run
-from sparse_rnn.flops import run_flops
 from sparse_rnn.registry import lookup
 from sparse_rnn.sparsity.group import Group
 from sparse_rnn.sparsity.growth import GrowthRule, Signal, Signals
-from sparse_rnn.sparsity.sparsifier import make_schedule
 
-SOURCE = "Selfish-RNN (ICML 2021), Figure {}, computed from the configuration"
+SOURCE = "Selfish-RNN (ICML 2021), Figure 1, computed from the configuration"
 STEPS, INTERVAL = 60, 6  # of the small LSTM
 INPUTS, HIDDEN, LENGTH = 8, 4, 5
 WEIGHT = "weight_ih_l0"
-POINTS = 200  # on a curve of costs
 KEPT, GONE, GROWN = "#595959", "#56B4E9", "#E69F00"
 
 
@@ -62,12 +58,35 @@ def draw_method(sparsifier: str = "selfish") -> Drawing:
         *_again(run),
         f"Input weight of an LSTM with {HIDDEN} units and {INPUTS} inputs, trained on random numbers.",
     )
-    finish(figure, f"One topology update of sparsifier={sparsifier}", SOURCE.format(1), notes)
+    finish(figure, f"One topology update of sparsifier={sparsifier}", SOURCE, notes)
     return Drawing(figure, data, notes)
 
 
 def stages(run: Run) -> tuple[list[Stage], dict[str, slice]]:
     """The stages up to the end of the method's first update, by the method itself, and the rows of each gate."""
+    method = run.sparsifier
+    start, before, survived, after, gates = _update(run)
+    none = torch.zeros_like(start)
+    found = [Stage("Start", f"initial={method.initial}", _said("initial", method.initial), start, none, none)]
+    if not method.dynamic:
+        return [
+            *found,
+            Stage("Train to the end", "removal=none", "The topology stays as it is.", start, none, none),
+        ], gates
+    every = "an epoch" if method.update_interval == "epoch" else f"{method.update_interval} steps"
+    found.append(Stage(f"Train {every}", "", "Active weights learn, the others stay zero.", before, none, none))
+    rules, words = f"removal={method.removal}, schedule={method.schedule}", _said("removal", method.removal)
+    found.append(Stage("Remove", rules, words, survived, before & ~survived, none))
+    if not method.prunes:
+        rules = f"redistribution={method.redistribution}, growth={run.growth.name}"
+        words = f"{_said('redistribution', method.redistribution)} {_said('growth', run.growth.name)}"
+        found.append(Stage("Grow", rules, words, after, none, after & ~survived))
+    return found, gates
+
+
+def _update(run: Run) -> tuple[Tensor, Tensor, Tensor, Tensor, dict[str, slice]]:
+    """Masks of a small LSTM's input weight: at the start, before its first update, after removal, after the update;
+    and the rows of its gates."""
     method = run.sparsifier
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(1)
@@ -82,28 +101,12 @@ def stages(run: Run) -> tuple[list[Stage], dict[str, slice]]:
             removal_rate=method.removal_rate,
             update_interval=INTERVAL,
         )
-        watched = _Watched(sparsifier.growth)
-        sparsifier.growth = watched
-        topology = sparsifier.topology
-        first = topology[WEIGHT].mask.clone()
+        sparsifier.growth = watched = _Watched(sparsifier.growth)
+        weight = sparsifier.topology[WEIGHT]
+        start = weight.mask.clone()
         before = _train_to_update(model, optimizer, sparsifier)
-        after = topology[WEIGHT].mask.clone()
-    survived = watched.survived(before, topology[WEIGHT].name) if method.dynamic and not method.prunes else after
-    none = torch.zeros_like(first)
-    every = "an epoch" if method.update_interval == "epoch" else f"{method.update_interval} steps"
-    initial = (f"initial={method.initial}", _said("initial", method.initial))
-    found = [Stage("Start", *initial, first, none, none)]
-    if not method.dynamic:
-        found.append(Stage("Train to the end", "removal=none", "The topology stays as it is.", first, none, none))
-        return found, dict(topology[WEIGHT].gates)
-    found.append(Stage(f"Train {every}", "", "Active weights learn, the others stay zero.", before, none, none))
-    removal = (f"removal={method.removal}, schedule={method.schedule}", _said("removal", method.removal))
-    found.append(Stage("Remove", *removal, survived, before & ~survived, none))
-    if not method.prunes:
-        rules = f"redistribution={method.redistribution}, growth={run.growth.name}"
-        words = f"{_said('redistribution', method.redistribution)} {_said('growth', run.growth.name)}"
-        found.append(Stage("Grow", rules, words, after, none, after & ~survived))
-    return found, dict(topology[WEIGHT].gates)
+    survived = watched.survived(before) if method.dynamic and not method.prunes else weight.mask
+    return start, before, survived, weight.mask, dict(weight.gates)
 
 
 class _Watched:
@@ -121,14 +124,14 @@ class _Watched:
         self.seen.append((group, candidates.clone()))
         return self.rule(group, candidates, count, signals, key)
 
-    def survived(self, before: Tensor, name: str) -> Tensor:
-        """What removal left of a weight's mask."""
+    def survived(self, before: Tensor) -> Tensor:
+        """What removal left of the input weight's mask `before`."""
         masks = {
             block.weight.name: torch.ones_like(block.weight.mask) for group, _ in self.seen for block in group.blocks
         }
         for group, candidates in self.seen:
             group.scatter(~candidates, masks)
-        return masks[name] & before
+        return masks[WEIGHT] & before
 
 
 def _train_to_update(model: nn.LSTM, optimizer: torch.optim.Optimizer, sparsifier: StepSparsifier) -> Tensor:
@@ -189,51 +192,3 @@ def _matrix(axes: Axes, stage: Stage, rows: slice) -> None:
     axes.text(
         1.02, 0.5, str(int(stage.active[rows].count_nonzero())), transform=axes.transAxes, va="center", fontsize=8
     )
-
-
-def draw_costs() -> Drawing:
-    """Active weights and cost of training over time: dense, pruned and trained again, pruned meanwhile, sparse."""
-    data = costs()
-    figure, axes = panels(1, 2)
-    with styled():
-        for number, (method, curve) in enumerate(data.groupby("method", sort=False)):
-            look = dict(line(number), label=str(method), markevery=POINTS // 8)
-            axes[0, 0].plot(curve["time"], curve["density"], **look)
-            axes[0, 1].plot(curve["time"], curve["cost"], **look)
-        axes[0, 0].set(title="Size", ylabel="active share of the weights", ylim=(0, 1.05))
-        axes[0, 1].set(title="Cost", ylabel="FLOPs so far / dense training", ylim=(0, None))
-        for each in axes[0]:
-            each.set_xlabel("time (1: the epochs of one training)")
-    run = compose_run(["sparsifier=selfish"])
-    what = f"{run.model.name}, {run.dataset.name}, sparsity {run.sparsifier.sparsity:g}, {run.training.epochs} epochs"
-    notes = (
-        f"Computed for {what}; floating-point operations as the paper counts them.",
-        "Every further cycle of pruning and re-training takes as long again.",
-    )
-    finish(figure, "Cost of dense-to-sparse and of sparse training", SOURCE.format(2), notes)
-    return Drawing(figure, data, notes)
-
-
-def costs() -> pd.DataFrame:
-    """Columns method, time, density, cost. time: 1 is one training; cost: FLOPs until then, 1 is a dense training."""
-    sparse, gradual = compose_run(["sparsifier=selfish"]), compose_run(["sparsifier=gmp"])
-    final, half = 1.0 - sparse.sparsifier.sparsity, POINTS // 2
-    schedule = make_schedule(gradual.sparsifier)
-    methods = {
-        "Dense": [1.0] * half,
-        "Pruning and re-training": [1.0] * half + [final] * half,
-        "Gradual pruning (GMP)": [1.0 - schedule.rate((k + 0.5) / half) for k in range(half)],
-        "Selfish-RNN": [final] * half,
-    }
-    with torch.device("meta"):
-        names = [weight.name for weight in make_topology(sparse, sparse.model.build(*sparse.dataset.sizes()))]
-    rates = {
-        density: run_flops(sparse, dict.fromkeys(names, density)).train_ratio
-        for density in {each for densities in methods.values() for each in densities}
-    }
-    parts = []
-    for method, densities in methods.items():
-        spent = pd.Series([rates[density] / half for density in densities]).cumsum()
-        time = [(k + 1) / half for k in range(len(densities))]
-        parts.append(pd.DataFrame({"method": method, "time": time, "density": densities, "cost": spent}))
-    return pd.concat(parts, ignore_index=True)

@@ -1,0 +1,81 @@
+"""Chromium without a window, for the tests of the page of results (make test-browser)."""
+
+import json
+import os
+import re
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+
+HERE = Path(__file__).parent
+SECONDS = 120
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    wanted = bool(os.environ.get("SPARSE_RNN_BROWSER_TEST"))
+    for item in items:
+        if HERE in item.path.parents:
+            item.add_marker(pytest.mark.browser)
+            if not wanted:
+                item.add_marker(pytest.mark.skip(reason="`make test-browser` runs these tests in Chromium"))
+
+
+class Chromium:
+    """A browser that remembers nothing, without network."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.log = folder / "network.json"
+
+    def run(self, page: Path, *options: str) -> subprocess.CompletedProcess[str]:
+        """Open a page and wait until it has nothing left to do."""
+        done = subprocess.run(
+            [
+                *("chromium", "--headless", "--no-sandbox", "--disable-gpu", "--hide-scrollbars", "--no-first-run"),
+                *("--disable-background-networking", "--disable-component-update", "--disable-sync"),
+                *("--host-resolver-rules=MAP * ~NOTFOUND", "--virtual-time-budget=10000", "--enable-logging=stderr"),
+                *(f"--user-data-dir={self.folder / 'profile'}", f"--log-net-log={self.log}", *options, page.as_uri()),
+            ],
+            capture_output=True,
+            text=True,
+            timeout=SECONDS,
+        )
+        assert done.returncode == 0, done.stderr
+        return done
+
+    def dom(self, page: Path, script: str = "") -> str:
+        """The page as HTML after a script has run in it."""
+        copy = self.folder / "copy.html"
+        copy.write_text(page.read_text(encoding="utf-8") + f"<script>{script}</script>", encoding="utf-8")
+        return self.run(copy, "--dump-dom").stdout
+
+    def ask(self, page: Path, expression: str) -> str:
+        """What an expression of the page's own JavaScript says, as text; a promise is waited for."""
+        script = f"(async () => {{ document.body.dataset.answer = String(await ({expression})); }})();"
+        found = re.search(r'<body[^>]* data-answer="([^"]*)"', self.dom(page, script))
+        assert found, f"{expression} raised an error"
+        return found[1]
+
+    def complaints(self, page: Path) -> list[str]:
+        """What the page wrote to the console, and what it asked the network for; the browser's own requests aside."""
+        lines = self.run(page, "--dump-dom").stderr.splitlines()
+        events = json.loads(self.log.read_text(encoding="utf-8"))["events"]
+        requests = [event["params"] for event in events if "initiator" in event.get("params", {})]
+        asked = [request["url"] for request in requests if request["initiator"] != "not an origin"]
+        return [*(line for line in lines if ":CONSOLE" in line), *asked]
+
+    def screenshot(self, page: Path, name: str, width: int, height: int, *options: str) -> Path:
+        """A picture of the page's upper end."""
+        path = self.folder / f"{name}.png"
+        self.run(page, f"--window-size={width},{height}", f"--screenshot={path}", *options)
+        return path
+
+
+@pytest.fixture
+def chromium(tmp_path: Path) -> Chromium:
+    """The browser, with a folder of this test for all that it writes."""
+    if shutil.which("chromium") is None:
+        pytest.fail("chromium is not installed: tests/browser/install_chromium.sh installs it")
+    return Chromium(tmp_path)

@@ -1,0 +1,147 @@
+"""The page of results as a browser shows it: of real runs, and of a thousand made up from them."""
+
+import html
+import json
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import matplotlib.image
+import numpy as np
+import pytest
+
+from results import site, sources
+from results.logs import Logs
+from results.request import Request
+from sparse_rnn.config import compose_run
+from sparse_rnn.session import train
+
+SMOKE = ["dataset=pydoc", "budget=smoke"]
+OPTIONS = ["protocol=official_code", "optimizer=snt_asgd", "logger=files", "threads=1", "device=cpu"]
+METHODS = ("selfish", "rigl", "dense")
+LIGHT, DARK = "--blink-settings=preferredColorScheme=1", "--blink-settings=preferredColorScheme=0"
+CELLS = "[...document.querySelectorAll('#runs tbody tr:not([hidden])')].map(row => row.cells[{}].textContent).join(' ')"
+CLICK = "document.querySelectorAll('#runs thead button')[{}].click()"
+RUN, SEED, STATE, VALID = 0, 6, 9, 10
+PHONE, DESKTOP = (390, 844), (1400, 1000)
+
+
+@pytest.fixture(scope="module")
+def logs(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Logs]:
+    """Three small runs of table3 and figure7."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("SPARSE_RNN_RUNS", str(tmp_path_factory.mktemp("site") / "runs"))
+        patch.setattr(site.names, "tables", lambda: ["table2", "table3", "table10", "st_table2"])
+        patch.setattr(site.names, "figures", lambda: ["figure2", "figure5", "figure7"])
+        for method in METHODS:
+            options = [*SMOKE, *OPTIONS, f"sparsifier={method}"]
+            train(compose_run(options), options)
+        yield sources.load("records")
+
+
+@pytest.fixture(scope="module")
+def page(logs: Logs, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The page of these runs."""
+    path = tmp_path_factory.mktemp("page") / "site.html"
+    path.write_text(site.page(Request("site", overrides=SMOKE), logs, path.parent), encoding="utf-8")
+    return path
+
+
+@pytest.fixture
+def many(logs: Logs, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A page of a thousand runs: run0, run1, ... The perplexity of run k is 1000 - k; every tenth is not finished."""
+    monkeypatch.setattr(site.names, "tables", list)
+    monkeypatch.setattr(site.names, "figures", list)
+    run = next(iter(logs.runs.values()))
+    runs = {}
+    for number in range(1000):
+        final = {**(run.final or {}), "best/valid/perplexity": 1000.0 - number}
+        made = replace(run, run_id=f"run{number}", config={**run.config, "seed": number}, final=final)
+        runs[f"run{number}"] = replace(made, state="unfinished", final=None) if number % 10 == 0 else made
+    path = tmp_path / "many.html"
+    path.write_text(site.page(Request("site"), Logs("runs", runs), tmp_path), encoding="utf-8")
+    return path
+
+
+def test_a_page_complains_of_nothing_and_asks_for_nothing(chromium, page, tmp_path):
+    assert chromium.complaints(page) == []
+    other = tmp_path / "other.html"
+    other.write_text("<script>fetch('http://127.0.0.1:9/a'); nonsense()</script>", encoding="utf-8")
+    found = chromium.complaints(other)
+    assert "http://127.0.0.1:9/a" in found
+    assert any("nonsense is not defined" in line for line in found)
+
+
+def test_the_pictures_are_drawn(chromium, page):
+    sizes = "[...document.images].map(image => image.complete && image.naturalWidth > 100)"
+    assert chromium.ask(page, f"{sizes}.join(' ')") == "true true"
+
+
+def test_a_click_on_a_heading_sorts_numbers_as_numbers_and_missing_ones_last(chromium, many):
+    answer = chromium.ask(many, f"({CLICK.format(VALID)}, {CELLS.format(RUN)})").split()
+    finished = [number for number in range(1000) if number % 10]
+    assert answer[:900] == [f"run{number}" for number in reversed(finished)]
+    assert set(answer[900:]) == {f"run{number}" for number in range(0, 1000, 10)}
+    again = chromium.ask(many, f"({CLICK.format(VALID)}, {CLICK.format(VALID)}, {CELLS.format(RUN)})").split()
+    assert again[:900] == [f"run{number}" for number in finished]
+    assert set(again[900:]) == set(answer[900:])
+
+
+def test_names_are_sorted_as_one_reads_them_and_a_third_click_undoes(chromium, many):
+    states = f"({CLICK.format(STATE)}, {CELLS.format(STATE)})"
+    assert chromium.ask(many, states).split() == ["finished"] * 900 + ["unfinished"] * 100
+    descending = f"({CLICK.format(RUN)}, {CLICK.format(RUN)}, {CELLS.format(RUN)})"
+    assert chromium.ask(many, descending).split()[:2] == ["run999", "run998"]
+    thrice = ", ".join([CLICK.format(VALID)] * 3)
+    assert chromium.ask(many, f"({thrice}, {CELLS.format(SEED)})").split() == [str(number) for number in range(1000)]
+
+
+def test_a_heading_says_how_it_sorts_and_is_reached_by_keyboard(chromium, many):
+    orders = "[...document.querySelectorAll('#runs th[aria-sort]')].map(th => th.cellIndex + th.ariaSort).join(' ')"
+    first, second = CLICK.format(SEED), CLICK.format(VALID)
+    assert chromium.ask(many, f"({first}, {second}, {orders})") == f"{VALID}ascending"
+    assert chromium.ask(many, f"({first}, {second}, {second}, {orders})") == f"{VALID}descending"
+    focus = "(document.querySelector('#runs thead button').focus(), document.activeElement.textContent)"
+    assert chromium.ask(many, focus) == "run"
+
+
+def test_rows_of_a_table_stay_in_their_section(chromium, page):
+    first = "[...body.rows].map(row => row.cells[0].textContent)"
+    labels = f"JSON.stringify([...document.querySelectorAll('#table3 tbody')].map(body => {first}))"
+    click = "document.querySelector('#table3 thead tr:last-child button').click()"
+    before = json.loads(html.unescape(chromium.ask(page, labels)))
+    after = json.loads(html.unescape(chromium.ask(page, f"({click}, {labels})")))
+    assert after != before
+    assert after == [[section, *sorted(rows, key=str.lower)] for section, *rows in before]
+
+
+def test_the_filter_leaves_the_runs_that_have_every_word(chromium, many):
+    typed = "(i => (i.value = '{}', i.dispatchEvent(new Event('input'))))(document.querySelector('input'))"
+    count = "document.querySelector('output').textContent"
+    assert chromium.ask(many, f"({typed.format('RUN99 unfinished')}, {CELLS.format(RUN)} + ': ' + {count})") == (
+        "run990: 1 of 1000"
+    )
+    assert chromium.ask(many, f"({typed.format('nothing')}, {count})") == "0 of 1000"
+    assert chromium.ask(many, count) == "1000 of 1000"
+
+
+@pytest.mark.parametrize("scheme", [LIGHT, DARK], ids=["light", "dark"])
+def test_a_screen_shows_the_page(chromium, page, scheme):
+    ground = []
+    for name, (width, height) in {"desktop": DESKTOP, "phone": PHONE}.items():
+        picture = matplotlib.image.imread(chromium.screenshot(page, name, width, height, scheme))[..., :3]
+        assert picture.std() > 0.05
+        ground.append(np.median(picture))
+    assert all(value > 0.9 for value in ground) if scheme == LIGHT else all(value < 0.2 for value in ground)
+
+
+def test_a_phone_shows_the_page_without_scrolling_sideways(chromium, page, tmp_path):
+    phone = tmp_path / "phone.html"
+    source = page.read_text(encoding="utf-8").replace('"', "&quot;")
+    phone.write_text(f'<iframe width="{PHONE[0]}" height="{PHONE[1]}" srcdoc="{source}"></iframe>', encoding="utf-8")
+    inside = "document.querySelector('iframe').contentDocument"
+    loaded = f"new Promise(done => addEventListener('load', done)).then(() => [{inside}.body.scrollWidth, "
+    wide = f"[...{inside}.querySelectorAll('.scroll')].some(box => box.scrollWidth > box.clientWidth)].join(' '))"
+    width, scrolls = chromium.ask(phone, loaded + wide).split()
+    assert int(width) <= PHONE[0]
+    assert scrolls == "true"

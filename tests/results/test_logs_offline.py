@@ -1,0 +1,284 @@
+"""W&B's offline logs, as the real client writes them."""
+
+import json
+import math
+import os
+import shutil
+import struct
+import subprocess
+import sys
+import zlib
+from pathlib import Path
+from typing import Any
+
+import pytest
+from logged_runs import config_of, epoch, last, write_segment
+
+from results import log_index, offline, wandb_file
+from results.sources import load
+from results.wandb_file import NotALog, Segment, read_rows, read_segment
+from sparse_rnn.registry import ConfigError
+
+LONG = "x" * 40_000  # longer than a block of the format
+
+
+@pytest.fixture(scope="session")
+def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The log of a finished run whose records span blocks."""
+    rows = [epoch(number, 1 / number, text=LONG if number == 3 else "") for number in range(1, 30)]
+    return write_segment(tmp_path_factory.mktemp("whole"), [*rows, last(29)])
+
+
+def inspected(path: Path) -> list[dict[str, Any]]:
+    """What W&B's own reader prints of a log."""
+    command = [str(Path(sys.executable).with_name("wandb")), "leet", "inspect", "--json", str(path)]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    return [json.loads(line) for line in done.stdout.splitlines()]
+
+
+def test_reads_what_the_clients_own_reader_prints(whole: Path) -> None:
+    records = inspected(whole)
+    run = next(record["run"] for record in records if record["type"] == "run")
+    segment = read_segment(whole)
+    assert segment.config == run["config"]["update"]
+    assert (segment.run_id, segment.name, segment.group) == (run["run_id"], run["display_name"], run["run_group"])
+    assert segment.tags == run["tags"] == ["tag"]
+    rows = [record["history"]["item"] for record in records if record["type"] == "history"]
+    assert list(read_rows(whole)) == rows
+    assert len(rows) == 30
+    assert segment.last == rows[-1]
+    assert (segment.exit_code, segment.torn) == (0, False)
+
+
+def test_a_torn_tail_is_read_up_to_the_tear(whole: Path, tmp_path: Path) -> None:
+    content, rows = whole.read_bytes(), list(read_rows(whole))
+    torn, lengths = tmp_path / whole.name, set()
+    for length in (*range(8000, len(content), 301), *range(len(content) - 40, len(content))):
+        torn.write_bytes(content[:length])
+        read, segment = list(read_rows(torn)), read_segment(torn)
+        assert read == rows[: len(read)]
+        assert segment.last == (read[-1] if read else None)
+        lengths.add(len(read))
+    assert segment.torn
+    assert segment.exit_code is None
+    assert len(lengths) > 20
+
+
+def test_damage_within_ends_the_reading(whole: Path, tmp_path: Path) -> None:
+    content, damaged = bytearray(whole.read_bytes()), tmp_path / whole.name
+    content[len(content) // 2] ^= 1
+    damaged.write_bytes(content)
+    read = list(read_rows(damaged))
+    assert 0 < len(read) < 30
+    assert read == list(read_rows(whole))[: len(read)]
+    assert read_segment(damaged).torn
+
+
+@pytest.mark.parametrize(
+    ("content", "reason"),
+    [
+        (b"PK\x03\x04 something else", "no log of W&B"),
+        (b":W&B\xe1\xbe\x07", "another version"),
+        (b"", "holds no run yet"),
+        (wandb_file.FILE_HEADER[:5], "holds no run yet"),
+    ],
+)
+def test_a_foreign_file_is_refused(tmp_path: Path, content: bytes, reason: str) -> None:
+    path = tmp_path / "run-a.wandb"
+    path.write_bytes(content)
+    with pytest.raises(NotALog, match=reason):
+        read_segment(path)
+
+
+def test_records_that_are_no_protobuf_are_refused(tmp_path: Path) -> None:
+    payload = b"\x8a\x01\x7f"  # a run of 127 bytes that are not there
+    checksum = zlib.crc32(b"\x01" + payload)
+    path = tmp_path / "run-a.wandb"
+    path.write_bytes(wandb_file.FILE_HEADER + struct.pack("<IHB", checksum, len(payload), 1) + payload)
+    with pytest.raises(NotALog, match="damaged"):
+        read_segment(path)
+
+
+def test_segments_are_joined_and_the_later_wins(tmp_path: Path) -> None:
+    write_segment(tmp_path / "1", [epoch(1, 9.0), epoch(2, 8.0), epoch(3, 7.0)], exit_code=1)
+    write_segment(
+        tmp_path / "2", [epoch(3, 6.0), {"step": 30, "epoch": 3, "train/loss_recent": 2.0}, epoch(4, 5.0), last(4, 5.0)]
+    )
+    write_segment(tmp_path / "3", [epoch(1)], name="b")
+    logs = load(str(tmp_path))
+    run = logs.runs["a"]
+    assert run.read() == [
+        *(epoch(1, 9.0), epoch(2, 8.0)),
+        {"step": 30, "epoch": 3, "train/loss_recent": 2.0},
+        *(epoch(3, 6.0), epoch(4, 5.0), last(4, 5.0)),
+    ]
+    assert run.final == last(4, 5.0)
+    assert run.state == "finished"
+    assert run.link.startswith(str(tmp_path / "2" / "wandb"))
+    assert logs.runs["b"].state == "unfinished"
+    assert not logs.problems
+
+
+def test_the_order_is_that_of_the_beginnings_not_of_the_names(tmp_path: Path) -> None:
+    write_segment(tmp_path / "z", [epoch(1, 9.0)])
+    write_segment(tmp_path / "y", [epoch(1, 8.0)], exit_code=1)
+    logs = load(str(tmp_path))
+    run = logs.runs["a"]
+    assert not logs.problems
+    assert run.read() == [epoch(1, 8.0)]
+    assert run.state == "failed"
+
+
+def test_what_is_not_finite_arrives_as_a_number_or_a_word(tmp_path: Path) -> None:
+    write_segment(tmp_path / "1", [epoch(1, math.nan, a=math.inf, b=-math.inf), epoch(2, a="NaN", b="-Infinity")])
+    numbers, words = load(str(tmp_path)).runs["a"].read()
+    assert math.isnan(numbers["valid/loss"])
+    assert (numbers["a"], numbers["b"], words["b"]) == (math.inf, -math.inf, -math.inf)
+    assert math.isnan(words["a"])
+
+
+def test_what_is_no_run_of_this_schema_is_passed_over(tmp_path: Path) -> None:
+    write_segment(tmp_path / "old", [last(1)], config=config_of(schema=1), name="old")
+    write_segment(tmp_path / "other", [{"loss": 1.0}], config={"lr": 0.1}, name="other")
+    write_segment(tmp_path / "good", [last(1)], name="good")
+    fake = tmp_path / "fake" / "wandb" / "run-1-fake" / "run-fake.wandb"
+    fake.parent.mkdir(parents=True)
+    fake.write_text("something else")
+    for _ in range(2):  # from the files, and from what was kept of them
+        logs = load(str(tmp_path))
+        assert list(logs.runs) == ["good"], logs.problems
+        fakes, olds, others = logs.problems
+        assert str(fake) in fakes
+        assert "no log of W&B" in fakes
+        assert "run-old.wandb" in olds
+        assert "schema 1, not 2" in olds
+        assert "run-other.wandb" in others
+        assert "not a run of sparse_rnn" in others
+
+
+def test_a_torn_tail_is_told_of_if_the_run_is_not_finished(whole: Path, tmp_path: Path) -> None:
+    torn = tmp_path / "a" / "wandb" / "offline-run-1-a" / "run-a.wandb"
+    torn.parent.mkdir(parents=True)
+    torn.write_bytes(whole.read_bytes()[:-5])
+    assert load(str(tmp_path)).runs["a"].state == "finished"
+    assert not load(str(tmp_path)).problems
+    torn.write_bytes(whole.read_bytes()[:-9000])
+    logs = load(str(tmp_path))
+    assert logs.runs["a"].state == "unfinished"
+    assert str(torn) in logs.problems[0]
+
+
+@pytest.fixture(scope="session")
+def two(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder of the runs `a` and `b`."""
+    folder = tmp_path_factory.mktemp("two")
+    for name in ("a", "b"):
+        write_segment(folder / name, [epoch(1, math.nan), last(1)], name=name)
+    return folder
+
+
+@pytest.fixture
+def opened(monkeypatch: pytest.MonkeyPatch) -> list[Path]:
+    """The logs that are opened from now on."""
+    paths: list[Path] = []
+
+    def read(path: Path) -> Segment:
+        paths.append(path)
+        return read_segment(path)
+
+    monkeypatch.setattr(log_index, "read_segment", read)
+    return paths
+
+
+@pytest.fixture
+def kept(two: Path, tmp_path: Path, opened: list[Path]) -> Path:
+    """A folder of two runs that was read once."""
+    folder = shutil.copytree(two, tmp_path / "kept", symlinks=True)
+    load(str(folder))
+    opened.clear()
+    return folder
+
+
+@pytest.mark.parametrize("start", ["b", "b/wandb"])
+def test_runs_are_found_from_their_own_folder_and_wandbs(two: Path, tmp_path: Path, start: str) -> None:
+    folder = shutil.copytree(two, tmp_path / "two", symlinks=True)
+    assert list(load(str(folder / start)).runs) == ["b"]
+
+
+def test_only_wanted_runs_are_opened(two: Path, opened: list[Path], tmp_path: Path) -> None:
+    folder = shutil.copytree(two, tmp_path / "fresh", symlinks=True)
+    assert list(load(str(folder), {"b", "c"}).runs) == ["b"]
+    assert [path.stem for path in opened] == ["run-b"]
+
+
+def test_a_second_reading_opens_nothing(kept: Path, opened: list[Path]) -> None:
+    logs = load(str(kept))
+    assert not opened
+    assert [run.final for run in logs.runs.values()] == [last(1)] * 2
+    assert load(str(kept), {"a"}).runs["a"].facts == logs.runs["a"].facts
+
+
+def test_a_second_process_needs_no_wandb(kept: Path, opened: list[Path]) -> None:
+    script = "import sys; from results.sources import load; print(len(load(sys.argv[1]).frame), 'wandb' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", script, str(kept)], capture_output=True, text=True, check=True)
+    assert done.stdout.split() == ["2", "False"]
+
+
+def test_a_changed_log_is_read_again(kept: Path, opened: list[Path], whole: Path) -> None:
+    path = next(kept.glob("b/wandb/offline-run-*/run-b.wandb"))
+    content, before = path.read_bytes(), path.stat().st_mtime_ns
+    path.write_bytes(content[:-5])
+    load(str(kept))
+    os.utime(path, ns=(before, before))
+    path.write_bytes(content[:-5])
+    os.utime(path, ns=(before + 1, before + 1))
+    load(str(kept))
+    assert opened == [path, path]
+    path.unlink()
+    assert list(load(str(kept)).runs) == ["a"]
+
+
+@pytest.mark.parametrize("content", ["{", "[]", '{"version": 0}', '{"version": 1, "files": 3}', None])
+def test_a_damaged_index_only_costs_time(kept: Path, opened: list[Path], content: str | None) -> None:
+    index = kept / ".results" / "index.json"
+    if content is None:  # right but for what it holds of each file
+        whole = json.loads(index.read_text())
+        whole["files"] = {name: {"stamp": entry["stamp"], "segment": {}} for name, entry in whole["files"].items()}
+        content = json.dumps(whole)
+    index.write_text(content)
+    assert len(load(str(kept)).runs) == 2
+    assert len(opened) == 2
+    load(str(kept))
+    assert len(opened) == 2
+
+
+def test_a_folder_that_cannot_be_written_only_costs_time(kept: Path, opened: list[Path]) -> None:
+    (kept / ".results" / "index.json").unlink()
+    (kept / ".results").rmdir()
+    (kept / ".results").write_text("in the way")
+    for _ in range(2):
+        assert len(load(str(kept)).runs) == 2
+    assert len(opened) == 4
+
+
+def test_the_default_is_the_folder_of_all_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert not load("runs").runs
+    monkeypatch.setenv("SPARSE_RNN_RUNS", str(tmp_path))
+    write_segment(tmp_path / "a", [last(1)])
+    assert load("runs").source == "runs"
+    assert list(load("runs").runs) == ["a"]
+
+
+@pytest.mark.parametrize("source", ["record", "recods:/nowhere", "mirror:/nowhere", "run"])
+def test_an_unknown_source_is_refused(source: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(ConfigError, match="a source is one of") as raised:
+        load(source)
+    near = {"record": "Did you mean records", "run": "Did you mean runs"}.get(source, "")
+    assert near in str(raised.value)
+
+
+def test_finding_looks_nowhere_else(tmp_path: Path) -> None:
+    path = write_segment(tmp_path / "a", [last(1)])
+    path.rename(path.with_name("elsewhere.wandb"))
+    assert not offline.find_segments(tmp_path)[0]
