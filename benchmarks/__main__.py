@@ -7,11 +7,20 @@ from pathlib import Path
 
 import torch
 
-from benchmarks import distance, encoding, launching, masked_training, mixture_of_softmaxes, on_lstm, start_up
+from benchmarks import (
+    aggregation,
+    distance,
+    encoding,
+    launching,
+    masked_training,
+    mixture_of_softmaxes,
+    on_lstm,
+    start_up,
+)
 from benchmarks.row import Row
 
 LATEST = Path(__file__).parent.parent / "results" / "bench" / "latest.json"
-ALL = (start_up, masked_training, on_lstm, mixture_of_softmaxes, encoding, launching, distance)
+ALL = (start_up, masked_training, on_lstm, mixture_of_softmaxes, encoding, launching, aggregation, distance)
 
 
 def main() -> int:

@@ -39,8 +39,8 @@ class Shown:
 
 @dataclass
 class Part:
-    """All tables, or all figures. empty, refused: the names of others, with the reason; these lack finished runs, those
-    do not go with the overrides.
+    """All tables, or all figures. empty: the names of those without a finished run, and what they would show; refused:
+    the names of those that cannot be made, and why.
     """
 
     kind: str

@@ -194,7 +194,7 @@ def test_problems_of_many_logs_are_folded(tmp_path, no_tables):
 def test_what_does_not_go_with_the_overrides_is_told_and_the_rest_is_made(tmp_path, monkeypatch):
     choose(monkeypatch, ["table6"], ["figure2", "figure7"])
     text = Parsed(site.page(request(*SMOKE, "sparsifier.sparsity=0.5"), Logs("runs", {}), tmp_path)).text
-    assert "Not with these overrides: figure7 figure7: conf/figure/figure7.yaml" in text
+    assert "Cannot be made: figure7 figure7: conf/figure/figure7.yaml" in text
     assert "Without a finished run: table6" in text
     with pytest.raises(ConfigError, match=r"no table and no figure\. Of table6: .*smoky"):
         site.page(request("budget=smoky"), Logs("runs", {}), tmp_path)

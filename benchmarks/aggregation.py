@@ -1,0 +1,118 @@
+"""How long tables take from offline W&B logs, in seconds as users wait for them, and how much memory."""
+
+import os
+import shutil
+import struct
+import subprocess
+import sys
+import tempfile
+import zlib
+from collections.abc import Iterable
+from pathlib import Path
+
+from benchmarks.row import Row, median_seconds
+from sparse_rnn.composer import Composer
+from sparse_rnn.config import as_dict, run_id
+from sparse_rnn.run_folder import PROVENANCE, SCHEMA
+
+ROWS_OF_A_RUN = 500
+KEYS = 60
+SEEDS = range(100, 134)  # of the three rows of Table 6; ids of one length
+HEADER, BLOCK, FRAME = 7, 32768, struct.Struct("<IHB")
+MEASURE = """
+import resource, sys
+from results.sources import load
+assert len(load(sys.argv[1]).frame) == 1000
+print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024**2)
+"""
+
+
+def rows() -> list[Row]:
+    """A table of 102 runs without and with what is remembered, 1,000 runs into a frame."""
+    with tempfile.TemporaryDirectory() as folder:
+        table, many = Path(folder) / "table", Path(folder) / "many"
+        ids = _ids()
+        one = _write_one(Path(folder) / "one", ids[0])
+        _copy(one, ids[0], table, ids)
+        _copy(one, ids[0], many, (f"{ids[0][:-8]}{number:08x}" for number in range(1000)))
+        found = [
+            Row("table of 102 runs of 500 rows, nothing remembered", _seconds(table, forget=True), 10, None, "seconds"),
+            Row("table of 102 runs of 500 rows, second call", _seconds(table, forget=False), 2, None, "seconds"),
+        ]
+        memory: list[float] = []
+        seconds = median_seconds(lambda: memory.append(_frame(many)), 1)
+        found.append(Row("1,000 runs of 500 rows into a frame, nothing remembered", seconds, 60, None, "seconds"))
+        return [*found, Row("memory of that", max(memory), 1, None, "GB")]
+
+
+def _ids() -> list[str]:
+    composer = Composer()
+    common = ["protocol=official_code", "sparsifier=selfish", "optimizer=snt_asgd"]
+    methods = ("gate_magnitude", "gate_gradient", "gates")
+    asked = [[*common, f"sparsifier.redistribution={method}", f"seed={seed}"] for method in methods for seed in SEEDS]
+    return [run_id(composer.compose(overrides)) for overrides in asked]
+
+
+def _write_one(folder: Path, name: str) -> Path:
+    """The log of a finished run, by W&B's own client."""
+    import wandb
+
+    provenance = dict.fromkeys(PROVENANCE) | {
+        "schema": SCHEMA,
+        "environment": dict.fromkeys(("commit", "modified", "host")),
+    }
+    config = as_dict(Composer().compose(["protocol=official_code"])) | {"record": provenance}
+    folder.mkdir()
+    settings = wandb.Settings(console="off", silent=True, x_disable_stats=True)
+    run = wandb.init(id=name, name=name, mode="offline", dir=folder, config=config, settings=settings)
+    weights = {f"sparsity/weight{number}/gate": number / KEYS for number in range(KEYS - 3)}
+    for epoch in range(1, ROWS_OF_A_RUN):
+        run.log({"step": 1328 * epoch, "epoch": epoch, "valid/loss": 5.0 - epoch / 1000, **weights})
+    kept = {f"best/{split}/{metric}": 75.0 for split in ("valid", "test") for metric in ("loss", "perplexity")}
+    run.log({"step": 1328 * ROWS_OF_A_RUN, "epoch": 499, **kept, "best/active_parameters": 1, "clock/finished": 1.0})
+    run.finish()
+    wandb.teardown()
+    return next(folder.glob("wandb/offline-run-*/*.wandb"))
+
+
+def _copy(one: Path, name: str, folder: Path, others: Iterable[str]) -> None:
+    """The same log under other ids of the same length."""
+    content = one.read_bytes()
+    for other in others:
+        place = folder / other / "wandb" / f"{one.parent.name[: -len(name)]}{other}"
+        place.mkdir(parents=True)
+        (place / f"run-{other}.wandb").write_bytes(_checked(bytearray(content.replace(name.encode(), other.encode()))))
+
+
+def _checked(log: bytearray) -> bytearray:
+    """The log with the checksums of its frames made right again."""
+    at = HEADER
+    while at + FRAME.size <= len(log):
+        if BLOCK - at % BLOCK < FRAME.size:
+            at += BLOCK - at % BLOCK
+            continue
+        _, length, _ = FRAME.unpack_from(log, at)
+        struct.pack_into("<I", log, at, zlib.crc32(log[at + 6 : at + FRAME.size + length]))
+        at += FRAME.size + length
+    return log
+
+
+def _seconds(root: Path, *, forget: bool) -> float:
+    arguments = ["table", "table6", f"seeds=range({SEEDS.start},{SEEDS.stop})"]
+
+    def print_table() -> None:
+        for private in (".results", ".launch") if forget else ():
+            shutil.rmtree(root / private, ignore_errors=True)
+        environment = os.environ | {"SPARSE_RNN_RUNS": str(root)}
+        line = [sys.executable, "-m", "results", *arguments]
+        printed = subprocess.run(line, env=environment, check=True, capture_output=True, text=True).stdout
+        assert "102 of 102 finished" in printed
+
+    return median_seconds(print_table, 3)
+
+
+def _frame(root: Path) -> float:
+    """Read all runs in a process of its own; returns its memory in GB."""
+    shutil.rmtree(root / ".results", ignore_errors=True)
+    done = subprocess.run([sys.executable, "-c", MEASURE, str(root)], check=True, capture_output=True, text=True)
+    return float(done.stdout)
