@@ -17,8 +17,8 @@ NAME         {tables},
              a file of your own in conf/table or conf/figure, or all
 seeds=1,2    instead of those of the table
 any other key=value or group=name as in `python -m launch`: results of the runs that it sends
---source     where the logs are: runs (default: offline W&B runs below $SPARSE_RNN_RUNS), FOLDER, records, records:FOLDER,
-             wandb://entity/project, mirror:FOLDER
+--source     where the logs are: runs (default: offline W&B runs below $SPARSE_RNN_RUNS), FOLDER, records,
+             records:FOLDER, wandb://entity/project, mirror:FOLDER
 --allow-missing   an incomplete table is no error (otherwise exit code 3)
 
 Examples:

@@ -58,9 +58,9 @@ def _refuse_missing(request: Request, asked: dict[str, Asked]) -> None:
     if not left or request.allow_missing:
         return
     words = [f"{name} ({len(ids)} runs)" for name, ids in left.items()]
-    again = shlex.join([*left, *_arguments(request)])
+    again = f"python -m launch submit {shlex.join([*left, *_arguments(request)])}"
     raise Incomplete(
-        f"There is no result yet for all of {', '.join(words)}: `python -m launch submit {again}` trains what is missing, "
+        f"There is no result yet for all of {', '.join(words)}: `{again}` trains what is missing, "
         "--allow-missing does without."
     )
 

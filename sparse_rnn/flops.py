@@ -86,8 +86,9 @@ def mean_densities(run: Run, rows: Iterable[Mapping[str, Any]]) -> dict[str, flo
 
     Rows hold `step` and, if the topology was looked at, `sparsity/<weight>` from that step on. Raises ConfigError.
     """
+    sizes_of_data = run.dataset.sizes()
     with torch.device("meta"):
-        topology = make_topology(run, run.model.build(*run.dataset.sizes()))
+        topology = make_topology(run, run.model.build(*sizes_of_data))
     sizes = {weight.name: weight.mask.numel() for weight in topology}
     counts = {} if run.sparsifier.prunes else final_counts(run.sparsifier, topology)
     density = {name: counts.get(name, size) / size for name, size in sizes.items()}

@@ -236,3 +236,8 @@ def test_densities_over_time_without_updates_are_those_of_the_configuration() ->
     run = composed("sparsifier=static_er")
     assert run_flops(run, mean_densities(run, [{"step": 7}])) == run_flops(run)
     assert set(mean_densities(composed("sparsifier=gmp"), []).values()) == {1.0}
+
+
+def test_densities_over_time_of_data_whose_size_is_counted() -> None:
+    run = composed("dataset=pydoc sparsifier=static_uniform")
+    assert mean_densities(run, [])["lstm.weight_ih_l0"] == pytest.approx(0.33)
