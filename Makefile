@@ -8,6 +8,7 @@ LAUNCH = $(RUN) -m launch
 RESULTS = $(RUN) -m results
 TABLES := $(foreach n,1 2 3 4 5 6 7 8 9 10,table$(n)) $(foreach n,1 2 3 4 5 6 7,st-table$(n))
 FIGURES := $(foreach n,1 2 3 4 5 6 7 8 9 10,figure$(n)) st-figure2 st-figure3
+DECLARED := table1 table4 table10 st-table1 figure1 figure2
 SIZE = $(if $(BUDGET),/$(BUDGET))
 ASKED = $(if $(BUDGET),budget=$(BUDGET)) $(if $(PROTOCOL),protocol=$(PROTOCOL)) $(ARGS)
 READ = $(ASKED) $(if $(SOURCE),--source $(SOURCE))
@@ -44,11 +45,11 @@ test-slurm: setup  ## the tests on a SLURM cluster that this starts and stops (a
 	  $(RUN) -m pytest -m slurm --timeout 900 tests/cluster $(ARGS)
 
 test-browser: setup  ## the tests of the page of results in Chromium (which this installs, as root, in a container)
-	tests/browser/install_chromium.sh
+	tests/install_debian.sh chromium chromium
 	SPARSE_RNN_BROWSER_TEST=1 OMP_NUM_THREADS=1 $(RUN) -m pytest -m browser tests/browser $(ARGS)
 
 test-latex: setup  ## the tests of the tables in LaTeX (which this installs, as root, in a container)
-	tests/latex/install_latex.sh
+	tests/install_debian.sh pdflatex texlive-latex-base
 	SPARSE_RNN_LATEX_TEST=1 OMP_NUM_THREADS=1 $(RUN) -m pytest -m latex tests/latex $(ARGS)
 
 lint: setup  ## ruff and mypy
@@ -94,8 +95,8 @@ notebooks: setup  ## execute the notebooks, as the tests do
 	OMP_NUM_THREADS=1 $(RUN) -m pytest tests/test_notebooks.py
 
 reproduce-%: setup  ## from runs to a file: launch what is missing, wait, and make it, as in reproduce-table2 BUDGET=smoke
-	$(LAUNCH) submit $(subst -,_,$*) cluster=$(CLUSTER) $(ASKED)
-	$(LAUNCH) status $(subst -,_,$*) $(ASKED) --watch
+	$(if $(filter $*,$(DECLARED)),,$(LAUNCH) submit $(subst -,_,$*) cluster=$(CLUSTER) $(ASKED))
+	$(if $(filter $*,$(DECLARED)),,$(LAUNCH) status $(subst -,_,$*) $(ASKED) --watch)
 	@$(MAKE) --no-print-directory $*
 
 bench: setup  ## measure the ratios of docs/performance.md (some of them: ARGS=launching)

@@ -41,7 +41,7 @@ def standing(
     """
     files = JobFiles(folder.path)
     log = job_log(folder.path)
-    if record is not None and config is not None and (changed := _differences(record["config"], config)):
+    if record is not None and config is not None and (changed := changed_keys(record["config"], config)):
         return Standing("stale", f"its folder holds a run with other values of {', '.join(changed)}")
     if record is not None and record["status"] == "finished":
         return Standing("finished", _result(record), 0.0, log)
@@ -57,7 +57,8 @@ def standing(
     return Standing("missing", f"stopped in {progress}, goes on from there" if progress else "", 1 - done, log)
 
 
-def _differences(recorded: Mapping[str, Any], config: Mapping[str, Any]) -> list[str]:
+def changed_keys(recorded: Mapping[str, Any], config: Mapping[str, Any]) -> list[str]:
+    """Keys whose values differ, of those that decide what a run computes; quick if there are none."""
     if identity(recorded) == identity(config):
         return []
     from sparse_rnn.record import differences  # which knows options that are younger than the record

@@ -1,30 +1,31 @@
 """What a table or figure is made from: its declaration, its runs, and what the logs hold of them."""
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from launch.catalogue import Catalogue, RunFacts
+from launch.states import changed_keys
 from results import sources
 from results.logs import LoggedRun, Logs
-from sparse_rnn.identity import NOT_IDENTITY
 from sparse_rnn.run_folder import runs_root
 from sparse_rnn.table import PlannedRun, TableSpec, expand, load
 
 Planned = PlannedRun[RunFacts]
+UNREAD = Logs("none", {})
 
 
 @dataclass(frozen=True)
 class Asked:
     """A table or figure, every run that it needs, and the logs.
 
-    overrides: the user's, which go to every run; seeds: the user's, None: those of the file.
+    overrides: the user's, which go to every run. as_declared: whether the runs are those of the file nevertheless.
     """
 
     spec: TableSpec
     planned: Sequence[Planned]
-    logs: Logs
+    logs: Logs = UNREAD
     overrides: tuple[str, ...] = ()
-    seeds: tuple[int, ...] | None = None
+    as_declared: bool = True
 
     def run(self, planned: Planned) -> LoggedRun | None:
         """What the logs hold of a run, None if nothing."""
@@ -44,10 +45,42 @@ class Asked:
         return [planned for planned in self.planned if planned.run_id not in there]
 
     @property
-    def as_declared(self) -> bool:
-        """Whether the runs are those of the file, so that their numbers may be set against the paper's."""
-        keys = {override.lstrip("+~").partition("=")[0].partition(".")[0] for override in self.overrides}
-        return not keys - NOT_IDENTITY
+    def comparable(self) -> bool:
+        """Whether the numbers may be set against the paper's: the runs are those of the file, at the paper's size."""
+        return self.as_declared and all(run.facts.config["budget"]["name"] == "paper" for run in self.planned)
+
+    def answered(self, logs: Logs) -> "Asked":
+        """The same with what logs hold of its runs. A run with other values than are asked for now is left out."""
+        runs, problems = {}, list(logs.problems)
+        for run_id, planned in {planned.run_id: planned for planned in self.planned}.items():
+            if (log := logs.runs.get(run_id)) is None:
+                continue
+            if changed := changed_keys(log.config, planned.facts.config):
+                problems.append(f"{run_id} is stale: its log has other values of {', '.join(changed)}.")
+            else:
+                runs[run_id] = log
+        return replace(self, logs=Logs(logs.source, runs, tuple(problems)))
+
+
+def declared(
+    name: str, catalogue: Catalogue, *, overrides: Sequence[str] = (), seeds: Sequence[int] | None = None
+) -> Asked:
+    """A table or figure by name, before any log is read; raises ConfigError."""
+    spec = load(name)
+    planned = expand(spec, catalogue.facts, seeds=seeds, overrides=overrides)
+    same = not overrides or _are_those_of(spec, planned, catalogue, seeds)
+    return Asked(spec, planned, overrides=tuple(overrides), as_declared=same)
+
+
+def _are_those_of(
+    spec: TableSpec, planned: Sequence[Planned], catalogue: Catalogue, seeds: Sequence[int] | None
+) -> bool:
+    """Whether overrides have changed no run; the first block, which mostly tells, is looked at alone before."""
+    for part in (replace(spec, blocks=spec.blocks[:1]), spec):
+        own = [run.run_id for run in expand(part, catalogue.facts, seeds=seeds)]
+        if own != [run.run_id for run in planned[: len(own)]]:
+            return False
+    return True
 
 
 def ask(
@@ -59,10 +92,8 @@ def ask(
     """
     catalogue = Catalogue(runs_root() / ".launch")
     try:
-        specs = [load(name) for name in names]
-        planned = [expand(spec, catalogue.facts, seeds=seeds, overrides=overrides) for spec in specs]
+        found = [declared(name, catalogue, overrides=overrides, seeds=seeds) for name in names]
     finally:
         catalogue.save()
-    logs = sources.load(source, {run.run_id for runs in planned for run in runs})
-    own = None if seeds is None else tuple(seeds)
-    return [Asked(spec, runs, logs, tuple(overrides), own) for spec, runs in zip(specs, planned, strict=True)]
+    logs = sources.load(source, {run.run_id for asked in found for run in asked.planned})
+    return [asked.answered(logs) for asked in found]

@@ -1,5 +1,6 @@
 """A table's cells: what the finished runs of each row say, and what the paper does."""
 
+import math
 import statistics
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -10,25 +11,28 @@ from results.flops import COLUMNS as FLOPS
 from results.flops import INTEGRATED, FlopsOfRuns
 from results.logs import LoggedRun
 from results.paper import Reported, ReportedValue, reported
+from sparse_rnn.registry import ConfigError
 from sparse_rnn.table import Block, Row
 
 FLOPS_TRAIN = "flops_train"
 SCORES = ("valid", "test", "accuracy")
-HIGHER_IS_BETTER = ("accuracy",)
 ENOUGH_FOR_A_MARK = 3
 NO_AVERAGING = "no averaging"
 FORCED = "averaging forced"
+NOT_AVERAGED = "not averaged"
 
 
 @dataclass(frozen=True)
 class Cell:
-    """One column of one row. values: of the finished runs, by seed. expected: how many there should be.
+    """One column of one row. values: of the finished runs, by seed; accuracy: whether that is what they are, as shares.
+    expected: how many there should be.
 
     reported: what the paper prints. best: the best mean of its block. notes: what a reader must know of the runs.
     """
 
     column: str
     values: tuple[float, ...] = ()
+    accuracy: bool = False
     expected: int = 0
     run_ids: tuple[str, ...] = ()
     failed: int = 0
@@ -44,8 +48,8 @@ class Cell:
 
     @property
     def std(self) -> float | None:
-        """Of a sample (n - 1); None with less than two seeds."""
-        return statistics.stdev(self.values) if len(self.values) > 1 else None
+        """Of a sample (n - 1); None with less than two seeds, or if one is infinite."""
+        return statistics.stdev(self.values) if len(self.values) > 1 and all(map(math.isfinite, self.values)) else None
 
     @property
     def complete(self) -> bool:
@@ -81,30 +85,23 @@ class TableBlock:
 
 @dataclass(frozen=True)
 class Table:
-    """A table filled from logs. comparable: its runs are those of the paper's size and of the file's protocol.
+    """A table filled from logs.
 
     columns: of every row; those of the file, and FLOPs integrated over time where it has those of training.
     """
 
     asked: Asked
     blocks: tuple[TableBlock, ...]
-    comparable: bool
     columns: tuple[str, ...]
-
-    @property
-    def complete(self) -> bool:
-        """Whether every run is finished."""
-        return not self.asked.missing
 
 
 def fill(asked: Asked, flops: FlopsOfRuns) -> Table:
     """The cells of a table. Raises ConfigError if the reported numbers cannot be read."""
-    comparable = asked.as_declared and all(run.facts.config["budget"]["name"] == "paper" for run in asked.planned)
     columns = asked.spec.columns
     if FLOPS_TRAIN in columns and INTEGRATED not in columns:
         columns = (*columns, INTEGRATED)
-    filler = _Filler(asked, columns, reported(asked.spec.name), flops, comparable)
-    return Table(asked, tuple(filler.block(block) for block in asked.spec.blocks), comparable, columns)
+    filler = _Filler(asked, columns, reported(asked.spec.name), flops)
+    return Table(asked, tuple(filler.block(block) for block in asked.spec.blocks), columns)
 
 
 @dataclass(frozen=True)
@@ -113,7 +110,6 @@ class _Filler:
     columns: tuple[str, ...]
     paper: Mapping[tuple[str, str], Reported]
     flops: FlopsOfRuns
-    comparable: bool
 
     def block(self, block: Block) -> TableBlock:
         rows = [self.row(block, row) for row in block.rows]
@@ -133,14 +129,16 @@ class _Filler:
         logged = [self.asked.run(run) for run in planned]
         finished = [(run, log) for run, log in zip(planned, logged, strict=True) if log is not None and log.final]
         for column in self.columns:
+            keys = {_key(column, log.final) for _, log in finished if log.final}
             yield Cell(
                 column,
                 tuple(self.value(column, run, log) for run, log in finished),
+                any(key.endswith("/accuracy") for key in keys),
                 len(planned),
                 tuple(run.run_id for run, _ in finished),
                 sum(log is not None and log.state == "failed" for log in logged),
                 said.values.get(column) if said else None,
-                self.comparable,
+                self.asked.comparable,
                 notes=_notes([log for _, log in finished]) if column in SCORES else (),
             )
 
@@ -155,26 +153,34 @@ def _key(column: str, final: Mapping[str, Any]) -> str:
     """The key of the last row that a column prints."""
     if column == "parameters":
         return "best/active_parameters"
-    split = "test" if column == "accuracy" else column
+    if column == "accuracy":
+        if "best/test/accuracy" not in final:
+            raise ConfigError("The column accuracy is of classifiers: a language model has valid and test.")
+        return "best/test/accuracy"
     metric = "accuracy" if "best/test/accuracy" in final else "perplexity"
-    return f"best/{split}/{metric}"
+    return f"best/{column}/{metric}"
 
 
 def _best(column: str, cells: Sequence[Cell]) -> set[int]:
     """The rows with the best mean, if at least two have one."""
     means = {number: cell.mean for number, cell in enumerate(cells) if cell.mean is not None}
-    if column not in SCORES or len(means) < 2:
+    finite = [mean for mean in means.values() if math.isfinite(mean)]
+    if column not in SCORES or len(means) < 2 or not finite:
         return set()
-    best = max(means.values()) if column in HIGHER_IS_BETTER else min(means.values())
+    best = max(finite) if any(cell.accuracy for cell in cells) else min(finite)
     return {number for number, mean in means.items() if mean == best}
 
 
 def _notes(logs: Sequence[LoggedRun]) -> tuple[str, ...]:
     """Whether averages are what they should be, for the optimizers that keep them."""
-    averaging = [log.final or {} for log in logs if log.config["optimizer"]["name"] in ("snt_asgd", "nt_asgd")]
-    never = sum("averaging/trigger_epoch" not in final for final in averaging)
-    forced = sum(bool(final.get("averaging/forced")) for final in averaging)
-    return tuple(_of(number, len(logs), what) for number, what in ((never, NO_AVERAGING), (forced, FORCED)) if number)
+    averaging = [log.final or {} for log in logs if log.averages]
+    begun = [final for final in averaging if "averaging/trigger_epoch" in final]
+    found = {
+        NO_AVERAGING: len(averaging) - len(begun),
+        FORCED: sum(bool(final["averaging/forced"]) for final in begun),
+        NOT_AVERAGED: sum(not final["best/averaged"] for final in begun),
+    }
+    return tuple(_of(number, len(logs), what) for what, number in found.items() if number)
 
 
 def _of(number: int, total: int, what: str) -> str:

@@ -9,7 +9,6 @@ from results.asked import Asked, ask
 from results.cells import Table, fill, lines
 from results.flops import FlopsOfRuns
 from results.layout import Grid
-from results.logs import Logs
 from results.names import DECLARED_TABLES, DRAWN_FIGURES
 from results.render import FORMATS, grid_csv, html, latex, lines_csv, markdown
 from results.request import Request
@@ -39,17 +38,12 @@ def table(request: Request) -> None:
 
 def _ask(request: Request, names: Sequence[str]) -> dict[str, Asked]:
     found = ask(names, source=request.source, overrides=request.overrides, seeds=request.seeds) if names else []
-    if found:
-        report_problems(found[0].logs)
-    return dict(zip(names, found, strict=True))
-
-
-def report_problems(logs: Logs) -> None:
-    """What was passed over, on stderr."""
-    for problem in logs.problems[:PROBLEMS_SHOWN]:
+    problems = dict.fromkeys(problem for asked in found for problem in asked.logs.problems)
+    for problem in list(problems)[:PROBLEMS_SHOWN]:
         print(f"warning: {problem}", file=sys.stderr)
-    if len(logs.problems) > PROBLEMS_SHOWN:
-        print(f"warning: and {len(logs.problems) - PROBLEMS_SHOWN} more like these", file=sys.stderr)
+    if len(problems) > PROBLEMS_SHOWN:
+        print(f"warning: and {len(problems) - PROBLEMS_SHOWN} more like these", file=sys.stderr)
+    return dict(zip(names, found, strict=True))
 
 
 def _refuse_missing(request: Request, asked: dict[str, Asked]) -> None:
@@ -58,15 +52,11 @@ def _refuse_missing(request: Request, asked: dict[str, Asked]) -> None:
     if not left or request.allow_missing:
         return
     words = [f"{name} ({len(ids)} runs)" for name, ids in left.items()]
-    again = f"python -m launch submit {shlex.join([*left, *_arguments(request)])}"
+    again = f"python -m launch submit {shlex.join([*left, *request.arguments])}"
     raise Incomplete(
         f"There is no result yet for all of {', '.join(words)}: `{again}` trains what is missing, "
         "--allow-missing does without."
     )
-
-
-def _arguments(request: Request) -> list[str]:
-    return [*request.overrides, *([f"seeds={','.join(map(str, request.seeds))}"] if request.seeds else [])]
 
 
 def filled(name: str, asked: Asked | None, request: Request) -> tuple[Table | None, Grid]:
@@ -78,7 +68,7 @@ def filled(name: str, asked: Asked | None, request: Request) -> tuple[Table | No
     flops = FlopsOfRuns(asked.planned)
     made = fill(asked, flops)
     source = ["--source", request.source] if request.source != "runs" else []
-    command = shlex.join(["python", "-m", "results", "table", name, *_arguments(request), *source])
+    command = shlex.join(["python", "-m", "results", "table", name, *request.arguments, *source])
     return made, lay_out(made, flops, command)
 
 

@@ -60,7 +60,11 @@ def row_distances(first: Mask, second: Mask) -> NDArray[np.float64]:
 
 
 def chance(first: Mask, second: Mask) -> float:
-    """The distance to expect of independent random masks with the densities of these in every gate, [gates, ...]."""
+    """The distance to expect of independent random masks with the densities of these in every gate, [gates, ...].
+
+    Trained masks gather in some rows and columns, and two such are nearer to each other than that without having
+    anything else in common: only the change of a distance over training says that networks grow alike.
+    """
     pairs = zip(_densities(first), _densities(second), strict=True)
     return float(np.mean([expected(*pair) for pair in pairs]))
 

@@ -134,7 +134,7 @@ def _begin(stored: Sequence[int]) -> int:
 
 
 def _instead(begin: int) -> str:
-    return "" if begin == BEGIN else f" instead of {BEGIN}, as training is shorter"
+    return "" if begin == BEGIN else f" instead of {BEGIN}, of which there is no snapshot"
 
 
 def _draw(axes: Axes, compared: Compared) -> None:

@@ -1,4 +1,4 @@
-"""FLOPs of finished runs, by the distribution over layers that they ended with, or that they had over time."""
+"""FLOPs of finished runs, by the distribution over layers of the weights they kept, or by that over time."""
 
 from collections.abc import Iterable, Mapping
 from contextlib import suppress
@@ -11,25 +11,27 @@ from results.logs import LoggedRun
 from sparse_rnn.run_folder import runs_root
 
 VERSION = 1
+WITHIN_LAYERS = ("none", "gates", "gate_magnitude", "gate_gradient")  # redistributions that leave layers their sizes
 INTEGRATED = "flops_train_integrated"
 COLUMNS = ("flops_train", "flops_test", INTEGRATED)
 KEPT = "best/sparsity/"
 
 
 class FlopsOfRuns:
-    """FLOPs as a share of those of the largest model, dense, of the same kind in a table: what the papers print.
+    """FLOPs as a share of those of the largest model of its kind, dense, on the same data in a table.
 
-    flops_train and flops_test follow the papers' convention: where a method moves weights between layers (DSR, SNFS),
-    the distribution at the end counts as that of all training. flops_train_integrated counts what was active at every
-    step. What had to be counted from logs is remembered in a file of `folder`.
+    flops_train and flops_test follow the papers' convention: where a method moves weights between layers (DSR, SNFS)
+    or finds its size itself (ISS), the distribution of the weights that were kept counts as that of all training.
+    flops_train_integrated counts what was active at every step. What had to be counted from logs is remembered in a
+    file of `folder`.
     """
 
     def __init__(self, planned: Iterable[Planned], folder: Path | None = None) -> None:
         self._path = (folder or runs_root() / ".results") / "flops.json"
-        self._dense: dict[str, dict[str, float]] = {}
+        self._dense: dict[tuple[str, str], dict[str, float]] = {}
         for run in planned:
-            facts, model = run.facts, str(run.facts.config["model"]["name"])
-            dense = self._dense.setdefault(model, {"flops_train": 0.0, "flops_test": 0.0})
+            facts = run.facts
+            dense = self._dense.setdefault(_kind(run), {"flops_train": 0.0, "flops_test": 0.0})
             dense["flops_train"] = max(dense["flops_train"], (facts.flops or 0.0) / facts.flops_train_ratio)
             dense["flops_test"] = max(dense["flops_test"], facts.flops_test / facts.flops_test_ratio)
         stored = read_json(self._path)
@@ -37,17 +39,19 @@ class FlopsOfRuns:
 
     def ratio(self, column: str, planned: Planned, log: LoggedRun) -> float:
         """One of COLUMNS, as a share of the dense model's; NaN if the size of the data is not known."""
-        dense = self._dense[planned.facts.config["model"]["name"]]
-        counted = self._counted(column, planned, log)
-        return counted / dense["flops_test" if column == "flops_test" else "flops_train"]
+        dense = self._dense[_kind(planned)]["flops_test" if column == "flops_test" else "flops_train"]
+        return self._counted(column, planned, log) / dense if dense else float("nan")
 
-    def dense(self, model: str) -> Mapping[str, float]:
-        """FLOPs of that model, dense: flops_train and flops_test."""
-        return self._dense[model]
+    @property
+    def dense(self) -> Mapping[tuple[str, str], Mapping[str, float]]:
+        """FLOPs of each model and data set, dense: flops_train (0 if the size of the data is not known), flops_test."""
+        return self._dense
 
     def _counted(self, column: str, planned: Planned, log: LoggedRun) -> float:
-        moves = str(planned.facts.config["sparsifier"].get("redistribution", "")).startswith("layers_")
-        if column != INTEGRATED and not moves:
+        method = planned.facts.config["sparsifier"]
+        moves = method["name"] == "iss" or method["redistribution"] not in WITHIN_LAYERS
+        prunes = method["schedule"] == "cubic"
+        if not moves and not (prunes and column == INTEGRATED):
             return planned.facts.flops_test if column == "flops_test" else planned.facts.flops or float("nan")
         assert log.final is not None
         key = f"{log.run_id} {log.final['clock/finished']}"
@@ -58,6 +62,11 @@ class FlopsOfRuns:
                 self._path.parent.mkdir(parents=True, exist_ok=True)
                 write_json(self._path, {"version": VERSION, "runs": self._known})
         return known[column]
+
+
+def _kind(planned: Planned) -> tuple[str, str]:
+    config = planned.facts.config
+    return str(config["model"]["name"]), str(config["dataset"]["name"])
 
 
 def _count(log: LoggedRun, *, over_time: bool) -> dict[str, float]:

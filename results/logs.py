@@ -20,6 +20,7 @@ PLACE = ("step", "epoch")
 BEST = "best/"
 FINAL = "best/valid/loss"
 INFINITE = {"NaN": math.nan, "Infinity": math.inf, "-Infinity": -math.inf}
+AVERAGING = ("nt_asgd", "snt_asgd")
 DESCRIBED = ("model", "dataset", "sparsifier", "growth", "optimizer", "recipe", "protocol", "budget")
 
 
@@ -46,6 +47,11 @@ class LoggedRun:
         frame = pd.DataFrame(self.read())
         first = [name for name in PLACE if name in frame]
         return frame[[*first, *sorted(map(str, frame.columns.difference(first)))]]
+
+    @property
+    def averages(self) -> bool:
+        """Whether its optimizer evaluates averages once it has begun to keep them."""
+        return self.config["optimizer"]["name"] in AVERAGING
 
     @property
     def facts(self) -> dict[str, Any]:

@@ -7,6 +7,7 @@ from pathlib import Path
 from results.log_index import LogIndex
 from results.logs import LoggedRun, Logs, check, joined, logged_run
 from results.wandb_file import Segment, read_rows
+from sparse_rnn.run_folder import RunFolder
 
 LAYOUTS = ("*/wandb/*run-*/run-*.wandb", "wandb/*run-*/run-*.wandb", "*run-*/run-*.wandb")
 
@@ -35,6 +36,7 @@ def find_segments(folder: Path, wanted: Collection[str] | None = None) -> tuple[
         try:
             segment = index.segment(path)
             check(segment.config)
+            _refuse_moved(path, segment.run_id)
         except (ValueError, OSError) as reason:
             problems.append(f"{path} is passed over: {_sentence(reason)}.")
         else:
@@ -57,6 +59,13 @@ def run_of(segments: Sequence[tuple[Path, Segment]]) -> LoggedRun:
         link=str(newest.parent),
         read=lambda: joined(map(read_rows, paths)),
     )
+
+
+def _refuse_moved(path: Path, run_id: str) -> None:
+    """Raise ValueError for the log of a run whose folder was given another name, to train it anew."""
+    folder = RunFolder(path.parents[2])
+    if folder.record.exists() and folder.path.resolve().name != run_id:
+        raise ValueError(f"its folder is not called {run_id}")
 
 
 def _find(folder: Path, wanted: Collection[str] | None) -> Iterator[Path]:

@@ -39,14 +39,9 @@ def drawing(asked: Asked, figure: Figure, data: pd.DataFrame, notes: Iterable[st
     return Drawing(figure, data, (warned, *said) if warned else said)
 
 
-def comparable(asked: Asked) -> bool:
-    """Whether the runs are those of the file, at the papers' size."""
-    return asked.as_declared and _names(asked, "budget") == ["paper"]
-
-
 def warning(asked: Asked) -> str:
     """What a figure says that must not be read as the paper's; empty if it may be."""
-    if comparable(asked):
+    if asked.comparable:
         return ""
     named = [f"{group} {' and '.join(_names(asked, group))}" for group in NAMED]
     other = [override for override in asked.overrides if override.partition("=")[0] not in NAMED]
@@ -61,7 +56,7 @@ def claimed(asked: Asked) -> Iterator[str]:
     for claim in said:
         quantities.setdefault(claim.quantity, []).append(f"{claim.row if several else claim.block} {claim.value:g}")
     if said:
-        own = "" if comparable(asked) else ", of its own runs"
+        own = "" if asked.comparable else ", of its own runs"
         words = "; ".join(f"{quantity}: {', '.join(values)}" for quantity, values in quantities.items())
         yield f"The paper says{own} ({said[0].source.rpartition(', ')[2]}): {words}."
 
@@ -71,13 +66,17 @@ def about(asked: Asked) -> tuple[str, ...]:
     missing, planned = {run.run_id for run in asked.missing}, {run.run_id for run in asked.planned}
     logged = {each.run_id: run for each in asked.planned if (run := asked.run(each))}
     failed = sum(run.state == "failed" for run in logged.values())
-    forced = sum(bool(run.final.get("averaging/forced")) for run in logged.values() if run.final)
+    finals = [(run, run.final) for run in logged.values() if run.final]
+    forced = sum(bool(final.get("averaging/forced")) for _, final in finals)
+    never = sum(run.averages and "averaging/trigger_epoch" not in final for run, final in finals)
     notes = []
     if missing:
         of_them = f", {failed} of them failed" if failed else ""
         notes.append(f"{len(missing)} of {len(planned)} runs {'is' if len(missing) == 1 else 'are'} missing{of_them}.")
     if forced:
-        notes.append(f"Averaging did not begin by itself and was forced in {forced} of {_runs(len(logged))}.")
+        notes.append(f"Averaging did not begin by itself and was forced in {forced} of {_runs(len(finals))}.")
+    if never:
+        notes.append(f"Averaging never began in {never} of {_runs(len(finals))}.")
     return tuple(notes)
 
 

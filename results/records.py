@@ -26,10 +26,13 @@ def _run(folder: RunFolder) -> LoggedRun:
     record = read_record(folder)
     if record is None:
         raise ValueError("it is not the record of a run")
+    run_id = record.get("run_id", folder.path.name)
+    if folder.path.resolve().name != run_id:
+        raise ValueError(f"its folder is not called {run_id}")
     lines = _whole_lines(folder.metrics)
     ends = joined([[json.loads(lines[-1])]]) if lines else []
     return logged_run(
-        record.get("run_id", folder.path.name),
+        run_id,
         record["config"] | {"record": {name: record[name] for name in PROVENANCE if name in record}},
         ends[-1] if ends else None,
         failed=record["status"] == "failed",

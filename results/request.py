@@ -33,6 +33,11 @@ class Request:
     out: Path | None = None
     allow_missing: bool = False
 
+    @property
+    def arguments(self) -> list[str]:
+        """What chooses the runs, as it is written on a command line."""
+        return [*self.overrides, *([f"seeds={','.join(map(str, self.seeds))}"] if self.seeds else [])]
+
 
 def parse(command: str, arguments: Sequence[str]) -> Request:
     """The request of a command line; raises ConfigError."""

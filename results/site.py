@@ -14,7 +14,7 @@ from markupsafe import Markup
 
 from launch.catalogue import Catalogue
 from results import commands, figures, names, run_list, sources
-from results.asked import Asked
+from results.asked import Asked, declared
 from results.cells import lines
 from results.logs import STATES, Logs
 from results.render import grid_csv, html, html_templates, lines_csv
@@ -22,7 +22,6 @@ from results.request import Request
 from results.style import styled
 from sparse_rnn.registry import ConfigError
 from sparse_rnn.run_folder import runs_root
-from sparse_rnn.table import expand, load
 
 WITHOUT_RUNS = (*names.DECLARED_TABLES, *names.DRAWN_FIGURES)
 
@@ -59,7 +58,7 @@ def write_site(request: Request, out: Path) -> Path:
 
 def page(request: Request, logs: Logs, folder: Path) -> str:
     """The page as it is to lie in a folder, from which local logs are linked."""
-    arguments = [*request.overrides, *([f"seeds={','.join(map(str, request.seeds))}"] if request.seeds else [])]
+    arguments = request.arguments
     source = ["--source", request.source] if request.source != sources.RUNS else []
     return html_templates.get_template("site.html").render(
         head=dict(_head(logs, arguments)),
@@ -84,9 +83,7 @@ def _parts(request: Request, logs: Logs) -> list[Part]:
     catalogue = Catalogue(runs_root() / ".launch")
 
     def ask(name: str) -> Asked:
-        spec = load(name)
-        planned = expand(spec, catalogue.facts, seeds=request.seeds, overrides=request.overrides)
-        return Asked(spec, planned, logs, tuple(request.overrides), tuple(request.seeds) if request.seeds else None)
+        return declared(name, catalogue, overrides=request.overrides, seeds=request.seeds).answered(logs)
 
     try:
         tables = _part("tables", names.tables(), ask, lambda name, asked: _table(name, asked, request))

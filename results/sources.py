@@ -49,7 +49,8 @@ def _online(source: str, wanted: Collection[str] | None) -> Logs:
             raise
         problems = [f"{error} This is the copy in {folder}."]
     logs = mirror.load(folder, wanted)
-    return replace(logs, source=source, problems=(*problems, *logs.problems))
+    name = f"{source} (copy)" if problems else source
+    return replace(logs, source=name, problems=(*problems, *logs.problems))
 
 
 def _existing(folder: str, source: str) -> Path:

@@ -5,7 +5,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from datetime import UTC, datetime
 from itertools import groupby
 
-from results.cells import SCORES, Cell, Table, TableBlock, TableRow
+from results.cells import FORCED, NO_AVERAGING, NOT_AVERAGED, SCORES, Cell, Table, TableBlock, TableRow
 from results.flops import INTEGRATED, FlopsOfRuns
 from results.layout import Field, Grid, Heading, Section
 from results.logs import LoggedRun
@@ -17,6 +17,11 @@ WIDEST = 13
 NOTHING = Field("")
 LITERATURE = Field("-", muted=True)
 OUTSIDE = "†"
+MARKS = {
+    NO_AVERAGING: "No averaging: the trigger of NT-ASGD and SNT-ASGD never fired; these are the weights as they were.",
+    FORCED: "Averaging forced: the trigger had not fired by the epoch at which the budget begins to average.",
+    NOT_AVERAGED: "Not averaged: the best validation was before averaging began.",
+}
 MILLION = 1e6
 
 
@@ -32,7 +37,7 @@ def lay_out(table: Table, flops: FlopsOfRuns | None, command: str) -> Grid:
         spec.name,
         spec.title,
         spec.source,
-        tuple(_header(table, bands[0] if len(bands[0]) == width else [], width)),
+        tuple(_header(table, bands[0], width)),
         tuple(_section(table, band, width, labelled=len(bands) > 1 or width == 1) for band in bands),
         tuple(_notes(table, flops)),
         tuple(_footer(table, command)),
@@ -61,10 +66,11 @@ def _columns(table: Table) -> list[tuple[str, bool]]:
 
 
 def _header(table: Table, band: Sequence[TableBlock], width: int) -> Iterator[tuple[Heading, ...]]:
+    """The names of the columns, those of the blocks above; where bands differ in width each has its blocks' instead."""
     columns = _columns(table)
-    if width > 1:
+    if len(band) == width > 1:
         yield (Heading(""), *(Heading(block.label, len(columns)) for block in band))
-    paper = "paper" if table.comparable else "paper (full size)"
+    paper = "paper" if table.asked.comparable else "paper (full size)"
     names = [paper if is_paper else NAMES.get(column, column) for column, is_paper in columns]
     yield (Heading(""), *(Heading(name) for _ in range(width) for name in names))
 
@@ -101,26 +107,26 @@ def _field(cell: Cell) -> Field:
     mean = cell.mean
     if mean is None:
         return Field("failed" if cell.failed else "missing", muted=True)
-    text = number(cell.column, mean)
-    if cell.column in SCORES and cell.std is not None:
-        text += f" ± {number(cell.column, cell.std)}"
-    marks = [*cell.notes, *([] if cell.complete else [f"{len(cell.values)}/{cell.expected} seeds"])]
+    text = number(cell.column, mean, accuracy=cell.accuracy)
     if cell.column not in SCORES:
-        marks = []
+        return Field(text)
+    if cell.std is not None:
+        text += f" ± {number(cell.column, cell.std, accuracy=cell.accuracy)}"
+    marks = [*cell.notes, *([] if cell.complete else [f"{len(cell.values)}/{cell.expected} seeds"])]
     text += OUTSIDE if cell.outside else ""
     return Field(text + (f" ({', '.join(marks)})" if marks else ""), bold=cell.best)
 
 
-def number(column: str, value: float) -> str:
-    """A number as its column shows it: perplexities with two digits, shares in per cent, parameters in millions."""
+def number(column: str, value: float, *, accuracy: bool = False) -> str:
+    """A number as its column shows it: perplexities with two digits, accuracies in per cent, parameters in millions."""
     if math.isnan(value):
-        return "unknown"
+        return "nan" if column in SCORES else "unknown"
     if column == "parameters":
         return f"{value / MILLION:.1f}M" if value >= MILLION / 10 else f"{value / MILLION:.3f}M"
     if column.startswith("flops"):
         return f"{value:.3f}x"
-    if column == "accuracy" or value < 1.0:
-        return f"{value:.2%}" if column == "accuracy" else f"{value:.2f}"
+    if accuracy:
+        return f"{value:.2%}"
     return f"{value:.2f}" if value < MILLION else scientific(value)
 
 
@@ -133,13 +139,21 @@ def _notes(table: Table, flops: FlopsOfRuns | None) -> Iterator[str]:
         yield "Mean ± standard deviation over seeds."
     if any(cell.outside for cell in cells):
         yield f"{OUTSIDE} The paper's number lies outside mean ± 2 standard deviations."
-    if any("no averaging" in note for cell in cells for note in cell.notes):
-        yield "No averaging: the trigger of NT-ASGD and SNT-ASGD never fired; these are the weights as they were."
-    if any("forced" in note for cell in cells for note in cell.notes):
-        yield "Averaging forced: the trigger had not fired by the epoch at which the budget begins to average."
+    for words, explained in MARKS.items():
+        if any(note.startswith(words) for cell in cells for note in cell.notes):
+            yield explained
+    yield from _assumed(table)
     if flops is not None and any(name.startswith("flops") for name in table.columns):
         yield from _flops_notes(table, flops)
     yield from _said_of_rows(table)
+
+
+def _assumed(table: Table) -> Iterator[str]:
+    """What the recipes had to assume, because the papers do not say it."""
+    recipes = [run.facts.config["recipe"] for run in table.asked.planned]
+    for name, assumed in dict.fromkeys((recipe["name"], recipe.get("assumed")) for recipe in recipes):
+        if assumed:
+            yield f"Assumed by the recipe {name}: {assumed}."
 
 
 def _said_of_rows(table: Table) -> Iterator[str]:
@@ -155,7 +169,7 @@ def _said_of_rows(table: Table) -> Iterator[str]:
 
 
 def _comparability(table: Table) -> Iterator[str]:
-    if table.comparable:
+    if table.asked.comparable:
         return
     budgets = sorted({run.facts.config["budget"]["name"] for run in table.asked.planned})
     said = [*(f"budget {name}" for name in budgets if name != "paper"), *_changes(table)]
@@ -167,10 +181,9 @@ def _changes(table: Table) -> list[str]:
 
 
 def _flops_notes(table: Table, flops: FlopsOfRuns) -> Iterator[str]:
-    for model in dict.fromkeys(str(run.facts.config["model"]["name"]) for run in table.asked.planned):
-        dense = flops.dense(model)
-        train, test = scientific(dense["flops_train"]), scientific(dense["flops_test"])
-        yield f"FLOPs of the dense {model}: {train} to train, {test} for one minibatch of test."
+    for (model, dataset), dense in flops.dense.items():
+        train, test = scientific(dense["flops_train"] or None), scientific(dense["flops_test"])
+        yield f"FLOPs of the dense {model} on {dataset}: {train} to train, {test} for one minibatch of test."
     differing = [
         f"{row.label} ({block.label}) {number(INTEGRATED, over_time.mean)} over time"
         for block in table.blocks
@@ -191,7 +204,8 @@ def _footer(table: Table, command: str) -> Iterator[str]:
     wanted = {run.run_id for run in asked.planned}
     finished = {run.run_id: log for run, log in asked.finished()}
     configs = [run.facts.config for run in asked.planned]
-    yield f"Runs: {len(finished)} of {len(wanted)} finished, seeds {_seeds(run.seed for run in asked.planned)}"
+    seeds = _seeds(run.seed for run in asked.planned)
+    yield f"Runs: {len(finished)} of {len(wanted)} finished (the CSV has their ids), seeds {seeds}"
     for what in ("budget", "protocol"):
         yield f"{what.capitalize()}: {', '.join(dict.fromkeys(config[what]['name'] for config in configs))}"
     if finished:

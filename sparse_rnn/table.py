@@ -124,6 +124,8 @@ def load(name: str) -> TableSpec:
         given = _read(file, top, ["title", "source", *columns, "seeds", "blocks"], ["common"])
         seeds, common = tuple(given["seeds"]), tuple(given.get("common", ()))
         blocks = tuple(_block(_named(f"{file}, block", k, block), block) for k, block in enumerate(given["blocks"], 1))
+        if kind == "table" and (varied := next((block for block in blocks if block.x), None)):
+            raise ConfigError(f"{file}, block {varied.label!r}: x is of figures, a table has a row for every value.")
         _refuse_twice(file, "blocks", [block.label for block in blocks])
         if blocks[0].beside:
             raise ConfigError(f"{file}: the first block has none before it to be beside.")

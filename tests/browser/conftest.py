@@ -1,7 +1,6 @@
 """Chromium without a window, for the tests of the page of results (make test-browser)."""
 
 import json
-import os
 import re
 import shutil
 import subprocess
@@ -9,17 +8,7 @@ from pathlib import Path
 
 import pytest
 
-HERE = Path(__file__).parent
 SECONDS = 120
-
-
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    wanted = bool(os.environ.get("SPARSE_RNN_BROWSER_TEST"))
-    for item in items:
-        if HERE in item.path.parents:
-            item.add_marker(pytest.mark.browser)
-            if not wanted:
-                item.add_marker(pytest.mark.skip(reason="`make test-browser` runs these tests in Chromium"))
 
 
 class Chromium:
@@ -77,5 +66,5 @@ class Chromium:
 def chromium(tmp_path: Path) -> Chromium:
     """The browser, with a folder of this test for all that it writes."""
     if shutil.which("chromium") is None:
-        pytest.fail("chromium is not installed: tests/browser/install_chromium.sh installs it")
+        pytest.fail("chromium is not installed: make test-browser installs it")
     return Chromium(tmp_path)

