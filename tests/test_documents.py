@@ -4,6 +4,7 @@ import importlib.util
 import math
 import re
 import shlex
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -95,8 +96,9 @@ def test_every_link_between_pages_resolves():
 
 
 def test_make_targets_named_in_the_documents_exist():
-    targets = re.findall(r"^([a-z%-]+):", (ROOT / "Makefile").read_text(), re.MULTILINE)
-    patterns = [re.compile(target.replace("%", ".+")) for target in targets]
-    for page in PAGES:
-        for target in re.findall(r"`make\s([a-z0-9-]+)", page.read_text(encoding="utf-8")):
-            assert any(pattern.fullmatch(target) for pattern in patterns), f"{page.name} names make {target}"
+    named = {
+        target for page in PAGES for target in re.findall(r"`make\s([a-z0-9-]+)", page.read_text(encoding="utf-8"))
+    }
+    assert len(named) > 5
+    done = subprocess.run(["make", "--dry-run", *named], cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr

@@ -41,6 +41,7 @@ def finished(planned, score=70.0, metric="perplexity", **more):
         "best/valid/loss": 4.0,
         f"best/valid/{metric}": score + 2,
         f"best/test/{metric}": score,
+        "averaging/trigger_epoch": 1,
         "best/sparsity/model": sparsity,
         f"best/sparsity/{INPUT}": sparsity,
         f"best/sparsity/{INPUT}/forget": 0.7,
