@@ -35,7 +35,7 @@ def test_without_network_and_files_says_where_to_put_what(module: str, offline: 
     arguments = ["dataset=ptb", "budget=smoke"] if module == "sparse_rnn.train" else ["ptb"]
     started = time.monotonic()
     result = run(module, *arguments, env=offline, cwd=tmp_path)
-    assert time.monotonic() - started < 20
+    assert time.monotonic() - started < 100
     assert (result.returncode, result.stdout) == (2, "")
     assert result.stderr.startswith("error: ptb cannot be downloaded (no connection): put train.txt (from https://")
     assert result.stderr.endswith(f"into {tmp_path}/data/ptb, or use dataset=pydoc, which needs nothing.\n")

@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from launch_helpers import LONG, SMALL, id_of, launch, record_of, rows_of, wait_until
+from launch_helpers import SMALL, id_of, launch, record_of, rows_of, wait_until
 
 from launch import commands
 from launch.catalogue import Catalogue
@@ -16,8 +16,9 @@ from launch.selection import entries, parse
 from sparse_rnn.config import config_dir
 from sparse_rnn.registry import ConfigError
 
-TWO = ["--sweep", "sparsifier=set,rigl", *LONG, "cluster.runs=1"]
-IDS = [id_of(*LONG, f"sparsifier={method}") for method in ("set", "rigl")]
+SECONDS = [*SMALL, "training.epochs=360"]
+TWO = ["--sweep", "sparsifier=set,rigl", *SECONDS, "cluster.runs=1"]
+IDS = [id_of(*SECONDS, f"sparsifier={method}") for method in ("set", "rigl")]
 
 
 @pytest.fixture
@@ -33,7 +34,7 @@ def run(command: str, *arguments: str) -> None:
 def test_from_plan_to_result_on_this_machine(root):
     plan = launch("plan", *TWO)
     assert plan.stderr == ""
-    assert "2 runs: 2 missing\nleft: 2 runs, 6.22e9 FLOPs; device hours unknown: no earlier run" in plan.stdout
+    assert "2 runs: 2 missing\nleft: 2 runs, 3.73e10 FLOPs; device hours unknown: no earlier run" in plan.stdout
     assert [id in plan.stdout for id in IDS] == [True, True]
 
     assert "2 missing; 2 would be sent." in launch("submit", *TWO, "--dry-run").stdout

@@ -195,7 +195,7 @@ def test_needs_no_flock(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None
 
 
 def test_second_process_is_refused_and_the_first_goes_on(tiny: list[str], commands: Commands) -> None:
-    overrides = [*tiny, "training.epochs=8", "logger=files"]
+    overrides = [*tiny, "training.epochs=100", "logger=files"]
     folder = folder_of(overrides, commands.root)
     first = commands.start(overrides)
     wait_until(lambda: folder.metrics.exists() and folder.metrics.stat().st_size)
@@ -208,7 +208,7 @@ def test_second_process_is_refused_and_the_first_goes_on(tiny: list[str], comman
     assert "Traceback" not in commands.said
     assert first.exitcode == 0
     assert record_of(folder)["status"] == "finished"
-    assert len([row for row in rows_of(folder) if "valid/loss" in row]) == 8
+    assert len([row for row in rows_of(folder) if "valid/loss" in row]) == 100
 
 
 def test_who_loses_the_lock_ends_at_once(tiny: list[str], commands: Commands, root: Path) -> None:
