@@ -9,7 +9,7 @@ RESULTS = $(RUN) -m results
 TABLES := $(foreach n,1 2 3 4 5 6 7 8 9 10,table$(n)) $(foreach n,1 2 3 4 5 6 7,st-table$(n))
 FIGURES := $(foreach n,1 2 3 4 5 6 7 8 9 10,figure$(n)) st-figure2 st-figure3
 DECLARED := table1 table4 table10 st-table1 figure1 figure2
-SIZE = $(if $(BUDGET),/$(BUDGET))
+SIZE = $(if $(BUDGET),/$(BUDGET))$(if $(PROTOCOL),/$(PROTOCOL))
 ASKED = $(if $(BUDGET),budget=$(BUDGET)) $(if $(PROTOCOL),protocol=$(PROTOCOL)) $(ARGS)
 READ = $(ASKED) $(if $(SOURCE),--source $(SOURCE))
 
@@ -94,7 +94,8 @@ site: setup  ## one HTML page of everything
 notebooks: setup  ## execute the notebooks, as the tests do
 	OMP_NUM_THREADS=1 $(RUN) -m pytest tests/test_notebooks.py
 
-reproduce-%: setup  ## from runs to a file: launch what is missing, wait, and make it, as in reproduce-table2 BUDGET=smoke
+#reproduce-tableN: setup  ## from runs to a file: launch what is missing, wait, and make it (also reproduce-figureN)
+$(addprefix reproduce-,$(TABLES) $(FIGURES)): reproduce-%: setup
 	$(if $(filter $*,$(DECLARED)),,$(LAUNCH) submit $(subst -,_,$*) cluster=$(CLUSTER) $(ASKED))
 	$(if $(filter $*,$(DECLARED)),,$(LAUNCH) status $(subst -,_,$*) $(ASKED) --watch)
 	@$(MAKE) --no-print-directory $*

@@ -11,9 +11,12 @@ from results.flops import FlopsOfRuns
 from results.layout import Grid
 from results.names import DECLARED_TABLES, DRAWN_FIGURES
 from results.render import FORMATS, grid_csv, html, latex, lines_csv, markdown
+from results.replacing import replacing
 from results.request import Request
+from results.sources import RECORDS
 from results.table_layout import lay_out
 from sparse_rnn.registry import ConfigError
+from sparse_rnn.run_folder import RunFolder, read_record, runs_root
 
 INCOMPLETE = 3
 PROBLEMS_SHOWN = 5
@@ -51,12 +54,20 @@ def _refuse_missing(request: Request, asked: dict[str, Asked]) -> None:
     left = {name: {run.run_id for run in each.missing} for name, each in asked.items() if each.missing}
     if not left or request.allow_missing:
         return
-    words = [f"{name} ({len(ids)} runs)" for name, ids in left.items()]
+    of_all = {name: len({run.run_id for run in asked[name].planned}) for name in left}
+    words = ", ".join(f"{len(ids)} of {of_all[name]} runs of {name}" for name, ids in left.items())
     again = f"python -m launch submit {shlex.join([*left, *request.arguments])}"
-    raise Incomplete(
-        f"There is no result yet for all of {', '.join(words)}: `{again}` trains what is missing, "
-        "--allow-missing does without."
-    )
+    unlogged = [run_id for run_id in set().union(*left.values()) if _is_finished(run_id)]
+    if unlogged and request.source != RECORDS:
+        again = f"{len(unlogged)} are finished and have no such log, --source {RECORDS} reads them; `{again}`"
+    else:
+        again = f"`{again}`"
+    raise Incomplete(f"{words} have no result: {again} trains what is missing, --allow-missing does without.")
+
+
+def _is_finished(run_id: str) -> bool:
+    record = read_record(RunFolder(runs_root() / run_id))
+    return record is not None and record["status"] == "finished"
 
 
 def filled(name: str, asked: Asked | None, request: Request) -> tuple[Table | None, Grid]:
@@ -78,8 +89,8 @@ def _write_table(request: Request, name: str, asked: Asked | None) -> None:
         print(_text(request.format or "md", made, grid), end="\n" if len(request.names) > 1 else "")
         return
     for path, form in _files(request, name):
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(_text(form, made, grid), encoding="utf-8")
+        with replacing(path) as beside:
+            beside.write_text(_text(form, made, grid), encoding="utf-8")
         print(path)
 
 
@@ -87,10 +98,15 @@ def _files(request: Request, name: str) -> list[tuple[Path, str]]:
     """Where a table goes, and in which format: one file that --out names, or one of each format in its folder."""
     assert request.out is not None
     endings = {f".{ending}": form for form, ending in FORMATS.items()}
-    if request.out.suffix in endings:
+    ending = request.out.suffix
+    if ending and not request.out.is_dir():
+        if ending not in endings:
+            raise ConfigError(f"--out {request.out}: a table ends in {', '.join(endings)}; or give a folder.")
         if len(request.names) > 1:
             raise ConfigError(f"--out {request.out} is one file for {len(request.names)} tables: give a folder.")
-        return [(request.out, request.format or endings[request.out.suffix])]
+        if request.format not in (None, endings[ending]):
+            raise ConfigError(f"--out {request.out} is no file of --format {request.format}: leave one of them out.")
+        return [(request.out, endings[ending])]
     forms = [request.format] if request.format else OF_EACH
     return [(request.out / f"{name}.{FORMATS[form]}", form) for form in forms]
 
@@ -106,10 +122,13 @@ def figure(request: Request) -> None:
     from results.figures import draw
     from results.style import save
 
+    out = request.out or FIGURES
+    if out.suffix and not out.is_dir():
+        raise ConfigError(f"--out {out}: a figure is a PNG, an SVG and a CSV, give a folder for them.")
     asked = _ask(request, [name for name in request.names if name not in DRAWN_FIGURES])
     for name in request.names:
         drawing = draw(name, asked.get(name))
-        for path in save(drawing.figure, drawing.data, (request.out or FIGURES) / name):
+        for path in save(drawing.figure, drawing.data, out / name):
             print(path)
         for note in drawing.notes:
             print(f"{name}: {note}", file=sys.stderr)

@@ -121,13 +121,19 @@ def _csv(rows: Iterable[Sequence[Any]]) -> str:
 
 
 html_templates = Environment(
-    loader=PackageLoader("results"), autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
+    loader=PackageLoader("results"),
+    autoescape=True,
+    undefined=StrictUndefined,
+    trim_blocks=True,
+    lstrip_blocks=True,
+    keep_trailing_newline=True,
 )
 _latex_templates = Environment(
     loader=PackageLoader("results"),
     undefined=StrictUndefined,
     trim_blocks=True,
     lstrip_blocks=True,
+    keep_trailing_newline=True,
     block_start_string="<%",
     block_end_string="%>",
     variable_start_string="<<",

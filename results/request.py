@@ -50,11 +50,14 @@ def parse(command: str, arguments: Sequence[str]) -> Request:
         argument = rest.pop(0)
         key, equals, value = argument.partition("=")
         if key.startswith("--"):
-            options[_option(command, key)] = _value(key, value, rest) if key not in SWITCHES else "yes"
+            name = _option(command, key)
+            options[name] = _value(name, value, rest) if name not in SWITCHES else "yes"
         elif not equals:
             names.append(argument)
         elif key == "seeds":
             seeds = parse_seeds(value)
+        elif key.partition(".")[0] == "cluster":
+            continue  # of the command that sends the runs, and may stand here as there
         else:
             overrides.append(argument)
     request = Request(command, _names(command, names), overrides, seeds)
@@ -74,18 +77,21 @@ def _option(command: str, key: str) -> str:
 
 
 def _value(key: str, value: str, rest: list[str]) -> str:
-    if not value and not rest:
+    value = value or (rest.pop(0) if rest else "")
+    if not value:
         raise ConfigError(f"{key} needs a value.")
-    return value or rest.pop(0)
+    return value
 
 
 def _format(name: str | None) -> str | None:
     if name is not None and name not in FORMATS:
-        raise ConfigError(f"--format {name} does not exist{near(name, FORMATS)}: choose among {', '.join(FORMATS)}.")
+        raise ConfigError(f"--format {name} does not exist{near(name, FORMATS)}.")
     return name
 
 
 def _names(command: str, names: list[str]) -> list[str]:
+    if command == "site" and names:
+        raise ConfigError(f"site shows every table and figure: leave {names[0]} out.")
     if command not in NAMES:
         return names
     known = NAMES[command]()

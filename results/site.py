@@ -18,6 +18,7 @@ from results.asked import Asked, declared
 from results.cells import lines
 from results.logs import STATES, Logs
 from results.render import grid_csv, html, html_templates, lines_csv
+from results.replacing import replacing
 from results.request import Request
 from results.style import styled
 from sparse_rnn.registry import ConfigError
@@ -51,8 +52,8 @@ class Part:
 def write_site(request: Request, out: Path) -> Path:
     """Write the page to a file. Raises ConfigError, also if the overrides go with no table and no figure."""
     text = page(request, sources.load(request.source), out.parent)
-    out.parent.mkdir(parents=True, exist_ok=True)
-    out.write_text(text, encoding="utf-8")
+    with replacing(out) as beside:
+        beside.write_text(text, encoding="utf-8")
     return out
 
 

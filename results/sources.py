@@ -26,11 +26,16 @@ def load(source: str, wanted: Collection[str] | None = None) -> Logs:
         return records.load(runs_root(), wanted)
     if source.startswith(f"{RECORDS}:"):
         return records.load(_existing(source.partition(":")[2], source), wanted)
+    if source in (MIRROR, f"{RECORDS}:", ONLINE):
+        raise ConfigError(f"--source {source} names nothing: a source is one of {KNOWN}.")
     if source.startswith(MIRROR):
         return mirror.load(_existing(source.partition(":")[2], source), wanted)
     if source.startswith(ONLINE):
         return _online(source, wanted)
-    return replace(offline.load(offline_folder(source), wanted), source=source)
+    folder = offline_folder(source)
+    logs = offline.load(folder, wanted)
+    absent = () if folder.is_dir() else (f"There is no folder {folder}: set SPARSE_RNN_RUNS, or give --source.",)
+    return replace(logs, source=source, problems=(*absent, *logs.problems))
 
 
 def offline_folder(source: str) -> Path:

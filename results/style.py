@@ -14,6 +14,8 @@ from matplotlib.container import Container
 from matplotlib.figure import Figure
 from matplotlib.layout_engine import ConstrainedLayoutEngine
 
+from results.replacing import replacing
+
 # Okabe & Ito (2008), dark and light in turn, so that neighbours differ in grey as well.
 COLORS = ("#000000", "#E69F00", "#0072B2", "#56B4E9", "#009E73", "#CC79A7", "#D55E00", "#F0E442")
 MARKERS = ("o", "s", "^", "D", "v", "P", "X", "*")
@@ -141,11 +143,16 @@ def _labelled(figure: Figure) -> dict[str, Any]:
 
 
 def save(figure: Figure, data: pd.DataFrame, path: Path) -> list[Path]:
-    """Write path.png, path.svg and path.csv with what is drawn; `path` has no ending. Returns what was written."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    written = [path.with_name(f"{path.name}.{ending}") for ending in ("png", "svg", "csv")]
+    """Write path.png, path.svg and path.csv with what is drawn; `path` has no ending. Returns what was written.
+
+    Raises ConfigError if one of them cannot be.
+    """
+    png, svg, csv = (path.with_name(f"{path.name}.{ending}") for ending in ("png", "svg", "csv"))
     with styled():
-        figure.savefig(written[0], metadata={"Software": None})
-        figure.savefig(written[1], metadata={"Date": None, "Creator": None})
-    data.to_csv(written[2], index=False, float_format="%.8g")
-    return written
+        with replacing(png) as beside:
+            figure.savefig(beside, metadata={"Software": None})
+        with replacing(svg) as beside:
+            figure.savefig(beside, metadata={"Date": None, "Creator": None})
+    with replacing(csv) as beside:
+        data.to_csv(beside, index=False, float_format="%.8g")
+    return [png, svg, csv]

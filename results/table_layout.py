@@ -169,7 +169,8 @@ def _said_of_rows(table: Table) -> Iterator[str]:
 
 
 def _comparability(table: Table) -> Iterator[str]:
-    if table.asked.comparable:
+    cells = [cell for block in table.blocks for row in block.rows for cell in row.cells]
+    if table.asked.comparable or not any(cell.reported for cell in cells):
         return
     budgets = sorted({run.facts.config["budget"]["name"] for run in table.asked.planned})
     said = [*(f"budget {name}" for name in budgets if name != "paper"), *_changes(table)]

@@ -1,6 +1,7 @@
 """From `launch submit` to a rendered file, as a user goes: real runs of a table, on the embedded corpus."""
 
 import csv
+import errno
 import os
 import shutil
 import subprocess
@@ -10,7 +11,14 @@ from pathlib import Path
 import pytest
 
 from results.__main__ import main
+from results.declared import DECLARED
+from results.names import DECLARED_TABLES
+from results.render import grid_csv, latex, markdown
+from results.replacing import replacing
+from results.request import parse
+from sparse_rnn.registry import ConfigError
 
+ROOT = Path(__file__).parent.parent.parent
 SMALL = ("dataset=pydoc", "budget=smoke", "seeds=1")
 
 
@@ -87,7 +95,7 @@ def test_incomplete_tables_end_with_3_unless_allowed(runs: Path) -> None:
     done = python(runs, "results", "table", *arguments)
     assert done.returncode == 3
     assert "1/2 seeds)" in done.stdout
-    assert "table6 (3 runs): `python -m launch submit table6 dataset=pydoc budget=smoke seeds=1,2`" in done.stderr
+    assert "3 of 6 runs of table6 have no result: `python -m launch submit table6 dataset=pydoc" in done.stderr
     assert done.stderr.count("\n") == 1
     allowed = python(runs, "results", "table", *arguments, "--allow-missing")
     assert (allowed.returncode, allowed.stdout) == (0, done.stdout)
@@ -102,7 +110,13 @@ def test_incomplete_tables_end_with_3_unless_allowed(runs: Path) -> None:
         (["tabel", "table2"], "tabel is not a command (did you mean table?)"),
         (["table", "table2", "--format", "markdown"], "--format markdown does not exist"),
         (["table", "table2", "--fromat", "md"], "table does not know --fromat (did you mean --format or --out?)"),
+        (["table", "table2", "--allow-mising"], "table does not know --allow-mising (did you mean --allow-missing?)"),
         (["table", "table2", "--source", "nowhere"], "nowhere"),
+        (["table", "table2", "--source", "mirror:"], "--source mirror: names nothing"),
+        (["table", "table1", "--out", "table1.pdf"], "a table ends in .md, .csv, .tex, .html; or give a folder."),
+        (["table", "table1", "--out", "a.tex", "--format", "csv"], "--out a.tex is no file of --format csv"),
+        (["figure", "figure1", "--out", "figure1.png"], "give a folder"),
+        (["site", "table2"], "site shows every table and figure: leave table2 out."),
         (["table", "table2", "--out"], "--out needs a value."),
         (["figure", "figure5", "sparsifier.update_interval=7"], "varies sparsifier.update_interval"),
         (["fetch", "project"], "fetch needs one project, as in `fetch my-lab/sparse_rnn`."),
@@ -119,6 +133,39 @@ def test_mistakes_are_one_sentence(
     assert sentence in said
     assert said.count("\n") == 1
     assert said.startswith("error: ")
+
+
+def test_runs_that_only_their_records_tell_of_are_pointed_to(runs: Path, tmp_path: Path) -> None:
+    for record in runs.glob("*/record.json"):
+        (tmp_path / "runs" / record.parent.name).mkdir(parents=True)
+        shutil.copy(record, tmp_path / "runs" / record.parent.name)
+    done = python(tmp_path / "runs", "results", "table", "table6", *SMALL)
+    assert done.returncode == 3
+    assert "3 are finished and have no such log, --source records reads them" in done.stderr
+
+
+def test_what_cannot_be_written_leaves_what_was_there(tmp_path: Path) -> None:
+    def fill_the_disk() -> None:
+        with replacing(tmp_path / "table1.md") as beside:
+            beside.write_text("half")
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    (tmp_path / "table1.md").write_text("old")
+    with pytest.raises(ConfigError, match=r"table1.md cannot be written \(No space left on device\)"):
+        fill_the_disk()
+    assert [path.name for path in tmp_path.iterdir() if path.is_file()] == ["table1.md"]
+    assert (tmp_path / "table1.md").read_text() == "old"
+
+
+def test_keys_of_the_cluster_may_stay_on_the_line(tmp_path: Path) -> None:
+    assert parse("table", ["table1", "cluster=slurm", "cluster.runs=2", "budget=smoke"]).overrides == ["budget=smoke"]
+
+
+@pytest.mark.parametrize("name", DECLARED_TABLES)
+def test_the_tables_of_declarations_in_the_project_are_those_of_today(name: str) -> None:
+    for ending, form in (("md", markdown), ("tex", latex), ("csv", grid_csv)):
+        kept = ROOT / "results" / "tables" / f"{name}.{ending}"
+        assert kept.read_text(encoding="utf-8") == form(DECLARED[name]()), f"make {name.replace('_', '-')}"
 
 
 def test_tables_that_need_no_runs_need_no_logs(tmp_path: Path) -> None:
