@@ -6,7 +6,7 @@ from pathlib import Path
 
 from results.log_index import LogIndex
 from results.logs import LoggedRun, Logs, check, joined, logged_run
-from results.wandb_file import Segment, read_rows
+from results.wandb_file import NOTHING_YET, Segment, read_rows
 from sparse_rnn.run_folder import RunFolder
 
 LAYOUTS = ("*/wandb/*run-*/run-*.wandb", "wandb/*run-*/run-*.wandb", "*run-*/run-*.wandb")
@@ -29,8 +29,11 @@ def load(folder: Path, wanted: Collection[str] | None = None) -> Logs:
 
 
 def find_segments(folder: Path, wanted: Collection[str] | None = None) -> tuple[Segments, list[str]]:
-    """The segments of every run in the order in which they were begun, and a sentence for each that was passed over."""
-    index, problems = LogIndex(folder), []
+    """The segments of every run in the order in which they were begun, and a sentence for each that was passed over.
+
+    An empty segment, of a process that was killed at once, is none worth a sentence where the run has others.
+    """
+    index, problems, empty = LogIndex(folder), [], {}
     segments: dict[str, list[tuple[Path, Segment]]] = defaultdict(list)
     for path in _find(folder, wanted):
         try:
@@ -38,13 +41,17 @@ def find_segments(folder: Path, wanted: Collection[str] | None = None) -> tuple[
             check(segment.config)
             _refuse_moved(path, segment.run_id)
         except (ValueError, OSError) as reason:
-            problems.append(f"{path} is passed over: {_sentence(reason)}.")
+            sentence = f"{path} is passed over: {_sentence(reason)}."
+            if str(reason) == NOTHING_YET:
+                empty[_named(path)] = sentence
+            else:
+                problems.append(sentence)
         else:
             segments[segment.run_id].append((path, segment))
     index.save()
     for found in segments.values():
         found.sort(key=lambda each: (each[1].start, each[0]))
-    return dict(sorted(segments.items())), problems
+    return dict(sorted(segments.items())), [*problems, *(empty[run_id] for run_id in empty.keys() - segments.keys())]
 
 
 def run_of(segments: Sequence[tuple[Path, Segment]]) -> LoggedRun:
@@ -72,8 +79,13 @@ def _find(folder: Path, wanted: Collection[str] | None) -> Iterator[Path]:
     """The logs below a folder, or only those of some run ids: the name of a log tells."""
     for layout in LAYOUTS:
         for path in sorted(folder.glob(layout)):
-            if wanted is None or path.stem.removeprefix("run-") in wanted:
+            if wanted is None or _named(path) in wanted:
                 yield path
+
+
+def _named(path: Path) -> str:
+    """The run id that the name of a log tells."""
+    return path.stem.removeprefix("run-")
 
 
 def _sentence(reason: Exception) -> str:

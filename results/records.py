@@ -16,6 +16,8 @@ def load(folder: Path, wanted: Collection[str] | None = None) -> Logs:
         if wanted is None or place.path.resolve().name in wanted:
             try:
                 run = _run(place)
+                if place.path.resolve().name != run.run_id:
+                    raise ValueError(f"its folder is not called {run.run_id}")
                 runs[run.run_id] = run
             except (ValueError, OSError) as reason:
                 problems.append(f"{path} is passed over: {reason}.")
@@ -26,13 +28,10 @@ def _run(folder: RunFolder) -> LoggedRun:
     record = read_record(folder)
     if record is None:
         raise ValueError("it is not the record of a run")
-    run_id = record.get("run_id", folder.path.name)
-    if folder.path.resolve().name != run_id:
-        raise ValueError(f"its folder is not called {run_id}")
     lines = _whole_lines(folder.metrics)
     ends = joined([[json.loads(lines[-1])]]) if lines else []
     return logged_run(
-        run_id,
+        record.get("run_id", folder.path.name),
         record["config"] | {"record": {name: record[name] for name in PROVENANCE if name in record}},
         ends[-1] if ends else None,
         failed=record["status"] == "failed",

@@ -24,6 +24,9 @@ TOLD = frozenset({HISTORY, CONFIG, RUN, EXIT})
 VARINT, BYTES = 0, 2
 
 
+NOTHING_YET = "it holds no run yet"
+
+
 class NotALog(ValueError):
     """A file that is no log of W&B, or one that cannot be used; the sentence says why."""
 
@@ -57,7 +60,7 @@ def read_segment(path: Path) -> Segment:
     messages = [(kind, _decoded(payload, path)) for kind, payload in found if kind != HISTORY]
     runs = [message.run for kind, message in messages if kind == RUN]
     if not runs:
-        raise NotALog("it holds no run yet")
+        raise NotALog(NOTHING_YET)
     config: dict[str, Any] = {}
     for kind, message in messages:
         if kind in (RUN, CONFIG):

@@ -53,6 +53,7 @@ blocks:
       - {label: R, with: [sparsifier=rigl]}
       - {label: Q, with: [sparsifier=set, sparsifier.sparsity=0.7]}
 """
+FIGURE = MINE.replace("columns: [valid]\n", "")
 BLOCK = MINE.index("  - label: B")
 
 
@@ -210,7 +211,7 @@ def test_pairs_share_their_first_weights_or_do_not(planned_of):
 
 def test_later_settings_replace_earlier_ones(mine, compose):
     x = "    x: {key: sparsifier.removal_rate, values: [0.2, 0.4]}\n    seeds: [5]\n"
-    mine(MINE.replace("    rows:", f"{x}    rows:"))
+    mine(FIGURE.replace("    rows:", f"{x}    rows:"), kind="figure")
     planned = expand(load("mine"), compose)
     assert [(p.row, p.x, p.seed) for p in planned] == [("R", 0.2, 5), ("R", 0.4, 5), ("Q", 0.2, 5), ("Q", 0.4, 5)]
     assert [p.facts.run.sparsifier.sparsity for p in planned] == [0.6, 0.6, 0.7, 0.7]
@@ -356,8 +357,8 @@ ROW_R = ["block 'B'", "row 'R'"]
         ),
         (
             "    common: [sparsifier.sparsity=0.6]",
-            "    x: {key: sparsifier.removal_rate, values: [0.5, 1.6]}",
-            [*ROW_R, "at sparsifier.removal_rate=1.6", "[0, 1)"],
+            "    x: {key: sparsifier.removal_rate, values: [0.5, 0.6]}",
+            ["block 'B'", "x is of figures"],
         ),
         (
             "    common: [sparsifier.sparsity=0.6]",
@@ -411,6 +412,14 @@ def test_a_bad_reference_is_refused(reference, words, mine):
     with pytest.raises(ConfigError) as caught:
         load("mine")
     assert_sentence(str(caught.value), ["conf/table/mine.yaml", "blocks_of", *words])
+
+
+def test_a_mistake_at_one_value_of_x_names_it(mine, compose):
+    x = "    x: {key: sparsifier.removal_rate, values: [0.5, 1.6]}"
+    mine(FIGURE.replace("    common: [sparsifier.sparsity=0.6]", x), kind="figure")
+    with pytest.raises(ConfigError) as caught:
+        expand(load("mine"), compose)
+    assert_sentence(str(caught.value), ["conf/figure/mine.yaml", *ROW_R, "at sparsifier.removal_rate=1.6", "[0, 1)"])
 
 
 def test_a_figure_has_no_columns(mine):

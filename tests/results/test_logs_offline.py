@@ -282,3 +282,25 @@ def test_finding_looks_nowhere_else(tmp_path: Path) -> None:
     path = write_segment(tmp_path / "a", [last(1)])
     path.rename(path.with_name("elsewhere.wandb"))
     assert not offline.find_segments(tmp_path)[0]
+
+
+def test_a_folder_of_another_name_is_no_longer_the_runs(tmp_path: Path) -> None:
+    write_segment(tmp_path / "a", [epoch(1), last(1)], name="a")
+    (tmp_path / "a" / "record.json").write_text("{}")
+    assert list(offline.load(tmp_path).runs) == ["a"]
+    (tmp_path / "a").rename(tmp_path / "a.old")
+    logs = offline.load(tmp_path)
+    assert not logs.runs
+    assert len(logs.problems) == 1
+    assert "its folder is not called a" in logs.problems[0]
+
+
+def test_an_empty_segment_beside_others_is_not_worth_a_word(tmp_path: Path) -> None:
+    written = write_segment(tmp_path, [epoch(1), last(1)], name="a")
+    empty = tmp_path / "wandb" / "offline-run-20200101_000000-a" / "run-a.wandb"
+    empty.parent.mkdir()
+    empty.write_bytes(b"")
+    assert offline.load(tmp_path).problems == ()
+    written.unlink()
+    [problem] = offline.load(tmp_path).problems
+    assert "it holds no run yet" in problem
