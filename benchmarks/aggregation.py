@@ -7,17 +7,17 @@ import subprocess
 import sys
 import tempfile
 import zlib
-from collections.abc import Iterable
 from pathlib import Path
 
 from benchmarks.row import Row, median_seconds
-from sparse_rnn.composer import Composer
-from sparse_rnn.config import as_dict, run_id
+from sparse_rnn.config import Run, as_dict, compose_run, run_id
 from sparse_rnn.run_folder import PROVENANCE, SCHEMA
 
 ROWS_OF_A_RUN = 500
 KEYS = 60
 SEEDS = range(100, 134)  # of the three rows of Table 6; ids of one length
+METHODS = ("gate_magnitude", "gate_gradient", "gates")
+SEED = b"seed\x82\x01\x03"  # in W&B's protobuf: the key, then the tag and the length of its value
 HEADER, BLOCK, FRAME = 7, 32768, struct.Struct("<IHB")
 MEASURE = """
 import resource, sys
@@ -31,10 +31,13 @@ def rows() -> list[Row]:
     """A table of 102 runs without and with what is remembered, 1,000 runs into a frame."""
     with tempfile.TemporaryDirectory() as folder:
         table, many = Path(folder) / "table", Path(folder) / "many"
-        ids = _ids()
-        one = _write_one(Path(folder) / "one", ids[0])
-        _copy(one, ids[0], table, ids)
-        _copy(one, ids[0], many, (f"{ids[0][:-8]}{number:08x}" for number in range(1000)))
+        for number, method in enumerate(METHODS):
+            ids = {seed: run_id(_composed(method, seed)) for seed in SEEDS}
+            one = _write_one(Path(folder) / f"one{number}", method, ids[SEEDS[0]])
+            for seed, name in ids.items():
+                _copy(one, ids[SEEDS[0]], table, name, seed)
+        for number in range(1000):
+            _copy(one, ids[SEEDS[0]], many, f"{ids[SEEDS[0]][:-8]}{number:08x}", SEEDS[0])
         found = [
             Row("table of 102 runs of 500 rows, nothing remembered", _seconds(table, forget=True), 10, None, "seconds"),
             Row("table of 102 runs of 500 rows, second call", _seconds(table, forget=False), 2, None, "seconds"),
@@ -45,15 +48,12 @@ def rows() -> list[Row]:
         return [*found, Row("memory of that", max(memory), 1, None, "GB")]
 
 
-def _ids() -> list[str]:
-    composer = Composer()
-    common = ["protocol=official_code", "sparsifier=selfish", "optimizer=snt_asgd"]
-    methods = ("gate_magnitude", "gate_gradient", "gates")
-    asked = [[*common, f"sparsifier.redistribution={method}", f"seed={seed}"] for method in methods for seed in SEEDS]
-    return [run_id(composer.compose(overrides)) for overrides in asked]
+def _composed(method: str, seed: int) -> Run:
+    common = ("protocol=official_code", "sparsifier=selfish", "optimizer=snt_asgd")
+    return compose_run([*common, f"sparsifier.redistribution={method}", f"seed={seed}"])
 
 
-def _write_one(folder: Path, name: str) -> Path:
+def _write_one(folder: Path, method: str, name: str) -> Path:
     """The log of a finished run, by W&B's own client."""
     import wandb
 
@@ -61,7 +61,7 @@ def _write_one(folder: Path, name: str) -> Path:
         "schema": SCHEMA,
         "environment": dict.fromkeys(("commit", "modified", "host")),
     }
-    config = as_dict(Composer().compose(["protocol=official_code"])) | {"record": provenance}
+    config = as_dict(_composed(method, SEEDS[0])) | {"record": provenance}
     folder.mkdir()
     settings = wandb.Settings(console="off", silent=True, x_disable_stats=True)
     run = wandb.init(id=name, name=name, mode="offline", dir=folder, config=config, settings=settings)
@@ -75,13 +75,13 @@ def _write_one(folder: Path, name: str) -> Path:
     return next(folder.glob("wandb/offline-run-*/*.wandb"))
 
 
-def _copy(one: Path, name: str, folder: Path, others: Iterable[str]) -> None:
-    """The same log under other ids of the same length."""
-    content = one.read_bytes()
-    for other in others:
-        place = folder / other / "wandb" / f"{one.parent.name[: -len(name)]}{other}"
-        place.mkdir(parents=True)
-        (place / f"run-{other}.wandb").write_bytes(_checked(bytearray(content.replace(name.encode(), other.encode()))))
+def _copy(one: Path, name: str, folder: Path, other: str, seed: int) -> None:
+    """The same log under another id of the same length, and with another seed."""
+    place = folder / other / "wandb" / one.parent.name.replace(name, other)
+    place.mkdir(parents=True)
+    content = one.read_bytes().replace(name.encode(), other.encode())
+    content = content.replace(SEED + str(SEEDS[0]).encode(), SEED + str(seed).encode())
+    (place / f"run-{other}.wandb").write_bytes(_checked(bytearray(content)))
 
 
 def _checked(log: bytearray) -> bytearray:
