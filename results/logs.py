@@ -54,6 +54,11 @@ class LoggedRun:
         return self.config["optimizer"]["name"] in AVERAGING
 
     @property
+    def metric(self) -> str:
+        """What its results are: `accuracy`, a share, or `perplexity`."""
+        return "accuracy" if f"{BEST}test/accuracy" in (self.final or {}) else "perplexity"
+
+    @property
     def facts(self) -> dict[str, Any]:
         """The run as a row of the frame: what it is, where it was made, and what it kept, without the prefix."""
         parts = {name: self.config[name]["name"] for name in DESCRIBED}

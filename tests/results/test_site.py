@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from launch.catalogue import Catalogue
-from results import site
+from results import run_list, site
 from results.logs import LoggedRun, Logs
 from results.request import Request
 from sparse_rnn.registry import ConfigError
@@ -214,3 +214,15 @@ def test_the_page_is_written_where_it_is_wanted(configs, tmp_path, monkeypatch, 
     assert out == tmp_path / "new" / "page.html"
     links = Parsed(out.read_text(encoding="utf-8")).attributes("href")
     assert set(links) >= {f"../runs/{run_id}/wandb" for run_id in configs}
+
+
+def test_a_classifiers_results_are_in_per_cent(configs: dict[str, dict[str, Any]], tmp_path: Path) -> None:
+    (name, config), *_ = configs.items()
+    run = logged(name, config, "there", 1.0)
+    assert run.final is not None
+    accuracies = {"best/valid/accuracy": 0.8564, "best/test/accuracy": 0.84359}
+    run = replace(run, final={key: v for key, v in run.final.items() if "perplexity" not in key} | accuracies)
+    [line] = run_list.lines(Logs("runs", {name: run}), tmp_path)
+    shown = dict(zip(run_list.HEADINGS[1:], line.items, strict=True))
+    assert (shown["valid"].text, shown["test"].text) == ("85.64%", "84.36%")
+    assert shown["test"].key == "0.84359"
