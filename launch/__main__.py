@@ -32,25 +32,13 @@ def main() -> None:
     """Entry point."""
     from sparse_rnn import command_line
 
-    arguments = sys.argv[1:]
-    if not arguments or {"-h", "--help"} & set(arguments):
-        from sparse_rnn.table import names
-
-        print(HELP.format(tables=", ".join(names())), end="")
-        return
-    command_line.guard(lambda: _run(*arguments))
+    command_line.run_command(sys.argv[1:], _help, "launch.selection", "launch.commands")
 
 
-def _run(command: str, *arguments: str) -> None:
-    from launch.selection import FLAGS, parse
-    from sparse_rnn.registry import ConfigError, near
+def _help() -> str:
+    from sparse_rnn.table import names
 
-    if command not in FLAGS:
-        raise ConfigError(f"{command} is not a command{near(command, FLAGS)}.")
-    request = parse(command, arguments)
-    from launch import commands
-
-    getattr(commands, command)(request)
+    return HELP.format(tables=", ".join(names()))
 
 
 if __name__ == "__main__":

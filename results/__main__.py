@@ -33,25 +33,13 @@ def main() -> None:
     """Entry point."""
     from sparse_rnn import command_line
 
-    arguments = sys.argv[1:]
-    if not arguments or {"-h", "--help"} & set(arguments):
-        from results.names import figures, tables
-
-        print(HELP.format(tables=", ".join(tables()), figures=", ".join(figures())), end="")
-        return
-    command_line.guard(lambda: _run(*arguments))
+    command_line.run_command(sys.argv[1:], _help, "results.request", "results.commands")
 
 
-def _run(command: str, *arguments: str) -> None:
-    from results.request import COMMANDS, parse
-    from sparse_rnn.registry import ConfigError, near
+def _help() -> str:
+    from results.names import figures, tables
 
-    if command not in COMMANDS:
-        raise ConfigError(f"{command} is not a command{near(command, COMMANDS)}.")
-    request = parse(command, arguments)
-    from results import commands
-
-    getattr(commands, command)(request)
+    return HELP.format(tables=", ".join(tables()), figures=", ".join(figures()))
 
 
 if __name__ == "__main__":

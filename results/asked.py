@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 
 from launch.catalogue import Catalogue, RunFacts
 from launch.states import changed_keys
@@ -44,7 +45,7 @@ class Asked:
         there = {planned.run_id for planned, _ in self.finished()}
         return [planned for planned in self.planned if planned.run_id not in there]
 
-    @property
+    @cached_property
     def comparable(self) -> bool:
         """Whether the numbers may be set against the paper's: the runs are those of the file, at the paper's size."""
         return self.as_declared and all(run.facts.config["budget"]["name"] == "paper" for run in self.planned)

@@ -2,6 +2,7 @@
 
 import math
 import statistics
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -9,7 +10,7 @@ from typing import Any
 from results.asked import Asked, Planned
 from results.flops import COLUMNS as FLOPS
 from results.flops import INTEGRATED, FlopsOfRuns
-from results.logs import LoggedRun
+from results.logs import FORCED, NO_AVERAGING, NOT_AVERAGED, LoggedRun
 from results.paper import Reported, ReportedValue, reported
 from sparse_rnn.registry import ConfigError
 from sparse_rnn.table import Block, Row
@@ -17,9 +18,6 @@ from sparse_rnn.table import Block, Row
 FLOPS_TRAIN = "flops_train"
 SCORES = ("valid", "test", "accuracy")
 ENOUGH_FOR_A_MARK = 3
-NO_AVERAGING = "no averaging"
-FORCED = "averaging forced"
-NOT_AVERAGED = "not averaged"
 
 
 @dataclass(frozen=True)
@@ -101,7 +99,9 @@ def fill(asked: Asked, flops: FlopsOfRuns) -> Table:
     if FLOPS_TRAIN in columns and INTEGRATED not in columns:
         columns = (*columns, INTEGRATED)
     filler = _Filler(asked, columns, reported(asked.spec.name), flops)
-    return Table(asked, tuple(filler.block(block) for block in asked.spec.blocks), columns)
+    blocks = tuple(filler.block(block) for block in asked.spec.blocks)
+    flops.save()
+    return Table(asked, blocks, columns)
 
 
 @dataclass(frozen=True)
@@ -129,11 +129,10 @@ class _Filler:
         logged = [self.asked.run(run) for run in planned]
         finished = [(run, log) for run, log in zip(planned, logged, strict=True) if log is not None and log.final]
         for column in self.columns:
-            keys = {_key(column, log.final) for _, log in finished if log.final}
             yield Cell(
                 column,
                 tuple(self.value(column, run, log) for run, log in finished),
-                any(key.endswith("/accuracy") for key in keys),
+                column in SCORES and any(log.metric == "accuracy" for _, log in finished),
                 len(planned),
                 tuple(run.run_id for run, _ in finished),
                 sum(log is not None and log.state == "failed" for log in logged),
@@ -146,19 +145,16 @@ class _Filler:
         if column in FLOPS:
             return self.flops.ratio(column, planned, log)
         assert log.final is not None
-        return float(log.final[_key(column, log.final)])
+        return float(log.final[_key(column, log)])
 
 
-def _key(column: str, final: Mapping[str, Any]) -> str:
+def _key(column: str, log: LoggedRun) -> str:
     """The key of the last row that a column prints."""
     if column == "parameters":
         return "best/active_parameters"
-    if column == "accuracy":
-        if "best/test/accuracy" not in final:
-            raise ConfigError("The column accuracy is of classifiers: a language model has valid and test.")
-        return "best/test/accuracy"
-    metric = "accuracy" if "best/test/accuracy" in final else "perplexity"
-    return f"best/{column}/{metric}"
+    if column == "accuracy" and log.metric != column:
+        raise ConfigError("The column accuracy is of classifiers: a language model has valid and test.")
+    return f"best/{'test' if column == 'accuracy' else column}/{log.metric}"
 
 
 def _best(column: str, cells: Sequence[Cell]) -> set[int]:
@@ -172,15 +168,9 @@ def _best(column: str, cells: Sequence[Cell]) -> set[int]:
 
 
 def _notes(logs: Sequence[LoggedRun]) -> tuple[str, ...]:
-    """Whether averages are what they should be, for the optimizers that keep them."""
-    averaging = [log.final or {} for log in logs if log.averages]
-    begun = [final for final in averaging if "averaging/trigger_epoch" in final]
-    found = {
-        NO_AVERAGING: len(averaging) - len(begun),
-        FORCED: sum(bool(final["averaging/forced"]) for final in begun),
-        NOT_AVERAGED: sum(not final["best/averaged"] for final in begun),
-    }
-    return tuple(_of(number, len(logs), what) for what, number in found.items() if number)
+    """Whether averages are what they should be, in the order in which tables explain it."""
+    found = Counter(words for log in logs for words in log.averaging)
+    return tuple(_of(found[words], len(logs), words) for words in (NO_AVERAGING, FORCED, NOT_AVERAGED) if found[words])
 
 
 def _of(number: int, total: int, what: str) -> str:

@@ -9,11 +9,10 @@ from results.asked import Asked, ask
 from results.cells import Table, fill, lines
 from results.flops import FlopsOfRuns
 from results.layout import Grid
-from results.names import DECLARED_TABLES, DRAWN_FIGURES
+from results.names import DECLARED_TABLES, DRAWN_FIGURES, RECORDS
 from results.render import FORMATS, grid_csv, html, latex, lines_csv, markdown
 from results.replacing import replacing
 from results.request import Request
-from results.sources import RECORDS
 from results.table_layout import lay_out
 from sparse_rnn.registry import ConfigError
 from sparse_rnn.run_folder import RunFolder, read_record, runs_root
@@ -78,9 +77,7 @@ def filled(name: str, asked: Asked | None, request: Request) -> tuple[Table | No
         return None, DECLARED[name]()
     flops = FlopsOfRuns(asked.planned)
     made = fill(asked, flops)
-    source = ["--source", request.source] if request.source != "runs" else []
-    command = shlex.join(["python", "-m", "results", "table", name, *request.arguments, *source])
-    return made, lay_out(made, flops, command)
+    return made, lay_out(made, flops, request.again("table", name))
 
 
 def _write_table(request: Request, name: str, asked: Asked | None) -> None:

@@ -35,6 +35,7 @@ class FlopsOfRuns:
             dense["flops_train"] = max(dense["flops_train"], (facts.flops or 0.0) / facts.flops_train_ratio)
             dense["flops_test"] = max(dense["flops_test"], facts.flops_test / facts.flops_test_ratio)
         stored = read_json(self._path)
+        self._changed = False
         self._known: dict[str, dict[str, float]] = stored["runs"] if stored.get("version") == VERSION else {}
 
     def ratio(self, column: str, planned: Planned, log: LoggedRun) -> float:
@@ -58,10 +59,16 @@ class FlopsOfRuns:
         known = self._known.setdefault(key, {})
         if column not in known:
             known |= _count(log, over_time=column == INTEGRATED)
-            with suppress(OSError):  # it only saves time
-                self._path.parent.mkdir(parents=True, exist_ok=True)
-                write_json(self._path, {"version": VERSION, "runs": self._known})
+            self._changed = True
         return known[column]
+
+    def save(self) -> None:
+        """Remember what was counted."""
+        if not self._changed:
+            return
+        with suppress(OSError):  # it only saves time
+            self._path.parent.mkdir(parents=True, exist_ok=True)
+            write_json(self._path, {"version": VERSION, "runs": self._known})
 
 
 def _kind(planned: Planned) -> tuple[str, str]:

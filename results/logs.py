@@ -21,6 +21,7 @@ BEST = "best/"
 FINAL = "best/valid/loss"
 INFINITE = {"NaN": math.nan, "Infinity": math.inf, "-Infinity": -math.inf}
 AVERAGING = ("nt_asgd", "snt_asgd")
+NO_AVERAGING, FORCED, NOT_AVERAGED = "no averaging", "averaging forced", "not averaged"
 DESCRIBED = ("model", "dataset", "sparsifier", "growth", "optimizer", "recipe", "protocol", "budget")
 
 
@@ -49,9 +50,15 @@ class LoggedRun:
         return frame[[*first, *sorted(map(str, frame.columns.difference(first)))]]
 
     @property
-    def averages(self) -> bool:
-        """Whether its optimizer evaluates averages once it has begun to keep them."""
-        return self.config["optimizer"]["name"] in AVERAGING
+    def averaging(self) -> tuple[str, ...]:
+        """What is not as it should be with the averages of a finished run whose optimizer keeps them."""
+        final = self.final or {}
+        if not final or self.config["optimizer"]["name"] not in AVERAGING:
+            return ()
+        if "averaging/trigger_epoch" not in final:
+            return (NO_AVERAGING,)
+        found = {FORCED: bool(final["averaging/forced"]), NOT_AVERAGED: not final["best/averaged"]}
+        return tuple(words for words, holds in found.items() if holds)
 
     @property
     def metric(self) -> str:

@@ -1,8 +1,10 @@
-"""The names of all tables and figures: of those that need runs, and of those that the methods declare."""
+"""Names: of all tables and figures, those that need runs and those that the methods declare; of the runs' own logs."""
 
+from results.declared import DECLARED
 from sparse_rnn import table
 
-DECLARED_TABLES = ("table1", "table4", "table10", "st_table1")
+DECLARED_TABLES = tuple(DECLARED)
+RUNS, RECORDS = "runs", "records"
 DRAWN_FIGURES = ("figure1", "figure2")
 
 

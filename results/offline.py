@@ -10,8 +10,6 @@ from results.wandb_file import NOTHING_YET, Segment, read_rows
 from sparse_rnn.run_folder import RunFolder
 
 LAYOUTS = ("*/wandb/*run-*/run-*.wandb", "wandb/*run-*/run-*.wandb", "*run-*/run-*.wandb")
-
-
 Segments = Mapping[str, Sequence[tuple[Path, Segment]]]
 
 

@@ -1,5 +1,6 @@
 """A declared figure as panels: where each block stands, and what is written below them all."""
 
+from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 
 import pandas as pd
@@ -7,6 +8,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from results.asked import Asked
+from results.logs import FORCED, NO_AVERAGING
 from results.paper import claims
 from results.style import Drawing, finish, panels
 from sparse_rnn.table import TableSpec
@@ -66,17 +68,16 @@ def about(asked: Asked) -> tuple[str, ...]:
     missing, planned = {run.run_id for run in asked.missing}, {run.run_id for run in asked.planned}
     logged = {each.run_id: run for each in asked.planned if (run := asked.run(each))}
     failed = sum(run.state == "failed" for run in logged.values())
-    finals = [(run, run.final) for run in logged.values() if run.final]
-    forced = sum(bool(final.get("averaging/forced")) for _, final in finals)
-    never = sum(run.averages and "averaging/trigger_epoch" not in final for run, final in finals)
+    finished = sum(run.final is not None for run in logged.values())
+    averaging = Counter(words for run in logged.values() for words in run.averaging)
     notes = []
     if missing:
         of_them = f", {failed} of them failed" if failed else ""
         notes.append(f"{len(missing)} of {len(planned)} runs {'is' if len(missing) == 1 else 'are'} missing{of_them}.")
-    if forced:
-        notes.append(f"Averaging did not begin by itself and was forced in {forced} of {_runs(len(finals))}.")
-    if never:
-        notes.append(f"Averaging never began in {never} of {_runs(len(finals))}.")
+    if forced := averaging[FORCED]:
+        notes.append(f"Averaging did not begin by itself and was forced in {forced} of {_runs(finished)}.")
+    if never := averaging[NO_AVERAGING]:
+        notes.append(f"Averaging never began in {never} of {_runs(finished)}.")
     return tuple(notes)
 
 

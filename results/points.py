@@ -9,12 +9,12 @@ import pandas as pd
 
 from results.asked import Asked, Planned
 from results.crossings import crossing
+from results.logs import LoggedRun
 from sparse_rnn.table import Block, Row
 
 COLUMNS = ("panel", "row", "x", "sparsity", "metric", "mean", "std", "finished", "planned")
 SPARSITY, EPSILON = "sparsifier.sparsity", "sparsifier.epsilon"
 ACCURACY = "accuracy"
-METRICS = (ACCURACY, "perplexity")
 
 
 def points(asked: Asked) -> pd.DataFrame:
@@ -26,10 +26,10 @@ def points(asked: Asked) -> pd.DataFrame:
     keys = {block.label: block.x.key for block in asked.spec.blocks if block.x}
     lines = []
     for (panel, row, x), planned in groups.items():
-        finals = [log.final for each in planned if (log := asked.run(each)) is not None and log.final]
-        if finals:
+        finished = [log for each in planned if (log := asked.run(each)) is not None and log.final]
+        if finished:
             where = math.nan if x is None else value(planned[0].facts.config, keys[panel])
-            lines.append((panel, row, where, *_summary(finals), len(finals), len(planned)))
+            lines.append((panel, row, where, *_summary(finished), len(finished), len(planned)))
     return pd.DataFrame(lines, columns=list(COLUMNS))
 
 
@@ -98,9 +98,9 @@ def value(config: Mapping[str, Any], key: str) -> float | str:
         return str(found)
 
 
-def _summary(finals: Sequence[Mapping[str, Any]]) -> tuple[float, str, float, float]:
+def _summary(finished: Sequence[LoggedRun]) -> tuple[float, str, float, float]:
     """Sparsity, metric, mean and deviation of runs by their last rows."""
-    metric = next(name for name in METRICS if f"best/test/{name}" in finals[0])
+    metric, finals = finished[0].metric, [log.final or {} for log in finished]
     values = [float(final[f"best/test/{metric}"]) for final in finals]
     sparsity = statistics.fmean(float(final.get("best/sparsity/model", 0.0)) for final in finals)
     finite = len(values) > 1 and all(map(math.isfinite, values))

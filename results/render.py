@@ -120,20 +120,16 @@ def _csv(rows: Iterable[Sequence[Any]]) -> str:
     return text.getvalue()
 
 
-html_templates = Environment(
-    loader=PackageLoader("results"),
-    autoescape=True,
-    undefined=StrictUndefined,
-    trim_blocks=True,
-    lstrip_blocks=True,
-    keep_trailing_newline=True,
-)
+_SETTINGS: Mapping[str, Any] = {
+    "loader": PackageLoader("results"),
+    "undefined": StrictUndefined,
+    "trim_blocks": True,
+    "lstrip_blocks": True,
+    "keep_trailing_newline": True,
+}
+html_templates = Environment(**_SETTINGS, autoescape=True)
 _latex_templates = Environment(
-    loader=PackageLoader("results"),
-    undefined=StrictUndefined,
-    trim_blocks=True,
-    lstrip_blocks=True,
-    keep_trailing_newline=True,
+    **_SETTINGS,
     block_start_string="<%",
     block_end_string="%>",
     variable_start_string="<<",

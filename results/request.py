@@ -1,15 +1,16 @@
 """A command line of `python -m results`, taken apart."""
 
+import shlex
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from launch.selection import ALL, parse_seeds
-from results.names import figures, tables
+from results.names import RUNS, figures, tables
 from results.render import FORMATS
 from sparse_rnn.registry import ConfigError, near
 
-COMMANDS = {
+FLAGS = {
     "table": {"--source", "--format", "--out", "--allow-missing"},
     "figure": {"--source", "--out", "--allow-missing"},
     "site": {"--source", "--out"},
@@ -28,10 +29,15 @@ class Request:
     names: list[str] = field(default_factory=list)
     overrides: list[str] = field(default_factory=list)
     seeds: list[int] | None = None
-    source: str = "runs"
+    source: str = RUNS
     format: str | None = None
     out: Path | None = None
     allow_missing: bool = False
+
+    def again(self, *words: str) -> str:
+        """The command line that does the same, of `python -m results` and these words."""
+        source = ["--source", self.source] if self.source != RUNS else []
+        return shlex.join(["python", "-m", "results", *words, *self.arguments, *source])
 
     @property
     def arguments(self) -> list[str]:
@@ -56,14 +62,14 @@ def parse(command: str, arguments: Sequence[str]) -> Request:
             names.append(argument)
         elif key == "seeds":
             seeds = parse_seeds(value)
-        elif key.partition(".")[0] == "cluster":
+        elif key.lstrip("+").partition(".")[0] == "cluster":
             continue  # of the command that sends the runs, and may stand here as there
         else:
             overrides.append(argument)
     request = Request(command, _names(command, names), overrides, seeds)
     return replace(
         request,
-        source=options.get("--source", "runs"),
+        source=options.get("--source", RUNS),
         format=_format(options.get("--format")),
         out=Path(options["--out"]) if "--out" in options else None,
         allow_missing="--allow-missing" in options,
@@ -71,8 +77,8 @@ def parse(command: str, arguments: Sequence[str]) -> Request:
 
 
 def _option(command: str, key: str) -> str:
-    if key not in COMMANDS[command]:
-        raise ConfigError(f"{command} does not know {key}{near(key, COMMANDS[command])}.")
+    if key not in FLAGS[command]:
+        raise ConfigError(f"{command} does not know {key}{near(key, FLAGS[command])}.")
     return key
 
 

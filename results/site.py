@@ -59,12 +59,10 @@ def write_site(request: Request, out: Path) -> Path:
 
 def page(request: Request, logs: Logs, folder: Path) -> str:
     """The page as it is to lie in a folder, from which local logs are linked."""
-    arguments = request.arguments
-    source = ["--source", request.source] if request.source != sources.RUNS else []
     return html_templates.get_template("site.html").render(
-        head=dict(_head(logs, arguments)),
-        command=shlex.join(["python", "-m", "results", "site", *arguments, *source]),
-        training=shlex.join(["python", "-m", "launch", "submit", "NAME", *arguments]),
+        head=dict(_head(logs, request.arguments)),
+        command=request.again("site"),
+        training=shlex.join(["python", "-m", "launch", "submit", "NAME", *request.arguments]),
         problems=logs.problems,
         parts=_parts(request, logs),
         headings=run_list.HEADINGS,

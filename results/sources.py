@@ -8,10 +8,11 @@ from pathlib import Path
 from results import mirror, offline, records
 from results.log_index import PRIVATE
 from results.logs import Logs
+from results.names import RECORDS, RUNS
 from sparse_rnn.registry import ConfigError
 from sparse_rnn.run_folder import runs_root
 
-RUNS, RECORDS, MIRROR, ONLINE = "runs", "records", "mirror:", "wandb://"
+MIRROR, ONLINE = "mirror:", "wandb://"
 KNOWN = f"{RUNS}, a folder, {RECORDS}, {RECORDS}:FOLDER, {ONLINE}entity/project, {MIRROR}FOLDER"
 
 

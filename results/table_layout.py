@@ -5,10 +5,10 @@ from collections.abc import Iterable, Iterator, Sequence
 from datetime import UTC, datetime
 from itertools import groupby
 
-from results.cells import FORCED, NO_AVERAGING, NOT_AVERAGED, SCORES, Cell, Table, TableBlock, TableRow
+from results.cells import SCORES, Cell, Table, TableBlock, TableRow
 from results.flops import INTEGRATED, FlopsOfRuns
 from results.layout import Field, Grid, Heading, Section
-from results.logs import LoggedRun
+from results.logs import FORCED, NO_AVERAGING, NOT_AVERAGED, LoggedRun
 from sparse_rnn.command_line import scientific
 
 NAMES = {"parameters": "parameters", "flops_train": "FLOPs (train)", "flops_test": "FLOPs (test)"}
@@ -23,22 +23,22 @@ MARKS = {
     NOT_AVERAGED: "Not averaged: the best validation was before averaging began.",
 }
 MILLION = 1e6
+Columns = Sequence[tuple[str, bool]]
 
 
 def lay_out(table: Table, flops: FlopsOfRuns | None, command: str) -> Grid:
     """The page of a table. command: what makes it again, for the footer; flops: where it has such columns."""
-    spec = table.asked.spec
+    spec, columns = table.asked.spec, _columns(table)
     bands = list(_bands(table.blocks))
-    per_block = sum(2 if _has_paper(table, column) else 1 for column in spec.columns)
-    if max(len(band) for band in bands) * per_block > WIDEST:
+    if max(len(band) for band in bands) * len(columns) > WIDEST:
         bands = [[block] for block in table.blocks]
     width = max(len(band) for band in bands)
     return Grid(
         spec.name,
         spec.title,
         spec.source,
-        tuple(_header(table, bands[0], width)),
-        tuple(_section(table, band, width, labelled=len(bands) > 1 or width == 1) for band in bands),
+        tuple(_header(table, columns, bands[0], width)),
+        tuple(_section(columns, band, width, labelled=len(bands) > 1 or width == 1) for band in bands),
         tuple(_notes(table, flops)),
         tuple(_footer(table, command)),
     )
@@ -55,19 +55,18 @@ def _bands(blocks: Sequence[TableBlock]) -> Iterator[list[TableBlock]]:
     yield band
 
 
-def _has_paper(table: Table, column: str) -> bool:
-    return any(c.column == column and c.reported for b in table.blocks for row in b.rows for c in row.cells)
+def _cells(table: Table) -> Iterator[Cell]:
+    return (cell for block in table.blocks for row in block.rows for cell in row.cells)
 
 
-def _columns(table: Table) -> list[tuple[str, bool]]:
-    """Column by column: what it is, and whether it is the paper's."""
-    ours = table.asked.spec.columns
-    return [(column, paper) for column in ours for paper in (False, True) if not paper or _has_paper(table, column)]
+def _columns(table: Table) -> Columns:
+    """Column by column: what it is, and whether it is the paper's, which only some have."""
+    reported = {cell.column for cell in _cells(table) if cell.reported}
+    return [(column, paper) for column in table.asked.spec.columns for paper in sorted({False, column in reported})]
 
 
-def _header(table: Table, band: Sequence[TableBlock], width: int) -> Iterator[tuple[Heading, ...]]:
+def _header(table: Table, columns: Columns, band: Sequence[TableBlock], width: int) -> Iterator[tuple[Heading, ...]]:
     """The names of the columns, those of the blocks above; where bands differ in width each has its blocks' instead."""
-    columns = _columns(table)
     if len(band) == width > 1:
         yield (Heading(""), *(Heading(block.label, len(columns)) for block in band))
     paper = "paper" if table.asked.comparable else "paper (full size)"
@@ -75,23 +74,23 @@ def _header(table: Table, band: Sequence[TableBlock], width: int) -> Iterator[tu
     yield (Heading(""), *(Heading(name) for _ in range(width) for name in names))
 
 
-def _section(table: Table, band: Sequence[TableBlock], width: int, *, labelled: bool) -> Section:
+def _section(columns: Columns, band: Sequence[TableBlock], width: int, *, labelled: bool) -> Section:
     labels = list(dict.fromkeys(row.label for block in band for row in block.rows))
     rows = []
     for label in labels:
         fields = [Field(label)]
         for block in band:
             row = next((row for row in block.rows if row.label == label), None)
-            fields.extend(_fields(table, row))
-        fields.extend([NOTHING] * (len(_columns(table)) * (width - len(band))))
+            fields.extend(_fields(columns, row))
+        fields.extend([NOTHING] * (len(columns) * (width - len(band))))
         rows.append(tuple(fields))
     title = " | ".join(block.label for block in band) if labelled else ""
     return Section(title, tuple(rows))
 
 
-def _fields(table: Table, row: TableRow | None) -> Iterator[Field]:
-    for column, paper in _columns(table):
-        cell = next((cell for cell in row.cells if cell.column == column), None) if row else None
+def _fields(columns: Columns, row: TableRow | None) -> Iterator[Field]:
+    for column, paper in columns:
+        cell = _cell(row, column) if row else None
         if cell is None:
             yield NOTHING
         elif paper:
@@ -131,7 +130,7 @@ def number(column: str, value: float, *, accuracy: bool = False) -> str:
 
 
 def _notes(table: Table, flops: FlopsOfRuns | None) -> Iterator[str]:
-    cells = [cell for block in table.blocks for row in block.rows for cell in row.cells]
+    cells = list(_cells(table))
     yield from _comparability(table)
     if any(cell.best for cell in cells):
         yield "Bold: the best mean of its block."
@@ -169,16 +168,12 @@ def _said_of_rows(table: Table) -> Iterator[str]:
 
 
 def _comparability(table: Table) -> Iterator[str]:
-    cells = [cell for block in table.blocks for row in block.rows for cell in row.cells]
-    if table.asked.comparable or not any(cell.reported for cell in cells):
+    if table.asked.comparable or not any(cell.reported for cell in _cells(table)):
         return
     budgets = sorted({run.facts.config["budget"]["name"] for run in table.asked.planned})
-    said = [*(f"budget {name}" for name in budgets if name != "paper"), *_changes(table)]
+    changes = [override for override in table.asked.overrides if not override.startswith("budget=")]
+    said = [*(f"budget {name}" for name in budgets if name != "paper"), *changes]
     yield f"Not comparable with the paper's numbers: {', '.join(said)}."
-
-
-def _changes(table: Table) -> list[str]:
-    return [override for override in table.asked.overrides if not override.startswith("budget=")]
 
 
 def _flops_notes(table: Table, flops: FlopsOfRuns) -> Iterator[str]:

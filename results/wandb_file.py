@@ -22,8 +22,6 @@ FULL, FIRST, LAST = 1, 2, 4
 HISTORY, CONFIG, RUN, EXIT = 2, 5, 17, 18  # numbers of fields of wandb.proto's Record, which protobuf never reuses
 TOLD = frozenset({HISTORY, CONFIG, RUN, EXIT})
 VARINT, BYTES = 0, 2
-
-
 NOTHING_YET = "it holds no run yet"
 
 

@@ -3,6 +3,7 @@
 import os
 import sys
 from collections.abc import Callable, Mapping, Sequence
+from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -107,6 +108,27 @@ def guard(command: Callable[[], None]) -> None:
         if full:
             raise
         fail(_sentence(error), getattr(error, "exit_code", USAGE_ERROR))
+
+
+def run_command(arguments: Sequence[str], describe: Callable[[], str], parser: str, commands: str) -> None:
+    """A command line whose first word names what to do: help without one, else a function of the module `commands`.
+
+    parser: a module with `parse(command, arguments)`, which makes what the function is given, and FLAGS by command.
+    """
+    if not arguments or {"-h", "--help"} & set(arguments):
+        print(describe(), end="")
+        return
+    guard(lambda: _run(parser, commands, *arguments))
+
+
+def _run(parser: str, commands: str, command: str, *arguments: str) -> None:
+    from sparse_rnn.registry import ConfigError, near
+
+    parsing = import_module(parser)
+    if command not in parsing.FLAGS:
+        raise ConfigError(f"{command} is not a command{near(command, parsing.FLAGS)}.")
+    request = parsing.parse(command, arguments)
+    getattr(import_module(commands), command)(request)
 
 
 def _sentence(error: Exception) -> str:

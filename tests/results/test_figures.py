@@ -42,6 +42,8 @@ def finished(planned, score=70.0, metric="perplexity", **more):
         f"best/valid/{metric}": score + 2,
         f"best/test/{metric}": score,
         "averaging/trigger_epoch": 1,
+        "averaging/forced": 0.0,
+        "best/averaged": 1,
         "best/sparsity/model": sparsity,
         f"best/sparsity/{INPUT}": sparsity,
         f"best/sparsity/{INPUT}/forget": 0.7,
