@@ -1,7 +1,9 @@
 """Every test trains on one thread, into a folder of its own, with the embedded corpus."""
 
 import os
+from functools import cache
 from pathlib import Path
+from types import SimpleNamespace
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
@@ -26,3 +28,26 @@ def pytest_collection_modifyitems(items):
 def _own_runs_folder(tmp_path, monkeypatch):
     monkeypatch.setenv("SPARSE_RNN_RUNS", str(tmp_path / "runs"))
     monkeypatch.setenv("WANDB_SILENT", "true")
+
+
+@pytest.fixture(scope="module")
+def compose():
+    """What `expand` asks of a composer; the whole configuration is kept as well, as `run`."""
+    from sparse_rnn.composer import Composer
+    from sparse_rnn.config import as_dict, run_id
+
+    composer = Composer()
+
+    def facts_of(overrides):
+        run = composer.compose(overrides)
+        return SimpleNamespace(run=run, run_id=run_id(run), config=as_dict(run))
+
+    return facts_of
+
+
+@pytest.fixture(scope="module")
+def planned_of(compose):
+    """All runs of a table, expanded once."""
+    from sparse_rnn.table import expand, load
+
+    return cache(lambda name: expand(load(name), compose))
