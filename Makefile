@@ -14,7 +14,7 @@ ASKED = $(if $(BUDGET),budget=$(BUDGET)) $(if $(PROTOCOL),protocol=$(PROTOCOL)) 
 READ = $(ASKED) $(if $(SOURCE),--source $(SOURCE))
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-all test-slurm test-browser test-latex lint format data status bench \
+.PHONY: help setup demo test test-all test-slurm test-browser test-latex lint format data kernels status bench \
   tables figures site notebooks $(TABLES) $(FIGURES)
 
 help:  ## show this list
@@ -63,6 +63,9 @@ format: setup  ## let ruff format and fix
 
 data: setup  ## fetch the data sets ahead (for machines whose compute nodes have no network)
 	$(RUN) -m sparse_rnn.data $(ARGS)
+
+kernels: setup  ## compile the sparse kernels for this CPU ahead of training
+	$(RUN) -m sparse_rnn.kernels $(ARGS)
 
 plan-%: setup  ## every run of a table and what it needs, as in plan-table2 (BUDGET, PROTOCOL, ARGS; plan-all)
 	$(LAUNCH) plan $(subst -,_,$*) $(ASKED)

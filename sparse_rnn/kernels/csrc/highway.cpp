@@ -1,0 +1,144 @@
+// A window of a recurrent highway network: s <- h t + s (1 - t), `depth` times a step, [h; t] = R_k (s m) + b_k.
+#include "recurrence.h"
+
+#include <torch/library.h>
+
+namespace {
+
+// projected [tiles, 2H, width]: what the input gives to the first depth; state [B, H]; mask [B, H]; biases [2H] of each depth.
+// Returns, for each depth, the masked states that enter its product [tiles, H, width] and its gates [tiles, 2H, width], then
+// the states before each depth without mask [tiles, H, width], then the last states [tiles, H, width] and the last one [B, H].
+std::vector<Tensor> highway_forward(const Tensor& projected, const Tensor& state, const Tensor& mask, int64_t steps,
+                                    at::TensorList biases, at::TensorList values, at::TensorList structures) {
+  const int64_t B = state.size(0), H = state.size(1), depth = int64_t(values.size());
+  TORCH_CHECK(int64_t(biases.size()) == depth && int64_t(structures.size()) == 4 * depth, "each depth needs a bias and a structure");
+  TORCH_CHECK(projected.is_contiguous() && projected.size(1) == 2 * H && projected.size(0) * projected.size(2) >= steps * B,
+              "the sizes of a highway layer do not fit");
+  std::vector<Sparse> weights;
+  for (int64_t k = 0; k < depth; k++) {
+    weights.emplace_back(structures.slice(4 * k, 4), H, values[k]);
+    TORCH_CHECK(weights[k].layout.rows == 2 * H && biases[k].is_contiguous(), "the sizes of a highway layer do not fit");
+  }
+  std::vector<Tensor> inputs, gates, unmasked, result;
+  AT_DISPATCH_FLOATING_TYPES(projected.scalar_type(), "highway_forward", [&] {
+    using V = Lane<scalar_t>;
+    constexpr int64_t widest = blocked::TILE_BYTES / sizeof(scalar_t);
+    const Step<scalar_t> step(B);
+    for (int64_t k = 0; k < depth; k++) {
+      inputs.push_back(empty_tiles<scalar_t>(steps * B, H, projected.options()));
+      gates.push_back(empty_tiles<scalar_t>(steps * B, 2 * H, projected.options()));
+      unmasked.push_back(empty_tiles<scalar_t>(steps * B, H, projected.options()));
+    }
+    Tensor states = empty_tiles<scalar_t>(steps * B, H, projected.options());
+    Tensor now = pack_step<scalar_t>(state, step), kept = pack_step<scalar_t>(mask, step);
+    Tensor masked = now * kept, pre = at::empty({step.groups, 2 * H, step.width}, projected.options());
+    scalar_t *ss = now.data_ptr<scalar_t>(), *ms = masked.data_ptr<scalar_t>(), *ps = pre.data_ptr<scalar_t>();
+    const scalar_t* keep = kept.const_data_ptr<scalar_t>();
+    const Tiles<scalar_t> from(projected), to_states(states);
+    for (int64_t t = 0; t < steps; t++)
+      for (int64_t k = 0; k < depth; k++) {
+        multiply<scalar_t>(weights[k], ms, ps, step.groups, step.width);
+        const Tiles<scalar_t> to_inputs(inputs[k]), to_gates(gates[k]), to_unmasked(unmasked[k]);
+        const scalar_t* bs = biases[k].const_data_ptr<scalar_t>();
+        const auto columns = step.columns(t, from.width);
+        for_units(H, step, [&](int64_t u, int64_t group) {
+          const Columns& column = columns[group];
+          const int64_t count = step.used(group), at = (group * H + u) * step.width;
+          scalar_t* rows[2] = {ps + (group * 2 * H + u) * step.width, ps + (group * 2 * H + H + u) * step.width};
+          scalar_t input[2][widest] = {};
+          to_inputs.write(u, column, ms + at);
+          to_unmasked.write(u, column, ss + at);
+          if (k == 0)
+            for (int g = 0; g < 2; g++) from.read(g * H + u, column, input[g]);
+          for (int64_t j = 0; j < count; j += V::size()) {
+            const V h = (V::loadu(rows[0] + j) + V(bs[u]) + V::loadu(input[0] + j)).tanh();
+            const V gate = sigmoid(V::loadu(rows[1] + j) + V(bs[H + u]) + V::loadu(input[1] + j));
+            const V s = V::loadu(ss + at + j);
+            const V next = s + gate * (h - s);
+            h.store(rows[0] + j);
+            gate.store(rows[1] + j);
+            next.store(ss + at + j);
+            (next * V::loadu(keep + at + j)).store(ms + at + j);
+          }
+          for (int64_t j = count; j < step.width; j++) ss[at + j] = ms[at + j] = 0;
+          for (int g = 0; g < 2; g++) to_gates.write(g * H + u, column, rows[g]);
+          if (k == depth - 1) to_states.write(u, column, ss + at);
+        });
+      }
+    result.insert(result.end(), inputs.begin(), inputs.end());
+    result.insert(result.end(), gates.begin(), gates.end());
+    result.insert(result.end(), unmasked.begin(), unmasked.end());
+    result.push_back(states);
+    result.push_back(unpack_step<scalar_t>(now, step));
+  });
+  return result;
+}
+
+// d_states [tiles, H, width], d_last [B, H]; gates, unmasked: what forward gave; values, structures: of the transposed weights.
+// Returns, for each depth, the gradient of what enters its gates [tiles, 2H, width], then that of the first state [B, H].
+std::vector<Tensor> highway_backward(const Tensor& d_states, const Tensor& d_last, const Tensor& mask, int64_t steps,
+                                     at::TensorList gates, at::TensorList unmasked, at::TensorList values,
+                                     at::TensorList structures) {
+  const int64_t B = d_last.size(0), H = d_last.size(1), depth = int64_t(values.size());
+  TORCH_CHECK(int64_t(gates.size()) == depth && int64_t(unmasked.size()) == depth && int64_t(structures.size()) == 4 * depth,
+              "each depth needs its gates, states and structure");
+  TORCH_CHECK(d_states.is_contiguous() && d_states.size(1) == H, "the sizes of a highway layer do not fit");
+  std::vector<Sparse> weights;
+  for (int64_t k = 0; k < depth; k++) {
+    weights.emplace_back(structures.slice(4 * k, 4), 2 * H, values[k]);
+    TORCH_CHECK(weights[k].layout.rows == H, "the sizes of a highway layer do not fit");
+  }
+  std::vector<Tensor> result;
+  AT_DISPATCH_FLOATING_TYPES(d_states.scalar_type(), "highway_backward", [&] {
+    using V = Lane<scalar_t>;
+    constexpr int64_t widest = blocked::TILE_BYTES / sizeof(scalar_t);
+    const Step<scalar_t> step(B);
+    for (int64_t k = 0; k < depth; k++) result.push_back(empty_tiles<scalar_t>(steps * B, 2 * H, d_states.options()));
+    Tensor ds = pack_step<scalar_t>(d_last, step), kept = pack_step<scalar_t>(mask, step);
+    Tensor d_pre = at::zeros({step.groups, 2 * H, step.width}, d_states.options()), through = at::zeros_like(ds);
+    scalar_t *dss = ds.data_ptr<scalar_t>(), *ps = d_pre.data_ptr<scalar_t>(), *product = through.data_ptr<scalar_t>();
+    const scalar_t* keep = kept.const_data_ptr<scalar_t>();
+    const Tiles<scalar_t> from(d_states);
+    const V one(scalar_t(1));
+    // The product of a depth is added to the gradient of its input when the depth before it is worked on.
+    for (int64_t t = steps - 1; t >= 0; t--)
+      for (int64_t k = depth - 1; k >= 0; k--) {
+        const Tiles<scalar_t> from_gates(gates[k]), from_unmasked(unmasked[k]), to_gates(result[k]);
+        const auto columns = step.columns(t, from.width);
+        for_units(H, step, [&](int64_t u, int64_t group) {
+          const Columns& column = columns[group];
+          const int64_t count = step.used(group), at = (group * H + u) * step.width;
+          scalar_t* rows[2] = {ps + (group * 2 * H + u) * step.width, ps + (group * 2 * H + H + u) * step.width};
+          scalar_t gate[2][widest] = {}, before[widest] = {}, above[widest] = {};
+          for (int g = 0; g < 2; g++) from_gates.read(g * H + u, column, gate[g]);
+          from_unmasked.read(u, column, before);
+          if (k == depth - 1) from.read(u, column, above);
+          for (int64_t j = 0; j < count; j += V::size()) {
+            const V h = V::loadu(gate[0] + j), open = V::loadu(gate[1] + j);
+            const V d = V::loadu(dss + at + j) + V::loadu(product + at + j) * V::loadu(keep + at + j) + V::loadu(above + j);
+            (d * open * (one - h * h)).store(rows[0] + j);
+            (d * (h - V::loadu(before + j)) * open * (one - open)).store(rows[1] + j);
+            (d * (one - open)).store(dss + at + j);
+          }
+          for (int g = 0; g < 2; g++) {
+            for (int64_t j = count; j < step.width; j++) rows[g][j] = 0;
+            to_gates.write(g * H + u, column, rows[g]);
+          }
+        });
+        multiply<scalar_t>(weights[k], ps, product, step.groups, step.width);
+      }
+    result.push_back(unpack_step<scalar_t>(ds + through * kept, step));
+  });
+  return result;
+}
+
+}  // namespace
+
+TORCH_LIBRARY_FRAGMENT(sparse_rnn, m) {
+  m.def("highway_forward(Tensor projected, Tensor state, Tensor mask, int steps, Tensor[] biases, Tensor[] values, "
+        "Tensor[] structures) -> Tensor[]",
+        &highway_forward);
+  m.def("highway_backward(Tensor d_states, Tensor d_last, Tensor mask, int steps, Tensor[] gates, Tensor[] unmasked, "
+        "Tensor[] values, Tensor[] structures) -> Tensor[]",
+        &highway_backward);
+}

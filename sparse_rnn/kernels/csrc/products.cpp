@@ -1,0 +1,267 @@
+// Operators: structures out of masks, packing, products.
+#include "tensors.h"
+
+#include <ATen/ops/count_nonzero.h>
+#include <torch/library.h>
+
+#include <algorithm>
+#include <numeric>
+
+namespace {
+
+constexpr int64_t PANEL_ENTRIES = 190'000;  // about 1 MB of values and columns: they stay in the second-level cache
+constexpr int64_t PANELS = 8;               // a multiple of so many, for as many threads
+constexpr double SHORT = 0.15;              // density below which blocks are wide, that runs be not too short
+
+// first, starts, row, column of a mask, bool [rows, columns].
+std::vector<Tensor> layout_of(const Tensor& mask) {
+  TORCH_CHECK(mask.dim() == 2 && mask.scalar_type() == at::kBool && mask.is_contiguous() && mask.device().is_cpu(),
+              "a structure is made of a contiguous bool matrix on the CPU");
+  const int64_t rows = mask.size(0), columns = mask.size(1), size = rows * columns;
+  const bool* active = mask.const_data_ptr<bool>();
+  const int64_t total = at::count_nonzero(mask).item<int64_t>();
+  const int64_t block = columns > NARROW && double(total) < SHORT * double(size) ? WIDE : NARROW, blocks = blocks_of(columns, block);
+  Tensor counts = at::empty({blocks, rows}, at::kInt);
+  int32_t* count = counts.data_ptr<int32_t>();
+  at::parallel_for(0, rows, 16, [&](int64_t begin, int64_t end) {
+    for (int64_t i = begin; i < end; i++)
+      for (int64_t b = 0; b < blocks; b++) {
+        const bool* from = active + i * columns + b * block;
+        count[b * rows + i] = std::accumulate(from, from + std::min(block, columns - b * block), 0);
+      }
+  });
+  TORCH_CHECK(total <= INT32_MAX, "a weight with more than 2^31 - 1 active entries is not supported");
+  int64_t panels = PANELS * std::max<int64_t>(1, (total + PANELS * PANEL_ENTRIES - 1) / (PANELS * PANEL_ENTRIES));
+  panels = std::max(std::min(panels, rows), (rows + UINT16_MAX) / UINT16_MAX);
+  Tensor first = at::empty({panels + 1}, at::kInt), starts = at::empty({rows * blocks + 1}, at::kInt);
+  Tensor row = at::empty({rows * blocks}, at::kShort), column = at::empty({total}, at::kByte);
+  int32_t *f = first.data_ptr<int32_t>(), *s = starts.data_ptr<int32_t>();
+  uint16_t* r = reinterpret_cast<uint16_t*>(row.data_ptr<int16_t>());
+  uint8_t* c = column.data_ptr<uint8_t>();
+  for (int64_t p = 0; p <= panels; p++) f[p] = int32_t(rows * p / panels);
+  int32_t at = 0;
+  for (int64_t p = 0; p < panels; p++)
+    for (int64_t b = 0; b < blocks; b++) {
+      const int64_t runs = blocks * f[p] + b * (f[p + 1] - f[p]);
+      uint16_t* order = r + runs;
+      std::iota(order, order + (f[p + 1] - f[p]), 0);
+      const int32_t* lengths = count + b * rows + f[p];
+      std::stable_sort(order, order + (f[p + 1] - f[p]), [&](uint16_t i, uint16_t j) { return lengths[i] < lengths[j]; });
+      for (int64_t i = 0; i < f[p + 1] - f[p]; i++) {
+        s[runs + i] = at;
+        at += lengths[order[i]];
+      }
+    }
+  s[rows * blocks] = at;
+  at::parallel_for(0, panels, 1, [&](int64_t begin, int64_t end) {
+    for (int64_t p = begin; p < end; p++)
+      for (int64_t b = 0; b < blocks; b++) {
+        const int64_t runs = blocks * f[p] + b * (f[p + 1] - f[p]), width = std::min(block, columns - b * block);
+        for (int64_t i = 0; i < f[p + 1] - f[p]; i++) {
+          const bool* from = active + (f[p] + r[runs + i]) * columns + b * block;
+          uint8_t* to = c + s[runs + i];
+          for (int64_t k = 0; k < width; k++)
+            if (from[k]) *to++ = uint8_t(k);
+        }
+      }
+  });
+  return {first, starts, row, column};
+}
+
+// Calls f(stored index, row, column) for the active entries of panels [begin, end).
+template <typename F>
+void entries(const blocked::Layout& m, int64_t begin, int64_t end, const F& f) {
+  for (int64_t p = begin; p < end; p++)
+    for (int64_t b = 0; b < m.blocks; b++) {
+      const int64_t runs = m.runs(p, b);
+      for (int64_t i = 0; i < m.first[p + 1] - m.first[p]; i++)
+        for (int32_t k = m.starts[runs + i]; k < m.starts[runs + i + 1]; k++)
+          f(k, m.first[p] + m.row[runs + i], b * m.block + m.column[k]);
+    }
+}
+
+// The row-major index of every stored entry, int64 [active]; `transposed`: the structure is that of the transpose.
+Tensor positions(at::TensorList structure, int64_t columns, bool transposed) {
+  const Sparse m(structure, columns, structure[3]);
+  Tensor result = at::empty({structure[3].numel()}, at::kLong);
+  int64_t* to = result.data_ptr<int64_t>();
+  const int64_t rows = m.layout.rows;
+  at::parallel_for(0, m.layout.panels, 1, [&](int64_t begin, int64_t end) {
+    entries(m.layout, begin, end, [&](int32_t k, int64_t i, int64_t j) { to[k] = transposed ? j * rows + i : i * columns + j; });
+  });
+  return result;
+}
+
+// values [index], for index int32.
+Tensor reorder(const Tensor& values, const Tensor& index) {
+  TORCH_CHECK(values.is_contiguous() && values.dim() == 1, "values are contiguous");
+  Tensor result = at::empty({index.numel()}, values.options());
+  const int32_t* from = index.const_data_ptr<int32_t>();
+  AT_DISPATCH_FLOATING_TYPES(values.scalar_type(), "reorder", [&] {
+    const scalar_t* in = values.const_data_ptr<scalar_t>();
+    scalar_t* out = result.data_ptr<scalar_t>();
+    at::parallel_for(0, index.numel(), 4096, [&](int64_t begin, int64_t end) {
+      for (int64_t k = begin; k < end; k++) out[k] = in[from[k]];
+    });
+  });
+  return result;
+}
+
+// x [N, C] as tiles [ceil(N / width), C, width], zero beyond N.
+Tensor pack(const Tensor& x) {
+  const Tensor from = x.contiguous();
+  const int64_t N = from.size(0), C = from.size(1);
+  Tensor result;
+  AT_DISPATCH_FLOATING_TYPES(from.scalar_type(), "pack", [&] {
+    constexpr int64_t L = blocked::Lanes<scalar_t>::count;
+    const int64_t width = tile_width<scalar_t>(N), tiles = (N + width - 1) / width;
+    result = at::empty({tiles, C, width}, from.options());
+    const scalar_t* in = from.const_data_ptr<scalar_t>();
+    scalar_t* out = result.data_ptr<scalar_t>();
+    const int64_t chunks = (C + L - 1) / L;
+    at::parallel_for(0, tiles * chunks, 1 + 4096 / (L * width), [&](int64_t begin, int64_t end) {
+      for (int64_t task = begin; task < end; task++) {
+        const int64_t tile = task / chunks, c0 = task % chunks * L, count = std::min(L, C - c0);
+        scalar_t* to = out + (tile * C + c0) * width;
+        for (int64_t n = 0; n < width; n++) {
+          const int64_t column = tile * width + n;
+          if (column < N)
+            for (int64_t c = 0; c < count; c++) to[c * width + n] = in[column * C + c0 + c];
+          else
+            for (int64_t c = 0; c < count; c++) to[c * width + n] = 0;
+        }
+      }
+    });
+  });
+  return result;
+}
+
+// The inverse of pack for the first N columns: [N, R].
+Tensor unpack(const Tensor& y, int64_t N) {
+  TORCH_CHECK(y.is_contiguous() && y.size(0) * y.size(2) >= N, "tiles are contiguous and hold the columns asked for");
+  const int64_t R = y.size(1), width = y.size(2);
+  Tensor result = at::empty({N, R}, y.options());
+  AT_DISPATCH_FLOATING_TYPES(y.scalar_type(), "unpack", [&] {
+    constexpr int64_t L = blocked::Lanes<scalar_t>::count;
+    const scalar_t* in = y.const_data_ptr<scalar_t>();
+    scalar_t* out = result.data_ptr<scalar_t>();
+    const int64_t chunks = (R + L - 1) / L, tiles = (N + width - 1) / width;
+    at::parallel_for(0, tiles * chunks, 1 + 4096 / (L * width), [&](int64_t begin, int64_t end) {
+      for (int64_t task = begin; task < end; task++) {
+        const int64_t tile = task / chunks, r0 = task % chunks * L, count = std::min(L, R - r0);
+        const scalar_t* from = in + (tile * R + r0) * width;
+        for (int64_t n = 0; n < std::min(width, N - tile * width); n++)
+          for (int64_t r = 0; r < count; r++) out[(tile * width + n) * R + r0 + r] = from[r * width + n];
+      }
+    });
+  });
+  return result;
+}
+
+// sparse times x [tiles, C, width]: [tiles, R, width].
+Tensor product(const Tensor& x, const Tensor& values, at::TensorList structure, int64_t columns) {
+  const Sparse m(structure, columns, values);
+  TORCH_CHECK(x.is_contiguous() && x.size(1) == columns && x.scalar_type() == values.scalar_type(), "x does not fit the weight");
+  Tensor y = at::empty({x.size(0), m.layout.rows, x.size(2)}, x.options());
+  AT_DISPATCH_FLOATING_TYPES(x.scalar_type(), "product", [&] {
+    multiply<scalar_t>(m, x.const_data_ptr<scalar_t>(), y.data_ptr<scalar_t>(), x.size(0), x.size(2));
+  });
+  return y;
+}
+
+// g [tiles, R, width] times x [tiles, C, width] transposed at the active entries: [active].
+Tensor sample(const Tensor& g, const Tensor& x, at::TensorList structure, int64_t columns) {
+  Tensor gradient = at::zeros({structure[3].numel()}, x.options());
+  const Sparse m(structure, columns, gradient);
+  TORCH_CHECK(g.is_contiguous() && x.is_contiguous() && g.size(0) == x.size(0) && g.size(2) == x.size(2) &&
+                  g.size(1) == m.layout.rows && x.size(1) == columns,
+              "the tiles do not fit the weight");
+  const int64_t tiles = x.size(0), width = x.size(2);
+  AT_DISPATCH_FLOATING_TYPES(x.scalar_type(), "sample", [&] {
+    const scalar_t *gs = g.const_data_ptr<scalar_t>(), *xs = x.const_data_ptr<scalar_t>();
+    scalar_t* to = gradient.data_ptr<scalar_t>();
+    const int64_t gt = m.layout.rows * width, xt = columns * width;
+    with_width<scalar_t>(width, [&](auto v) {
+      at::parallel_for(0, m.layout.panels, 1, [&](int64_t begin, int64_t end) {
+        for (int64_t p = begin; p < end; p++) {
+          int64_t t = 0;
+          for (; m.layout.block == NARROW && t + 2 <= tiles; t += 2)  // two tiles of a wide block are more than the cache holds
+            blocked::sample_panel<scalar_t, v.value, 2>(m.layout, to, gs + t * gt, xs + t * xt, p);
+          for (; t < tiles; t++) blocked::sample_panel<scalar_t, v.value, 1>(m.layout, to, gs + t * gt, xs + t * xt, p);
+        }
+      });
+    });
+  });
+  return gradient;
+}
+
+// Where row i of a block's runs is found: int16 [blocks, rows], the inverse of the structure's `row`.
+std::vector<uint16_t> run_of_row(const blocked::Layout& m) {
+  std::vector<uint16_t> place(m.rows * m.blocks);
+  for (int64_t p = 0; p < m.panels; p++)
+    for (int64_t b = 0; b < m.blocks; b++)
+      for (int64_t i = 0, runs = m.runs(p, b); i < m.first[p + 1] - m.first[p]; i++) place[runs + m.row[runs + i]] = uint16_t(i);
+  return place;
+}
+
+// Calls f(stored index, column) for the active entries of a row.
+template <typename F>
+void row_entries(const blocked::Layout& m, const std::vector<uint16_t>& place, int64_t row, const F& f) {
+  const int64_t p = std::upper_bound(m.first, m.first + m.panels + 1, int32_t(row)) - m.first - 1;
+  for (int64_t b = 0; b < m.blocks; b++) {
+    const int64_t runs = m.runs(p, b), run = runs + place[runs + row - m.first[p]];
+    for (int32_t k = m.starts[run]; k < m.starts[run + 1]; k++) f(k, b * m.block + m.column[k]);
+  }
+}
+
+// The rows of tokens int64 [N]: [N, C].
+Tensor lookup(const Tensor& tokens, const Tensor& values, at::TensorList structure, int64_t columns) {
+  const Sparse m(structure, columns, values);
+  const Tensor from = tokens.contiguous();
+  const int64_t* token = from.const_data_ptr<int64_t>();
+  for (int64_t n = 0; n < from.numel(); n++) TORCH_CHECK_INDEX(token[n] >= 0 && token[n] < m.layout.rows, "index out of range in self");
+  const std::vector<uint16_t> place = run_of_row(m.layout);
+  Tensor result = at::zeros({from.numel(), columns}, values.options());
+  AT_DISPATCH_FLOATING_TYPES(values.scalar_type(), "lookup", [&] {
+    const scalar_t* in = values.const_data_ptr<scalar_t>();
+    scalar_t* out = result.data_ptr<scalar_t>();
+    at::parallel_for(0, from.numel(), 64, [&](int64_t begin, int64_t end) {
+      for (int64_t n = begin; n < end; n++)
+        row_entries(m.layout, place, token[n], [&](int32_t k, int64_t c) { out[n * columns + c] = in[k]; });
+    });
+  });
+  return result;
+}
+
+// The gradient of the values [active] from that of the rows [N, C]; threads share the rows, so that sums have one order.
+Tensor lookup_gradient(const Tensor& tokens, const Tensor& gradient, at::TensorList structure, int64_t columns) {
+  Tensor result = at::zeros({structure[3].numel()}, gradient.options());
+  const Sparse m(structure, columns, result);
+  const Tensor from = tokens.contiguous(), rows = gradient.contiguous();
+  const int64_t* token = from.const_data_ptr<int64_t>();
+  const std::vector<uint16_t> place = run_of_row(m.layout);
+  AT_DISPATCH_FLOATING_TYPES(gradient.scalar_type(), "lookup_gradient", [&] {
+    const scalar_t* in = rows.const_data_ptr<scalar_t>();
+    scalar_t* out = result.data_ptr<scalar_t>();
+    at::parallel_for(0, m.layout.rows, 256, [&](int64_t begin, int64_t end) {
+      for (int64_t n = 0; n < from.numel(); n++)
+        if (token[n] >= begin && token[n] < end)
+          row_entries(m.layout, place, token[n], [&](int32_t k, int64_t c) { out[k] += in[n * columns + c]; });
+    });
+  });
+  return result;
+}
+
+}  // namespace
+
+TORCH_LIBRARY_FRAGMENT(sparse_rnn, m) {
+  m.def("layout_of(Tensor mask) -> Tensor[]", &layout_of);
+  m.def("positions(Tensor[] structure, int columns, bool transposed) -> Tensor", &positions);
+  m.def("reorder(Tensor values, Tensor index) -> Tensor", &reorder);
+  m.def("pack(Tensor x) -> Tensor", &pack);
+  m.def("unpack(Tensor y, int columns) -> Tensor", &unpack);
+  m.def("product(Tensor x, Tensor values, Tensor[] structure, int columns) -> Tensor", &product);
+  m.def("sample(Tensor g, Tensor x, Tensor[] structure, int columns) -> Tensor", &sample);
+  m.def("lookup(Tensor tokens, Tensor values, Tensor[] structure, int columns) -> Tensor", &lookup);
+  m.def("lookup_gradient(Tensor tokens, Tensor gradient, Tensor[] structure, int columns) -> Tensor", &lookup_gradient);
+}

@@ -1,0 +1,114 @@
+// What recurrences share: the state as packed columns, and rows of tiles as short buffers of one step.
+#pragma once
+#include "tensors.h"
+
+#include <ATen/cpu/vec/vec.h>
+
+template <typename S>
+using Lane = at::vec::Vectorized<S>;
+
+// Where `count` columns of tiles, no more than a tile has, begin and go on in the next tile.
+struct Columns {
+  int64_t tile, at, first, rest;
+
+  Columns(int64_t from, int64_t count, int64_t width)
+      : tile(from / width), at(from % width), first(std::min(count, width - at)), rest(count - first) {}
+};
+
+// The columns of one step: B sequences in `groups` tiles of `width` columns, of which `part` are used.
+template <typename S>
+struct Step {
+  int64_t batch, groups, part, width;
+
+  explicit Step(int64_t batch_) : batch(batch_) {
+    constexpr int64_t widest = blocked::TILE_BYTES / int64_t(sizeof(S)), lanes = blocked::Lanes<S>::count;
+    groups = (batch + widest - 1) / widest;
+    part = (batch + groups - 1) / groups;
+    width = (part + lanes - 1) / lanes * lanes;
+  }
+
+  int64_t used(int64_t group) const { return std::min(part, batch - group * part); }
+
+  // The columns of each group in the tiles of a window, at step t.
+  std::vector<Columns> columns(int64_t t, int64_t tile_width) const {
+    std::vector<Columns> result;
+    for (int64_t group = 0; group < groups; group++) result.emplace_back(t * batch + group * part, used(group), tile_width);
+    return result;
+  }
+};
+
+// x [B, H] as a step's tiles [groups, H, width], zero where there is no sequence.
+template <typename S>
+Tensor pack_step(const Tensor& x, const Step<S>& step) {
+  const Tensor from = x.contiguous();
+  const int64_t H = from.size(1);
+  Tensor result = at::zeros({step.groups, H, step.width}, from.options());
+  const S* in = from.const_data_ptr<S>();
+  S* out = result.data_ptr<S>();
+  for (int64_t b = 0; b < step.batch; b++)
+    for (int64_t u = 0; u < H; u++) out[((b / step.part) * H + u) * step.width + b % step.part] = in[b * H + u];
+  return result;
+}
+
+// The inverse: [B, H].
+template <typename S>
+Tensor unpack_step(const Tensor& x, const Step<S>& step) {
+  const int64_t H = x.size(1);
+  Tensor result = at::empty({step.batch, H}, x.options());
+  const S* in = x.const_data_ptr<S>();
+  S* out = result.data_ptr<S>();
+  for (int64_t b = 0; b < step.batch; b++)
+    for (int64_t u = 0; u < H; u++) out[b * H + u] = in[((b / step.part) * H + u) * step.width + b % step.part];
+  return result;
+}
+
+// Tiles [tiles, rows, width] whose column t * B + b belongs to step t and sequence b.
+template <typename S>
+struct Tiles {
+  S* data;
+  int64_t rows, width;
+
+  explicit Tiles(const Tensor& tensor) : data(const_cast<S*>(tensor.const_data_ptr<S>())), rows(tensor.size(1)), width(tensor.size(2)) {}
+
+  void read(int64_t row, const Columns& c, S* to) const {
+    const S* from = data + (c.tile * rows + row) * width;
+    copy(from + c.at, to, c.first);
+    copy(from + rows * width, to + c.first, c.rest);
+  }
+
+  void write(int64_t row, const Columns& c, const S* from) const {
+    S* to = data + (c.tile * rows + row) * width;
+    copy(from, to + c.at, c.first);
+    copy(from + c.first, to + rows * width, c.rest);
+  }
+
+ private:
+  static void copy(const S* from, S* to, int64_t count) {  // a call of memcpy takes longer than so few entries
+    for (; count >= Lane<S>::size(); count -= Lane<S>::size(), from += Lane<S>::size(), to += Lane<S>::size())
+      Lane<S>::loadu(from).store(to);
+    if (count) Lane<S>::loadu(from, count).store(to, count);
+  }
+};
+
+// Tiles for N columns, zero beyond them.
+template <typename S>
+Tensor empty_tiles(int64_t columns, int64_t rows, const at::TensorOptions& options) {
+  const int64_t width = tile_width<S>(columns), tiles = (columns + width - 1) / width, used = columns - (tiles - 1) * width;
+  Tensor result = at::empty({tiles, rows, width}, options);
+  S* last = result.data_ptr<S>() + (tiles - 1) * rows * width;
+  for (int64_t row = 0; row < rows; row++) std::memset(last + row * width + used, 0, (width - used) * sizeof(S));
+  return result;
+}
+
+template <typename S>
+inline Lane<S> sigmoid(const Lane<S>& x) {
+  return Lane<S>(S(1)) / (Lane<S>(S(1)) + x.neg().exp());
+}
+
+// Calls f(unit, group) for the units of all groups, in parallel.
+template <typename S, typename F>
+void for_units(int64_t units, const Step<S>& step, const F& f) {
+  at::parallel_for(0, units * step.groups, 128, [&](int64_t begin, int64_t end) {
+    for (int64_t i = begin; i < end; i++) f(i % units, i / units);
+  });
+}

@@ -1,0 +1,82 @@
+// What the operators share: a structure's tensors as a layout, tiles of columns, dispatch by width.
+// To be included before anything of torch, which decides by these macros how wide at::vec's vectors are.
+#pragma once
+#if defined(__AVX512F__)
+#define CPU_CAPABILITY_AVX512
+#define CPU_CAPABILITY AVX512
+#elif defined(__AVX2__)
+#define CPU_CAPABILITY_AVX2
+#define CPU_CAPABILITY AVX2
+#endif
+#include <ATen/Dispatch.h>
+#include <ATen/Parallel.h>
+#include <ATen/TensorOperators.h>
+#include <ATen/core/Tensor.h>
+#include <ATen/ops/empty.h>
+#include <ATen/ops/zeros.h>
+#include <ATen/ops/zeros_like.h>
+
+#include "blocked.h"
+
+using at::Tensor;
+
+constexpr int64_t NARROW = 128, WIDE = 256;  // columns of a block
+
+inline int64_t blocks_of(int64_t columns, int64_t block) { return (columns + block - 1) / block; }
+
+// The tensors of a structure and the values that go with it, checked. It keeps the tensors alive.
+struct Sparse {
+  std::vector<Tensor> kept;
+  Tensor values;
+  blocked::Layout layout;
+
+  Sparse(at::TensorList structure, int64_t columns, Tensor values_) : kept(structure.vec()), values(std::move(values_)) {
+    TORCH_CHECK(kept.size() == 4, "a structure has four tensors");
+    const Tensor &first = kept[0], &starts = kept[1], &row = kept[2], &column = kept[3];
+    layout.panels = first.numel() - 1;
+    layout.first = first.const_data_ptr<int32_t>();
+    layout.rows = layout.first[layout.panels];
+    layout.columns = columns;
+    layout.block = starts.numel() - 1 == layout.rows * blocks_of(columns, NARROW) ? NARROW : WIDE;
+    layout.blocks = blocks_of(columns, layout.block);
+    layout.starts = starts.const_data_ptr<int32_t>();
+    layout.row = reinterpret_cast<const uint16_t*>(row.const_data_ptr<int16_t>());
+    layout.column = column.const_data_ptr<uint8_t>();
+    TORCH_CHECK(starts.numel() == layout.rows * layout.blocks + 1 && row.numel() == layout.rows * layout.blocks,
+                "the structure's runs do not fit its rows");
+    TORCH_CHECK(values.is_contiguous() && values.numel() == column.numel(), "as many values as active entries are needed");
+  }
+};
+
+// A tile's width in vectors is a template argument of the kernels: call `f(std::integral_constant<int, V>)` for it.
+template <typename S, typename F>
+void with_width(int64_t width, const F& f) {
+  bool known = false;
+  [&]<int... V>(std::integer_sequence<int, V...>) {
+    ((width == (V + 1) * blocked::Lanes<S>::count ? (known = true, f(std::integral_constant<int, V + 1>{})) : void()), ...);
+  }(std::make_integer_sequence<int, blocked::MOST_VECTORS>{});
+  TORCH_CHECK(known, "no kernel for tiles of ", width, " columns");
+}
+
+// The width of tiles for so many columns: the widest, or what they fill.
+template <typename S>
+int64_t tile_width(int64_t columns) {
+  constexpr int64_t lanes = blocked::Lanes<S>::count, widest = blocked::TILE_BYTES / int64_t(sizeof(S));
+  return columns >= widest ? widest : (columns + lanes - 1) / lanes * lanes;
+}
+
+// y [tiles, rows, width] = sparse times x [tiles, columns, width].
+template <typename S>
+void multiply(const Sparse& m, const S* x, S* y, int64_t tiles, int64_t width) {
+  const blocked::Layout& layout = m.layout;
+  const S* values = m.values.const_data_ptr<S>();
+  with_width<S>(width, [&](auto v) {
+    at::parallel_for(0, layout.panels * tiles, 1, [&](int64_t begin, int64_t end) {
+      for (int64_t task = begin; task < end; task++) {
+        const int64_t tile = task % tiles;
+        blocked::multiply_panel<S, v.value>(layout, values, x + tile * layout.columns * width, y + tile * layout.rows * width,
+                                            task / tiles);
+      }
+    });
+  });
+}

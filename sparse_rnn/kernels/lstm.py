@@ -1,0 +1,64 @@
+"""A window of an LSTM layer with sparse weights, as one differentiable function (once)."""
+
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.autograd.function import once_differentiable
+
+from sparse_rnn.kernels.operators import operators
+from sparse_rnn.kernels.products import Stored, multiply, multiply_transposed, weight_gradient
+from sparse_rnn.kernels.structure import Structure
+
+
+def lstm_layer(
+    x: Tensor, h: Tensor, c: Tensor, ih: Stored, hh: Stored, bias_ih: Tensor, bias_hh: Tensor
+) -> tuple[Tensor, Tensor, Tensor]:
+    """All states [T, B, H], and the last h and c [B, H]; x [T, B, I], h, c [B, H], gates in torch's order."""
+    structures = ih.structure, hh.structure
+    states, h, c = _LSTMLayer.apply(x, h, c, ih.values, hh.values, bias_ih, bias_hh, structures)  # type: ignore[no-untyped-call]
+    return states, h, c
+
+
+class _LSTMLayer(torch.autograd.Function):
+    """What the input gives to the gates is one product over all steps, as are the gradients of both weights."""
+
+    @staticmethod
+    def forward(
+        ctx: Any,
+        x: Tensor,
+        h: Tensor,
+        c: Tensor,
+        ih: Tensor,
+        hh: Tensor,
+        bias_ih: Tensor,
+        bias_hh: Tensor,
+        structures: tuple[Structure, Structure],
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        steps, batch, _ = x.shape
+        tiles = operators().pack(x.flatten(0, 1))
+        gates = multiply(tiles, Stored(ih, structures[0]))
+        states, before, cells, last_h, last_c = operators().lstm_forward(
+            gates, bias_ih + bias_hh, h, c, steps, hh, structures[1].layout
+        )
+        ctx.save_for_backward(tiles, before, gates, cells, c, ih, hh)
+        ctx.structures, ctx.steps = structures, steps
+        return operators().unpack(states, steps * batch).view(steps, batch, -1), last_h, last_c
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, d_states: Tensor, d_h: Tensor, d_c: Tensor) -> tuple[Tensor | None, ...]:
+        tiles, before, gates, cells, c, ih, hh = ctx.saved_tensors
+        structure_ih, structure_hh = ctx.structures
+        columns = ctx.steps * len(c)
+        d_gates, first_h, first_c = operators().lstm_backward(
+            operators().pack(d_states.flatten(0, 1)), d_h, d_c, c, ctx.steps, gates, cells, *structure_hh.transposed(hh)
+        )
+        by_x = None
+        if ctx.needs_input_grad[0]:
+            by_x = operators().unpack(multiply_transposed(d_gates, Stored(ih, structure_ih)), columns)
+            by_x = by_x.view(ctx.steps, len(c), -1)
+        by_bias = operators().sum_columns(d_gates)
+        by_ih = weight_gradient(d_gates, tiles, columns, structure_ih)
+        by_hh = weight_gradient(d_gates, before, columns, structure_hh)
+        return by_x, first_h, first_c, by_ih, by_hh, by_bias, by_bias.clone(), None
