@@ -90,6 +90,8 @@ def sparsify(
     method, as `scope="cell"`. Raises ConfigError for what does not exist or fit.
     """
     _check_method(method)
+    if settings.get("backend") == "sparse":
+        raise ConfigError("sparsify masks dense weights: backend=sparse is for the runs of sparse_rnn.train.")
     chosen = {"sparsity": sparsity, "removal_rate": removal_rate, "update_interval": update_interval, **settings}
     config, rule = _compose(method, growth, chosen)
     if steps < 1:

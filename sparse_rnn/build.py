@@ -7,6 +7,7 @@ from torch.optim import Optimizer
 from sparse_rnn import language_modelling, text_classification  # noqa: F401  (fill the registry)
 from sparse_rnn.config import Run
 from sparse_rnn.data.datasets import Data
+from sparse_rnn.kernels.backend import refuse_backend
 from sparse_rnn.registry import ConfigError, lookup
 from sparse_rnn.sparsity.iss import ISS, ISSConfig
 from sparse_rnn.sparsity.sparsifier import Sparsifier, refuse_without_gates
@@ -26,10 +27,14 @@ def make_device(name: str) -> torch.device:
     return device
 
 
-def check_method(run: Run) -> None:
-    """Raise ConfigError if the method does not fit the model; neither memory nor data are needed."""
+def check_method(run: Run, device: torch.device | None = None) -> None:
+    """Raise ConfigError if the method does not fit the model, or its backend the rest; needs neither memory nor data.
+
+    device: where the run is to take place; by default the CPU.
+    """
     with torch.device("meta"):
-        make_topology(run, run.model.build(*lookup("task", run.model.task).smallest))
+        model = run.model.build(*lookup("task", run.model.task).smallest)
+        refuse_backend(run, model, make_topology(run, model), device or torch.device("cpu"))
 
 
 def make_topology(run: Run, model: nn.Module) -> SparseTopology:

@@ -11,7 +11,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from sparse_rnn.sparsity.topology import SparseTopology, pack_bits, unpack_bits
+from sparse_rnn.sparsity.topology import SparseTopology, SparseWeight, pack_bits, unpack_bits
 
 
 class DamagedFile(RuntimeError):
@@ -86,16 +86,17 @@ def restore_rng(state: Mapping[str, Any]) -> None:
 def save_weights(path: Path, model: nn.Module, topology: SparseTopology, metadata: Mapping[str, str]) -> None:
     """Write a model's weights as safetensors: of sparse weights the active values and the packed mask.
 
-    `<name>.values` float [active], `<name>.mask` uint8 [ceil(n / 8)], `<name>.shape` int64; others as they are.
-    Weights that are tied are written once.
+    `<name>.values` float [active] in row-major order, `<name>.mask` uint8 [ceil(n / 8)], `<name>.shape` int64; others
+    as they are. Weights that are tied are written once.
     """
     sparse = {weight.name: weight for weight in topology}
     tensors: dict[str, Tensor] = {}
     for name, parameter in model.named_parameters():
         if name in sparse:
-            tensors[f"{name}.values"] = parameter.detach()[sparse[name].mask].cpu()
-            tensors[f"{name}.mask"] = pack_bits(sparse[name].mask)
-            tensors[f"{name}.shape"] = torch.tensor(parameter.shape)
+            weight, mask = sparse[name], sparse[name].mask
+            tensors[f"{name}.values"] = weight.values[mask].cpu()
+            tensors[f"{name}.mask"] = pack_bits(mask)
+            tensors[f"{name}.shape"] = torch.tensor(weight.shape)
         else:
             tensors[name] = parameter.detach().cpu().contiguous()
     save_tensors(path, tensors, metadata)
@@ -120,7 +121,7 @@ def load_weights(path: Path, model: nn.Module, topology: SparseTopology) -> dict
         with safe_open(path, framework="pt") as stored:
             tensors = {name: stored.get_tensor(name) for name in stored.keys()}  # noqa: SIM118
             metadata = dict(stored.metadata() or {})
-        _restore(tensors, dict(model.named_parameters()), {weight.name: weight.mask for weight in topology})
+        _restore(tensors, dict(model.named_parameters()), {weight.name: weight for weight in topology})
     except (SafetensorError, OSError, KeyError, ValueError, RuntimeError) as error:
         raise DamagedFile(
             f"{path} does not hold the weights of this run ({error}): move its folder away to train the run anew."
@@ -129,16 +130,15 @@ def load_weights(path: Path, model: nn.Module, topology: SparseTopology) -> dict
 
 
 def _restore(
-    tensors: Mapping[str, Tensor], parameters: Mapping[str, nn.Parameter], masks: Mapping[str, Tensor]
+    tensors: Mapping[str, Tensor], parameters: Mapping[str, nn.Parameter], sparse: Mapping[str, SparseWeight]
 ) -> None:
     for name, parameter in parameters.items():
-        if name in masks:
-            if tensors[f"{name}.shape"].tolist() != list(parameter.shape):
+        if name in sparse:
+            weight = sparse[name]
+            if tensors[f"{name}.shape"].tolist() != list(weight.shape):
                 raise ValueError(f"{name} has shape {tensors[f'{name}.shape'].tolist()}")
-            mask = unpack_bits(tensors[f"{name}.mask"], parameter.shape).to(parameter.device)
-            masks[name].copy_(mask)
-            parameter.zero_()
-            parameter[mask] = tensors[f"{name}.values"].to(parameter.device)
+            weight.set_mask(unpack_bits(tensors[f"{name}.mask"], weight.shape))
+            parameter.copy_(weight.loaded(tensors[f"{name}.values"].to(parameter.device)))
         else:
             parameter.copy_(tensors[name])
 

@@ -54,13 +54,40 @@ def parse_keys(arguments: Sequence[str], defaults: Mapping[str, str]) -> dict[st
     return own
 
 
-def whole_number(key: str, text: str) -> int:
-    """A number of at least 1; raises ConfigError."""
+def whole_number(key: str, text: str, least: int = 1) -> int:
+    """A number of at least `least`; raises ConfigError."""
     from sparse_rnn.registry import ConfigError
 
-    if not text.isdecimal() or int(text) < 1:
-        raise ConfigError(f"{key}={text} must be a whole number of at least 1.")
+    if not text.isdecimal() or int(text) < least:
+        raise ConfigError(f"{key}={text} must be a whole number of at least {least}.")
     return int(text)
+
+
+def set_threads(text: str) -> None:
+    """Let torch use so many threads, or as many as it would if none are given; raises ConfigError."""
+    import torch
+
+    if text:
+        torch.set_num_threads(whole_number("threads", text))
+
+
+def check_weights(weights: str) -> None:
+    """Raise ConfigError if the weights asked for are none that a run may have."""
+    from sparse_rnn.registry import ConfigError
+
+    if weights not in ("best", "averaged", "raw"):
+        raise ConfigError(f"weights={weights} must be best, averaged or raw.")
+
+
+def output_file(out: str, default: Path) -> Path:
+    """The file that `out` names, `default` if it is empty; raises ConfigError where none can be written."""
+    from sparse_rnn.registry import ConfigError
+
+    if out and not Path(out).parent.is_dir():
+        raise ConfigError(f"out={out} cannot be written: its folder does not exist.")
+    if out and Path(out).is_dir():
+        raise ConfigError(f"out={out} is a folder: name a file.")
+    return Path(out) if out else default
 
 
 def scientific(number: float | None) -> str:

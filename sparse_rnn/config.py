@@ -24,7 +24,7 @@ from sparse_rnn import models  # noqa: F401  (fill the registry)
 from sparse_rnn.command_line import GROUPS, SHORTHANDS, compose_file, config_dir
 from sparse_rnn.data import classification  # noqa: F401  (fill the registry)
 from sparse_rnn.data.datasets import DatasetConfig
-from sparse_rnn.identity import NOT_IDENTITY, RECIPE_NOTES
+from sparse_rnn.identity import NOT_IDENTITY, NOT_OF_GROUP
 from sparse_rnn.models.language_model import ModelConfig
 from sparse_rnn.optim.build import OptimizerConfig
 from sparse_rnn.protocol import ProtocolConfig
@@ -352,8 +352,9 @@ def run_id(run: Run) -> str:
     """<model>-<dataset>-<sparsifier>-s<seed>-<hash8>; values equal to their schema's default do not count, so a new
     option with a neutral default keeps old runs valid."""
     chosen = {path: value for path, value in _chosen(run) if path.split(".")[0] not in NOT_IDENTITY}
-    for note in RECIPE_NOTES:
-        chosen.pop(f"recipe.{note}", None)
+    for group, keys in NOT_OF_GROUP.items():
+        for key in keys:
+            chosen.pop(f"{group}.{key}", None)
     digest = hashlib.sha256(json.dumps(chosen, sort_keys=True).encode()).hexdigest()[:8]
     return f"{run.model.name}-{run.dataset.name}-{run.sparsifier.name}-s{run.seed}-{digest}"
 

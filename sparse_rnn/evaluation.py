@@ -1,6 +1,7 @@
 """The weights of a run, loaded and evaluated."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 
 import torch
 from torch import nn
@@ -20,31 +21,35 @@ def evaluate_run(
 ) -> tuple[dict[str, float], str]:
     """Loss and metric of a split, and which weights they are of. Raises ConfigError, DamagedFile."""
     if weights != "best":
-        return _evaluate_last(run, data, folder, split, weights, device)
+        with last_weights(run, data, folder, weights, device) as (trainer, origin):
+            return trainer.task.evaluate(split), origin
     model, _, origin = load_best(run, data.sizes, folder)
     model.to(device)
-    task = make_task(run, data, model, device)
-    return task.evaluate(split), f"best, {origin['weights']}, epoch {origin['epoch']}"
+    return make_task(run, data, model, device).evaluate(split), origin
 
 
-def load_best(run: Run, sizes: Sequence[int], folder: RunFolder) -> tuple[nn.Module, SparseTopology, Mapping[str, str]]:
+def load_best(run: Run, sizes: Sequence[int], folder: RunFolder) -> tuple[nn.Module, SparseTopology, str]:
     """Model and topology of the best validation, and which weights they are; raises ConfigError, DamagedFile."""
     if not folder.best.exists():
         raise ConfigError(f"{folder.path} has no best weights (checkpoint.keep=none, or no epoch is over).")
     model = run.model.build(*sizes)
     topology = make_topology(run, model)
-    return model, topology, load_weights(folder.best, model, topology)
+    origin = load_weights(folder.best, model, topology)
+    return model, topology, f"best, {origin['weights']}, epoch {origin['epoch']}"
 
 
-def _evaluate_last(
-    run: Run, data: Data, folder: RunFolder, split: str, weights: str, device: torch.device
-) -> tuple[dict[str, float], str]:
+@contextmanager
+def last_weights(
+    run: Run, data: Data, folder: RunFolder, weights: str, device: torch.device
+) -> Iterator[tuple[Trainer, str]]:
+    """A trainer at the last checkpoint with its raw or averaged weights, and which they are; raises ConfigError."""
     if not folder.checkpoint.exists():
         raise ConfigError(f"{folder.path} has no checkpoint; weights={weights} needs an unfinished run or keep=last.")
     trainer = Trainer(run, data, folder, device, read_only=True)
     if weights == "raw":
-        return trainer.task.evaluate(split), f"raw, step {trainer.state.step}"
+        yield trainer, f"raw, step {trainer.state.step}"
+        return
     with trainer.evaluated_weights() as averaged:
         if not averaged:
             raise ConfigError(f"{folder.path} has not begun averaging; use weights=raw.")
-        return trainer.task.evaluate(split), f"averaged, step {trainer.state.step}"
+        yield trainer, f"averaged, step {trainer.state.step}"

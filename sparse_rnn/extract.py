@@ -1,7 +1,6 @@
 """Extract the smaller dense network of a run of ISS: python -m sparse_rnn.extract run=<id or folder>."""
 
 import sys
-from pathlib import Path
 
 DEFAULTS = {"run": "", "out": ""}
 HELP = """\
@@ -32,12 +31,10 @@ def main() -> None:
 
 def extract_run(run: str, out: str) -> str:
     """Write the file; a line with the widths and the number of parameters. Raises ConfigError."""
-    from sparse_rnn.checkpoint import DamagedFile
-    from sparse_rnn.evaluate import read_run
+    from sparse_rnn.command_line import output_file
     from sparse_rnn.registry import ConfigError, RunFailed
+    from sparse_rnn.trained_run import read_run, sound_files
 
-    if out and not Path(out).parent.is_dir():
-        raise ConfigError(f"out={out} cannot be written: its folder does not exist.")
     folder, record, config = read_run(run)
     if config.sparsifier.name != "iss":
         raise ConfigError(
@@ -46,14 +43,12 @@ def extract_run(run: str, out: str) -> str:
     from sparse_rnn.evaluation import load_best
     from sparse_rnn.extraction import TOLERANCE, extract, largest_difference, load_extracted, save_extracted
 
-    path = Path(out) if out else folder.path / "extracted.safetensors"
-    try:
+    path = output_file(out, folder.path / "extracted.safetensors")
+    with sound_files():
         model, _, _ = load_best(config, record["sizes"], folder)
         extracted = extract(config.model, model)
         save_extracted(path, extracted, folder.path.name)
         difference = largest_difference(model, load_extracted(path), record["sizes"][0])
-    except DamagedFile as error:
-        raise ConfigError(str(error)) from None
     if not difference < TOLERANCE:
         path.unlink()
         raise RunFailed(f"The extracted network's logits differ from the run's by {difference:.1e}: this is a defect.")

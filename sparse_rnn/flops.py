@@ -89,7 +89,7 @@ def mean_densities(run: Run, rows: Iterable[Mapping[str, Any]]) -> dict[str, flo
     sizes_of_data = run.dataset.sizes()
     with torch.device("meta"):
         topology = make_topology(run, run.model.build(*sizes_of_data))
-    sizes = {weight.name: weight.mask.numel() for weight in topology}
+    sizes = {weight.name: weight.size for weight in topology}
     counts = {} if run.sparsifier.prunes else final_counts(run.sparsifier, topology)
     density = {name: counts.get(name, size) / size for name, size in sizes.items()}
     total, step = dict.fromkeys(sizes, 0.0), 0

@@ -86,8 +86,10 @@ def digest(config: Mapping[str, Any], metrics: Path, model: nn.Module, topology:
             row = {k: v for k, v in json.loads(line).items() if not k.startswith(NOT_IN_DIGEST)}
             if row.keys() - {"step", "epoch"}:
                 total.update(json.dumps(row, sort_keys=True).encode())
+    sparse = {weight.name: weight for weight in topology}
     for weight in topology:
         total.update(weight.name.encode() + weight.mask.cpu().numpy().tobytes())
     for name, parameter in model.named_parameters():
-        total.update(name.encode() + parameter.detach().cpu().contiguous().view(torch.uint8).numpy().tobytes())
+        values = sparse[name].values if name in sparse else parameter.detach()
+        total.update(name.encode() + values.cpu().contiguous().view(torch.uint8).numpy().tobytes())
     return total.hexdigest()

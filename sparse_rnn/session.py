@@ -33,7 +33,7 @@ def train(run: Run, overrides: Sequence[str]) -> float:
     """Train a run to its end, or go on with it; returns the best validation loss. Raises ConfigError; ends
     the process with 128 + the signal's number if a signal stopped it."""
     config, device = as_dict(run), make_device(run.device)
-    check_method(run)
+    check_method(run, device)
     folder = RunFolder(runs_root() / run_id(run))
     terminal = Terminal(run.training.epochs, device.type == "cpu", run.budget.name)
     try:
@@ -89,7 +89,7 @@ def _work(
         trainer = Trainer(run, data, folder, device)
         with stopping_on_signals(trainer) as hand_on:
             _announce(run, data, trainer, terminal, overrides)
-            record |= {**sizes_reached(trainer), "device": str(device)}
+            record |= {**sizes_reached(trainer), "device": str(device), "backend": trainer.backend.name}
             loggers = Loggers(_open_loggers(run, record, trainer, terminal))
             results = _fit(trainer, loggers, terminal, record, hand_on)
         exit_code = 0
@@ -193,9 +193,15 @@ def _announce(run: Run, data: Data, trainer: Trainer, terminal: Terminal, overri
         f"{counts['sparsity']:.4f}); {' / '.join(f'{n:,}' for n in data.counts.values())} {data.unit}, "
         f"{sizes}; {torch.get_num_threads()} threads"
     )
+    terminal.say(f"Backend {trainer.backend.name}: {trainer.backend.reason}.")
     terminal.say(f"For comparison, {trainer.task.comparison()}.")
     if sentence := updates_too_often(run, len(trainer.task.batches(0))):
         terminal.say(sentence)
+    if trainer.saved_by != trainer.backend.name:
+        terminal.say(
+            f"warning: this run was begun with backend={trainer.saved_by} and goes on with {trainer.backend.name}: its "
+            "numbers will be those of an undisturbed run but for rounding"
+        )
     if trainer.state.step:
         terminal.say(f"Going on after step {trainer.state.step}.")
 

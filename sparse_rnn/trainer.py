@@ -4,7 +4,7 @@ import math
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 import torch
@@ -23,9 +23,12 @@ from sparse_rnn.checkpoint import (
 from sparse_rnn.config import Run
 from sparse_rnn.data.batches import Batch
 from sparse_rnn.data.datasets import Data
+from sparse_rnn.kernels.backend import Choice, choose_backend
+from sparse_rnn.kernels.modules import use_sparse_kernels
 from sparse_rnn.loggers import JsonLines, Loggers, Terminal
 from sparse_rnn.optim.averaged_sgd import AveragedSGD
 from sparse_rnn.run_folder import RunFolder
+from sparse_rnn.sparsity.saved_state import load_states, saved_states
 from sparse_rnn.sparsity.sparsifier import Clock, UpdateReport
 from sparse_rnn.sparsity.statistics import large_weights, sparsities
 from sparse_rnn.sparsity.topology import pack_bits
@@ -80,10 +83,16 @@ class Trainer:
         self.optimizer = make_optimizer(run, self.model)
         self.schedule = run.optimizer.schedule(self.optimizer, run.training.epochs)
         self.sparsifier = make_sparsifier(run, self.topology, self.optimizer)
+        self.backend = Choice("masked", "to look at it")
+        if not read_only:
+            self.backend = choose_backend(run, self.model, self.topology, device)
+        if self.backend.name == "sparse":
+            use_sparse_kernels(self.model, self.topology)
         self.state = TrainState()
         self.hidden = self.task.initial_hidden()
         self.stop_requested, self.stop_signal = False, 0
         torch.manual_seed(run.seed)
+        self.saved_by = self.backend.name
         saved = load_checkpoint(folder.checkpoint)
         if saved:
             self.restore(saved)
@@ -122,6 +131,7 @@ class Trainer:
         """Forward, backward, masked and clipped gradients, one optimizer step."""
         started = time.monotonic()
         self.optimizer.zero_grad(set_to_none=True)
+        self.sparsifier.before_backward(self.clock_after(batch))
         totals, self.hidden = self.task.backward(batch, self.hidden)
         loss = totals.loss / totals.targets
         if not math.isfinite(loss):
@@ -159,6 +169,10 @@ class Trainer:
         state = self.state
         return Clock(state.step, state.epoch, self.run.training.epochs, state.batch, len(self.batches))
 
+    def clock_after(self, batch: Batch) -> Clock:
+        """How far training will be after a step on the coming batch."""
+        return replace(self.clock, step=self.state.step + 1, batch=batch.index + 1)
+
     @contextmanager
     def evaluated_weights(self) -> Iterator[bool]:
         """The weights that are evaluated: the averages once there are any (yields True), sparse like the raw ones."""
@@ -172,12 +186,12 @@ class Trainer:
     def evaluate_and_keep_best(self) -> dict[str, Any]:
         """Validate; keep the weights if they are the best so far and as sparse as asked for."""
         state = self.state
-        facts: dict[str, Any] = {f"large_weights/raw/{k}": n for k, n in large_weights(self.model).items()}
+        facts = self.large_weights("raw")
         with self.evaluated_weights() as averaged:
             valid = self.task.evaluate("valid", between=self.stop_if_requested)
             if not math.isfinite(valid["loss"]):
                 raise Diverged(f"The validation loss became {valid['loss']} in epoch {state.epoch + 1}.")
-            facts |= {f"large_weights/evaluated/{k}": n for k, n in large_weights(self.model).items()}
+            facts |= self.large_weights("evaluated")
             if self.sparsifier.at_target and (not state.best or self.task.better(valid, state.best)):
                 state.best, state.best_epoch = valid, state.epoch + 1
                 origin = {"epoch": str(state.best_epoch), "weights": "averaged" if averaged else "raw"}
@@ -186,12 +200,16 @@ class Trainer:
                 self.store_snapshot()
         return {**{f"valid/{k}": v for k, v in valid.items()}, "averaging/evaluated": int(averaged), **facts}
 
+    def large_weights(self, kind: str) -> dict[str, Any]:
+        """What is logged of large weights; kind: raw, or evaluated."""
+        return {f"large_weights/{kind}/{name}": n for name, n in large_weights(self.model, self.topology).items()}
+
     def store_snapshot(self) -> None:
         """This epoch's masks, bit-packed, and hidden states on the first test tokens, float16 [tokens, units]."""
         tensors = {f"mask/{weight.name}": pack_bits(weight.mask) for weight in self.topology}
         states = self.task.snapshot(self.run.snapshots.tokens)
         tensors |= {f"hidden/{layer}": state.contiguous() for layer, state in enumerate(states)}
-        shapes = {f"shape/{weight.name}": "x".join(map(str, weight.mask.shape)) for weight in self.topology}
+        shapes = {f"shape/{weight.name}": "x".join(map(str, weight.shape)) for weight in self.topology}
         self.folder.snapshots.mkdir(exist_ok=True)
         save_tensors(self.folder.snapshots / f"epoch{self.state.epoch + 1:04d}.safetensors", tensors, shapes)
 
@@ -238,8 +256,8 @@ class Trainer:
     def save(self) -> None:
         """Write all that is needed to go on as if nothing had happened."""
         state = {
-            "model": self.model.state_dict(),
-            "optimizer": self.optimizer.state_dict(),
+            "backend": self.backend.name,
+            **saved_states(self.model, self.optimizer, self.topology),
             "schedule": self.schedule.state_dict(),
             "sparsifier": self.sparsifier.state_dict(),
             "state": asdict(self.state),
@@ -253,10 +271,10 @@ class Trainer:
     def restore(self, saved: dict[str, Any]) -> None:
         """Go on from a checkpoint; raises DamagedFile if it is not of this run."""
         try:
-            self.model.load_state_dict(saved["model"])
-            self.optimizer.load_state_dict(saved["optimizer"])
-            self.schedule.load_state_dict(saved["schedule"])
+            self.saved_by = saved.get("backend", "masked")
             self.sparsifier.load_state_dict(saved["sparsifier"])
+            load_states(self.model, self.optimizer, self.topology, saved)
+            self.schedule.load_state_dict(saved["schedule"])
             if self.run.protocol.masking == "gradient":
                 self.topology.enforce(self.optimizer)
             self.state = TrainState(**saved["state"] | {"totals": Totals(**saved["state"]["totals"])})
@@ -283,7 +301,9 @@ class Trainer:
 
     def parameter_counts(self) -> dict[str, int]:
         """All parameters, and those that are active at the end: with ISS that is known only once training is over."""
-        parameters = sum(parameter.numel() for parameter in self.model.parameters())
+        dense = {parameter: parameter.numel() for parameter in self.model.parameters()}
+        sparse = {weight.parameter: weight.size for weight in self.topology}
+        parameters = sum((dense | sparse).values())
         inactive = round(self.topology.size * self.sparsifier.final_sparsity)
         return {"parameters": parameters, "active_parameters": parameters - inactive}
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from sparse_rnn import command_line, demo, evaluate
+from sparse_rnn import command_line, demo, evaluate, trained_run
 from sparse_rnn.config import compose_run, run_id
 from sparse_rnn.data.datasets import PTB
 from sparse_rnn.describe import describe
@@ -113,7 +113,7 @@ def test_describe_says_what_nobody_knows(monkeypatch, capsys):
     assert capsys.readouterr().out.splitlines()[-1] == expected
 
 
-@pytest.mark.parametrize("command", ["train", "evaluate", "describe", "demo", "extract"])
+@pytest.mark.parametrize("command", ["train", "evaluate", "describe", "demo", "extract", "export", "generate"])
 def test_help_is_useful_and_quick(command):
     code = (
         f"import sys; sys.argv = ['{command}', '--help']; from sparse_rnn.{command} import main; main(); "
@@ -153,7 +153,7 @@ def test_evaluate_names_near_matches_and_refuses_nonsense():
     train(config, SMOKE)
     name = run_id(config)
     with pytest.raises(ConfigError, match=name):
-        evaluate.find_run(name[:-1] + "x")
+        trained_run.find_run(name[:-1] + "x")
     defaults = {**evaluate.DEFAULTS, "run": name}
     for wrong, word in (({"split": "tets"}, "test"), ({"weights": "mean"}, "averaged"), ({"batch": "0"}, "batch=0")):
         with pytest.raises(ConfigError, match=word):

@@ -105,6 +105,7 @@ def test_size_options_take_effect():
         (["sparsifier.initial=erk"], ["sparsifier.initial=erk", "er"]),
         (["sparsifier.schedule=cosin"], ["sparsifier.schedule=cosin", "cosine"]),
         (["sparsifier.scope=layer"], ["sparsifier.scope=layer", "tensor"]),
+        (["sparsifier.backend=csr"], ["sparsifier.backend=csr", "auto, masked, sparse"]),
         (["sparsifier.update_interval=0"], ["sparsifier.update_interval=0", "epoch"]),
         (["sparsifier.update_interval=often"], ["sparsifier.update_interval=often", "steps"]),
         (["sparsifier.update_until=0"], ["sparsifier.update_until"]),
@@ -195,7 +196,7 @@ def test_default_scopes_by_protocol():
 def test_identity_counts_what_is_computed_only():
     plain = run_id(compose_run([]))
     assert plain.startswith("stacked_lstm-ptb-selfish-s1-")
-    same = ["logger=files", "device=cpu", "threads=1", "checkpoint.keep=last"]
+    same = ["logger=files", "device=cpu", "threads=1", "checkpoint.keep=last", "sparsifier.backend=sparse"]
     assert run_id(compose_run(same)) == plain
     assert run_id(compose_run(["training.bptt=35", "seed=1", "init_seed=1"])) == plain
     others = [["seed=2"], ["init_seed=2"], ["sparsifier.scope=gate"], ["snapshots=true"], ["budget=reduced"]]

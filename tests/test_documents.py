@@ -11,7 +11,7 @@ import pytest
 
 import launch.selection
 import results.request
-from sparse_rnn import evaluate
+from sparse_rnn import evaluate, export, extract, generate
 from sparse_rnn.command_line import split_keys
 from sparse_rnn.config import compose_run
 from sparse_rnn.describe import describe
@@ -19,6 +19,7 @@ from sparse_rnn.describe import describe
 ROOT = Path(__file__).parent.parent
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
 OURS = ("python -m sparse_rnn", "python -m launch", "python -m results")
+OF_A_RUN = {module.__name__: module for module in (evaluate, export, extract, generate)}
 FENCE = re.compile(r"^```(\w+)\n(.*?)^```", re.DOTALL | re.MULTILINE)
 
 
@@ -46,8 +47,8 @@ def test_every_command_is_accepted(command):
     if module in ("launch", "results"):
         parse = {"launch": launch.selection.parse, "results": results.request.parse}[module]
         parse(arguments[0], arguments[1:])
-    elif module == "sparse_rnn.evaluate":
-        own, others = split_keys(overrides, evaluate.DEFAULTS)
+    elif module in OF_A_RUN:
+        own, others = split_keys(overrides, OF_A_RUN[module].DEFAULTS)
         assert own["run"]
         assert not others
     elif module in ("sparse_rnn.train", "sparse_rnn.describe"):

@@ -2,13 +2,14 @@
 
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import ClassVar
+from typing import ClassVar, cast
 
 import torch
 from torch import Tensor, nn
 
-from sparse_rnn.models.dropout import LockedDropout, drop_connect, embed_with_word_dropout
+from sparse_rnn.models.dropout import LockedDropout, embed_with_word_dropout
 from sparse_rnn.models.language_model import (
+    Decoder,
     Hidden,
     LanguageModel,
     activation_penalty,
@@ -16,6 +17,7 @@ from sparse_rnn.models.language_model import (
     check_penalties,
     check_sizes,
 )
+from sparse_rnn.models.lstm import LSTM
 from sparse_rnn.models.mixture_of_softmaxes import mixture_cross_entropy
 from sparse_rnn.registry import register
 
@@ -59,7 +61,7 @@ class AWDLSTMMoSConfig:
 class AWDLSTMMoS(LanguageModel):
     """Embedding tied with the decoder, starting in U(+-0.1); the decoder's bias at 0, the rest as torch does.
 
-    Each layer is an nn.LSTM of its own, called with a recurrent weight some of whose entries are dropped. The hidden
+    Each layer is an LSTM of its own, called with a recurrent weight some of whose entries are dropped. The hidden
     state is a list of (h, c), each [1, B, h].
     """
 
@@ -68,10 +70,10 @@ class AWDLSTMMoS(LanguageModel):
         self.config = config
         self.widths = [*[config.hidden] * (config.layers - 1), config.last_hidden]
         self.embedding = nn.Embedding(vocabulary, config.embedding)
-        self.lstm = nn.ModuleList(nn.LSTM(*pair) for pair in pairwise([config.embedding, *self.widths]))
+        self.lstm = nn.ModuleList(LSTM(*pair) for pair in pairwise([config.embedding, *self.widths]))
         self.prior = nn.Linear(config.last_hidden, config.experts, bias=False)
         self.latent = nn.Linear(config.last_hidden, config.experts * config.embedding)
-        self.decoder = nn.Linear(config.embedding, vocabulary)
+        self.decoder = Decoder(config.embedding, vocabulary)
         self.decoder.weight = self.embedding.weight
         self.dropout_input = LockedDropout(config.dropout_input)
         self.dropout_hidden = LockedDropout(config.dropout_hidden)
@@ -79,6 +81,10 @@ class AWDLSTMMoS(LanguageModel):
         self.dropout_latent = LockedDropout(config.dropout_latent)
         nn.init.uniform_(self.embedding.weight, -0.1, 0.1)
         nn.init.zeros_(self.decoder.bias)
+
+    @property
+    def _layers(self) -> list[LSTM]:
+        return cast(list[LSTM], list(self.lstm))
 
     def weight_uses(self, length: int) -> dict[str, int]:
         """See SequenceModel; every expert decodes every token."""
@@ -98,10 +104,10 @@ class AWDLSTMMoS(LanguageModel):
         """The last layer's output before dropout [T, B, H], and the hidden state to carry on with."""
         embedded = embed_with_word_dropout(self.embedding, tokens, self.config.dropout_word, self.training)
         output, carried = self.dropout_input(embedded), []
-        for number, (layer, state) in enumerate(zip(self.lstm, hidden, strict=True)):
+        for number, (layer, state) in enumerate(zip(self._layers, hidden, strict=True)):
             if number:
                 output = self.dropout_hidden(output)
-            output, state = run_layer(layer, output, state, self.config.drop_connect)
+            output, state = layer.run_layer(0, output, state, self.config.drop_connect)
             carried.append(state)
         return output, carried
 
@@ -109,8 +115,8 @@ class AWDLSTMMoS(LanguageModel):
     def layer_states(self, tokens: Tensor, hidden: Hidden) -> tuple[list[Tensor], Hidden]:
         """See LanguageModel."""
         output, states, carried = self.embedding(tokens), [], []
-        for layer, state in zip(self.lstm, hidden, strict=True):
-            output, state = run_layer(layer, output, state, 0.0)
+        for layer, state in zip(self._layers, hidden, strict=True):
+            output, state = layer.run_layer(0, output, state)
             states.append(output)
             carried.append(state)
         return states, carried
@@ -120,7 +126,14 @@ class AWDLSTMMoS(LanguageModel):
         latent = self.dropout_latent(torch.tanh(self.latent(output)))
         latent = latent.view(targets.numel(), self.config.experts, self.config.embedding)
         log_prior = torch.log_softmax(self.prior(output), dim=-1).flatten(0, 1)
-        return mixture_cross_entropy(latent, log_prior, self.decoder.weight, self.decoder.bias, targets.flatten())
+        weight = getattr(self.decoder, "stored", self.decoder.weight)
+        return mixture_cross_entropy(latent, log_prior, weight, self.decoder.bias, targets.flatten())
+
+    def log_probabilities(self, output: Tensor) -> Tensor:
+        """See LanguageModel."""
+        latent = self.dropout_latent(torch.tanh(self.latent(output))).unflatten(-1, (self.config.experts, -1))
+        log_prior = torch.log_softmax(self.prior(output), dim=-1)
+        return torch.logsumexp(torch.log_softmax(self.decoder(latent), dim=-1) + log_prior[..., None], dim=-2)
 
     def training_loss(self, tokens: Tensor, targets: Tensor, hidden: Hidden) -> tuple[Tensor, Tensor | None, Hidden]:
         """See LanguageModel; AR is on the output after dropout, TAR on the output before."""
@@ -128,16 +141,3 @@ class AWDLSTMMoS(LanguageModel):
         output = self.dropout_output(states)
         penalty = activation_penalty(output, states, self.config.activation_penalty, self.config.temporal_penalty)
         return self.loss(output, targets), penalty, hidden
-
-
-def run_layer(
-    layer: nn.Module, inputs: Tensor, state: tuple[Tensor, Tensor], drop: float
-) -> tuple[Tensor, tuple[Tensor, Tensor]]:
-    """Output [T, B, h] and (h, c) of an nn.LSTM of one layer; in training, `drop` of its recurrent weights are dropped.
-
-    Through the functional form: nn.LSTM can only be called with its own parameters.
-    """
-    of_input, recurrent, *biases = layer.parameters()
-    weights = [of_input, drop_connect(recurrent, drop, layer.training, inverted=True), *biases]
-    output, h, c = torch.lstm(inputs, state, weights, True, 1, 0.0, layer.training, False, False)
-    return output, (h, c)

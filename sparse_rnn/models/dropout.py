@@ -28,7 +28,7 @@ def embed_with_word_dropout(embedding: nn.Embedding, tokens: Tensor, p: float, t
     embedded: Tensor = embedding(tokens)
     if not training or p == 0:
         return embedded
-    words = inverted_mask(embedding.weight[:, :1].detach(), p)
+    words = inverted_mask(embedding.weight.detach().new_empty(embedding.num_embeddings, 1), p)
     return embedded * words[tokens]
 
 
@@ -41,5 +41,9 @@ def drop_connect(weight: Tensor, p: float, training: bool, *, inverted: bool) ->
         return weight
     if not training:
         return weight if inverted else weight * (1 - p)
-    mask = inverted_mask(weight.detach(), p) if inverted else torch.empty_like(weight).bernoulli_(1 - p)
-    return weight * mask
+    return weight * connect_mask(weight.detach(), p, inverted=inverted)
+
+
+def connect_mask(like: Tensor, p: float, *, inverted: bool) -> Tensor:
+    """What `drop_connect` multiplies a weight by in training."""
+    return inverted_mask(like, p) if inverted else torch.empty_like(like).bernoulli_(1 - p)

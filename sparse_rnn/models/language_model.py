@@ -2,6 +2,7 @@
 
 from typing import Any, ClassVar, Protocol
 
+import torch
 from torch import Tensor, nn
 
 from sparse_rnn.models.sequence_model import SequenceModel
@@ -53,10 +54,18 @@ def check_penalties(**penalties: float) -> None:
             raise ConfigError(f"model.{key}={value} must not be negative.")
 
 
+class Decoder(nn.Linear):
+    """The layer that gives the logits of all words."""
+
+    def cross_entropy(self, x: Tensor, targets: Tensor) -> Tensor:
+        """Mean of -log p(target) in nats; x [N, H], targets int64 [N]."""
+        return nn.functional.cross_entropy(self(x), targets)
+
+
 class LanguageModel(SequenceModel):
     """Predicts the next token; T is the window length, B the batch, H the width of the last layer."""
 
-    decoder: nn.Linear
+    decoder: Decoder
 
     def initial_hidden(self, batch: int) -> Hidden:
         """Zeros for `batch` sequences, on the model's device."""
@@ -73,8 +82,11 @@ class LanguageModel(SequenceModel):
 
     def loss(self, output: Tensor, targets: Tensor) -> Tensor:
         """Mean cross-entropy in nats; output [T, B, H], targets int64 [T, B]."""
-        logits = self.decoder(output.flatten(0, 1))
-        return nn.functional.cross_entropy(logits, targets.flatten())
+        return self.decoder.cross_entropy(output.flatten(0, 1), targets.flatten())
+
+    def log_probabilities(self, output: Tensor) -> Tensor:
+        """Of every next word, in nats [T, B, words]; output [T, B, H]."""
+        return torch.log_softmax(self.decoder(output), dim=-1)
 
     def training_loss(self, tokens: Tensor, targets: Tensor, hidden: Hidden) -> tuple[Tensor, Tensor | None, Hidden]:
         """Mean cross-entropy, a penalty that is added to it for the gradient alone (None: none), the hidden state."""

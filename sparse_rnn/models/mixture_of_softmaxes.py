@@ -12,52 +12,69 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
+from sparse_rnn.kernels.products import Stored, linear
+from sparse_rnn.kernels.structure import Structure
+from sparse_rnn.kernels.watching import DenseContribution, watched_apart
+
 LOGITS_BYTES = 1 << 24  # of the logits that exist at once: rows enough for a fast matrix product, near the caches
 
 
-def mixture_cross_entropy(latent: Tensor, log_prior: Tensor, weight: Tensor, bias: Tensor, targets: Tensor) -> Tensor:
+def mixture_cross_entropy(
+    latent: Tensor, log_prior: Tensor, weight: Tensor | Stored, bias: Tensor, targets: Tensor
+) -> Tensor:
     """Mean of -log p(target) in nats.
 
     latent: z [N, K, E]; log_prior: log pi [N, K]; weight: W [V, E]; bias: b [V]; targets: int64 [N].
     """
-    inputs = latent, log_prior, weight, bias
+    values, structure = weight if isinstance(weight, Stored) else (weight, None)
+    inputs = latent, log_prior, values, bias
     if torch.is_grad_enabled() and any(tensor.requires_grad for tensor in inputs):
-        loss: Tensor = _MixtureCrossEntropy.apply(*inputs, targets)  # type: ignore[no-untyped-call]
+        loss: Tensor = _MixtureCrossEntropy.apply(*inputs, targets, structure)  # type: ignore[no-untyped-call]
         return loss
-    return _loss_and_gradients(*inputs, targets, wanted=(False,) * 4)[0]
+    return _loss_and_gradients(latent, log_prior, _decoder(values, structure, bias, (False,) * 3), targets)[0]
 
 
 class _MixtureCrossEntropy(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, latent: Tensor, log_prior: Tensor, weight: Tensor, bias: Tensor, targets: Tensor) -> Tensor:
-        wanted = ctx.needs_input_grad[:4]
-        loss, gradients = _loss_and_gradients(latent, log_prior, weight, bias, targets, wanted=wanted)
-        ctx.save_for_backward(*gradients)
+    def forward(
+        ctx: Any,
+        latent: Tensor,
+        log_prior: Tensor,
+        values: Tensor,
+        bias: Tensor,
+        targets: Tensor,
+        structure: Structure | None,
+    ) -> Tensor:
+        of_latent, of_prior, *others = ctx.needs_input_grad[:4]
+        decoder = _decoder(values, structure, bias, (of_latent, *others))
+        loss, by_latent, by_prior = _loss_and_gradients(latent, log_prior, decoder, targets, of_prior=of_prior)
+        ctx.save_for_backward(by_latent, by_prior, decoder.by_weight, decoder.by_bias)
+        ctx.decoder = decoder
         return loss
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, factor: Tensor) -> tuple[Tensor | None, ...]:
-        return *(None if gradient is None else gradient * factor for gradient in ctx.saved_tensors), None
+        ctx.decoder.hand_on_dense_gradient(factor)
+        gradients = (None if gradient is None else gradient * factor for gradient in ctx.saved_tensors)
+        return *gradients, None, None
 
 
 def _loss_and_gradients(
-    latent: Tensor, log_prior: Tensor, weight: Tensor, bias: Tensor, targets: Tensor, *, wanted: Sequence[bool]
-) -> tuple[Tensor, list[Tensor | None]]:
-    """The loss and its gradients by the first four arguments, those that are wanted."""
+    latent: Tensor, log_prior: Tensor, decoder: "_Decoder", targets: Tensor, *, of_prior: bool = False
+) -> tuple[Tensor, Tensor | None, Tensor | None]:
+    """The loss and its gradients by latent and log_prior; the decoder keeps its own. As far as they are wanted."""
     tokens, experts, _ = latent.shape
-    at_once = max(1, LOGITS_BYTES // (experts * len(weight) * latent.element_size()))
-    buffer = latent.new_empty(min(at_once, tokens) * experts, len(weight))
-    gradients = [
+    at_once = max(1, LOGITS_BYTES // (experts * decoder.words * latent.element_size()))
+    by_latent, by_log_prior = (
         torch.zeros_like(tensor, memory_format=torch.contiguous_format) if need else None
-        for tensor, need in zip((latent, log_prior, weight, bias), wanted, strict=True)
-    ]
-    by_latent, by_log_prior, by_weight, by_bias = gradients
+        for tensor, need in ((latent, decoder.wanted[0]), (log_prior, of_prior))
+    )
     loss = latent.new_zeros(())
     for start in range(0, tokens, at_once):
         chunk = slice(start, start + at_once)
         z, target = latent[chunk].flatten(0, 1), targets[chunk].repeat_interleave(experts)[:, None]
-        logits = torch.addmm(bias, z, weight.t(), out=buffer[: len(z)])
+        logits = decoder.logits(z, min(at_once, tokens) * experts)
         of_target, largest = logits.gather(1, target), logits.amax(1, keepdim=True)
         exponentials = logits.sub_(largest).exp_()
         total = exponentials.sum(1, keepdim=True)
@@ -67,10 +84,88 @@ def _loss_and_gradients(
         if by_log_prior is not None:
             by_log_prior[chunk] = -posterior
         residual, scale = exponentials.scatter_add_(1, target, -total), posterior.view(-1, 1) / total
-        if by_latent is not None:
-            torch.mm(residual, weight, out=by_latent[chunk].view_as(z)).mul_(scale)
-        if by_weight is not None:
-            by_weight.addmm_(residual.t(), z * scale)
-        if by_bias is not None:
-            by_bias.addmv_(residual.t(), scale[:, 0])
-    return loss, gradients
+        decoder.backward(residual, scale, z, None if by_latent is None else by_latent[chunk].view_as(z))
+    return loss, by_latent, by_log_prior
+
+
+class _Decoder:
+    """Products with W [V, E] and b [V], and the gradients by them that add up; `wanted`: those by z, W and b."""
+
+    def __init__(self, weight: Tensor, bias: Tensor, wanted: Sequence[bool]) -> None:
+        self.weight, self.bias, self.wanted = weight, bias, wanted
+        self.by_weight, self.by_bias = (
+            torch.zeros_like(tensor, memory_format=torch.contiguous_format) if need else None
+            for tensor, need in ((weight, wanted[1]), (bias, wanted[2]))
+        )
+        self._buffer: Tensor | None = None
+
+    @property
+    def words(self) -> int:
+        """V."""
+        return len(self.weight)
+
+    def logits(self, z: Tensor, rows: int) -> Tensor:
+        """W z + b, to be overwritten, of z [n, E]; there are never more than `rows`."""
+        if self._buffer is None:
+            self._buffer = z.new_empty(rows, self.words)
+        return torch.addmm(self.bias, z, self.weight.t(), out=self._buffer[: len(z)])
+
+    def backward(self, residual: Tensor, scale: Tensor, z: Tensor, by_z: Tensor | None) -> None:
+        """Add the gradients, given that by the last logits: residual [n, V] * scale [n, 1]; may overwrite both."""
+        if by_z is not None:
+            torch.mm(residual, self.weight, out=by_z).mul_(scale)
+        if self.by_weight is not None:
+            self.by_weight.addmm_(residual.t(), z * scale)
+        if self.by_bias is not None:
+            self.by_bias.addmv_(residual.t(), scale[:, 0])
+
+    def hand_on_dense_gradient(self, factor: Tensor) -> None:
+        """Nothing to do: the gradient by W is dense."""
+
+
+class _SparseDecoder(_Decoder):
+    """The same with a sparse W, whose products are the kernels'."""
+
+    def __init__(self, values: Tensor, structure: Structure, bias: Tensor, wanted: Sequence[bool]) -> None:
+        super().__init__(values, bias, wanted)
+        self.structure = structure
+        self._dense = values.new_zeros(structure.shape) if structure.factors is not None and wanted[1] else None
+
+    @property
+    def words(self) -> int:
+        """V."""
+        return self.structure.shape[0]
+
+    def logits(self, z: Tensor, rows: int) -> Tensor:
+        """See _Decoder."""
+        inputs = (z, self.weight, self.bias)
+        self._inputs = [tensor.detach().requires_grad_(need) for tensor, need in zip(inputs, self.wanted, strict=True)]
+        self._apart = self.structure if self._dense is None else watched_apart(self.structure)
+        with torch.enable_grad():
+            of_z, values, bias = self._inputs
+            self._logits = linear(of_z, values, self._apart, bias)
+        return self._logits.detach()
+
+    def backward(self, residual: Tensor, scale: Tensor, z: Tensor, by_z: Tensor | None) -> None:
+        """See _Decoder."""
+        targets = by_z, self.by_weight, self.by_bias
+        wanted = [(tensor, target) for tensor, target in zip(self._inputs, targets, strict=True) if target is not None]
+        if not wanted:
+            return
+        gradients = torch.autograd.grad(self._logits, [tensor for tensor, _ in wanted], residual.mul_(scale))
+        for gradient, (_, target) in zip(gradients, wanted, strict=True):
+            target.add_(gradient)
+        if self._dense is not None:
+            for factor in self._apart.take_factors():
+                factor.add_to(self._dense)
+
+    def hand_on_dense_gradient(self, factor: Tensor) -> None:
+        """Give it to the structure, which is watched."""
+        if self._dense is not None and self.structure.factors is not None:
+            self.structure.factors.append(DenseContribution(self._dense.mul_(factor)))
+
+
+def _decoder(values: Tensor, structure: Structure | None, bias: Tensor, wanted: Sequence[bool]) -> _Decoder:
+    if structure is None:
+        return _Decoder(values, bias, wanted)
+    return _SparseDecoder(values, structure, bias, wanted)

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from sparse_rnn.models.dropout import LockedDropout, drop_connect, embed_with_word_dropout
 from sparse_rnn.models.language_model import (
+    Decoder,
     Hidden,
     LanguageModel,
     activation_penalty,
@@ -94,7 +95,7 @@ class ONLSTM(LanguageModel):
         self.layers = nn.ModuleList(
             ONLSTMLayer(inputs, hidden, config.chunk, config.drop_connect) for inputs, hidden in pairwise(widths)
         )
-        self.decoder = nn.Linear(config.embedding, vocabulary)
+        self.decoder = Decoder(config.embedding, vocabulary)
         self.decoder.weight = self.embedding.weight
         self.dropout_input = LockedDropout(config.dropout_input)
         self.dropout_hidden = LockedDropout(config.dropout_hidden)

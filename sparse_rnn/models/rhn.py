@@ -8,6 +8,7 @@ from torch import Tensor, nn
 
 from sparse_rnn.models.dropout import LockedDropout, embed_with_word_dropout, inverted_mask
 from sparse_rnn.models.language_model import (
+    Decoder,
     Hidden,
     LanguageModel,
     check_dropouts,
@@ -104,7 +105,7 @@ class RHN(LanguageModel):
         self.hidden, self.dropout_word = config.hidden, config.dropout_word
         self.embedding = nn.Embedding(vocabulary, config.hidden)
         self.highway = HighwayRecurrence(config.hidden, config.depth, config.dropout_hidden)
-        self.decoder = nn.Linear(config.hidden, vocabulary)
+        self.decoder = Decoder(config.hidden, vocabulary)
         self.decoder.weight = self.embedding.weight
         self.dropout_input = LockedDropout(config.dropout_input)
         self.dropout_output = LockedDropout(config.dropout_output)

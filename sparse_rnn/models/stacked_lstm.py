@@ -7,6 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from sparse_rnn.models.language_model import (
+    Decoder,
     Hidden,
     LanguageModel,
     check_dropouts,
@@ -14,6 +15,7 @@ from sparse_rnn.models.language_model import (
     check_sizes,
     init_uniform,
 )
+from sparse_rnn.models.lstm import LSTM
 from sparse_rnn.registry import register
 
 
@@ -53,8 +55,8 @@ class StackedLSTM(LanguageModel):
         self.hidden, self.layers = config.hidden, config.layers
         self.embedding = nn.Embedding(vocabulary, config.hidden)
         between = config.dropout if config.layers > 1 else 0.0
-        self.lstm = nn.LSTM(config.hidden, config.hidden, config.layers, dropout=between)
-        self.decoder = nn.Linear(config.hidden, vocabulary)
+        self.lstm = LSTM(config.hidden, config.hidden, config.layers, dropout=between)
+        self.decoder = Decoder(config.hidden, vocabulary)
         self.dropout = nn.Dropout(config.dropout)
         nn.init.uniform_(self.embedding.weight, -0.1, 0.1)
         nn.init.uniform_(self.decoder.weight, -0.1, 0.1)
@@ -77,10 +79,8 @@ class StackedLSTM(LanguageModel):
         """See LanguageModel."""
         inputs, states, carried = self.embedding(tokens), [], []
         for layer, (h, c) in enumerate(zip(*hidden, strict=True)):
-            names = [f"{kind}_l{layer}" for kind in ("weight_ih", "weight_hh", "bias_ih", "bias_hh")]
-            weights = [getattr(self.lstm, name) for name in names]
-            inputs, h, c = torch.lstm(inputs, (h[None], c[None]), weights, True, 1, 0.0, False, False, False)
+            inputs, state = self.lstm.run_layer(layer, inputs, (h[None], c[None]))
             states.append(inputs)
-            carried.append((h[0], c[0]))
-        h, c = (torch.stack(part) for part in zip(*carried, strict=True))
+            carried.append(state)
+        h, c = (torch.cat(part) for part in zip(*carried, strict=True))
         return states, (h, c)

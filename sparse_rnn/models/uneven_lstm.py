@@ -7,7 +7,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor, nn
 
-from sparse_rnn.models.language_model import Hidden, LanguageModel, check_dropouts, check_sizes
+from sparse_rnn.models.language_model import Decoder, Hidden, LanguageModel, check_dropouts, check_sizes
 
 
 @dataclass
@@ -41,7 +41,7 @@ class UnevenLSTM(LanguageModel):
         self.widths = config.widths
         self.embedding = nn.Embedding(vocabulary, config.embedding)
         self.layers = nn.ModuleList(nn.LSTM(*sizes) for sizes in pairwise([config.embedding, *config.widths]))
-        self.decoder = nn.Linear(config.widths[-1], vocabulary)
+        self.decoder = Decoder(config.widths[-1], vocabulary)
         self.dropout = nn.Dropout(config.dropout)
 
     def initial_hidden(self, batch: int) -> Hidden:

@@ -1,6 +1,6 @@
 """NT-ASGD and SNT-ASGD: SGD whose weights, once triggered, are averaged for evaluation."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -84,14 +84,23 @@ class AveragedSGD(torch.optim.SGD):
         """Begin the averages of the entries in `restart` (bool, of the parameter's shape) with the next step."""
         if not (self.sparse and self._events):
             return
-        index = next(i for i, p in enumerate(self.parameters) if p is parameter)
-        average = self._averages[index]
+        average = self._average_of(parameter)
         if self._events[-1] != self.steps:
             self._events.append(self.steps)
         dtype = torch.int16 if len(self._events) <= torch.iinfo(torch.int16).max else torch.int32
         since = torch.zeros_like(parameter, dtype=dtype) if average.since is None else average.since.to(dtype)
         average.total.masked_fill_(restart, 0.0)
         average.since = since.masked_fill_(restart, len(self._events) - 1)
+
+    def carry_entries(self, parameter: nn.Parameter, carry: Callable[[Tensor], Tensor]) -> None:
+        """Move the averages of a parameter whose entries are stored anew: see `optimizer_state.carry_entries`."""
+        if self._averages:
+            average = self._average_of(parameter)
+            average.total = carry(average.total)
+            average.since = None if average.since is None else carry(average.since)
+
+    def _average_of(self, parameter: nn.Parameter) -> Average:
+        return self._averages[next(i for i, p in enumerate(self.parameters) if p is parameter)]
 
     def _mean(self, average: Average) -> Tensor:
         counts = self.steps - torch.tensor(self._events, dtype=torch.float64, device=average.total.device)

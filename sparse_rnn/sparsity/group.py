@@ -1,5 +1,6 @@
 """What weights are sorted and grown within."""
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Literal
@@ -23,7 +24,8 @@ class Block:
     @property
     def size(self) -> int:
         """Number of entries."""
-        return self.weight.mask[self.rows].numel()
+        rows, *columns = self.weight.shape
+        return len(range(rows)[self.rows]) * math.prod(columns)
 
     def of(self, tensor: Tensor) -> Tensor:
         """This block's entries of a tensor shaped like the weight, flat."""
@@ -49,12 +51,16 @@ class Group:
     @property
     def values(self) -> Tensor:
         """Weights, flat [size], without gradient."""
-        return self.gather({b.weight.name: b.weight.parameter.detach() for b in self.blocks})
+        return self.gather({weight.name: weight.values for weight in self._weights})
 
     @property
     def active(self) -> Tensor:
         """Which entries are active, bool [size]."""
-        return self.gather({b.weight.name: b.weight.mask for b in self.blocks})
+        return self.gather({weight.name: weight.mask for weight in self._weights})
+
+    @property
+    def _weights(self) -> list[SparseWeight]:
+        return list({block.weight.name: block.weight for block in self.blocks}.values())
 
     def scatter(self, flat: Tensor, into: Mapping[str, Tensor]) -> None:
         """Write a flat vector back into tensors keyed by weight name."""

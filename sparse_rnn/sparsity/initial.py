@@ -48,8 +48,8 @@ class ErdosRenyi:
     def _share(self, group: Group) -> float:
         share = 0.0
         for block in group.blocks:
-            rows, columns = block.weight.mask.shape[0], block.weight.mask[0].numel()
-            share += (rows + columns) * block.size / block.weight.mask.numel()
+            rows, columns = block.weight.shape[0], block.weight.shape[1:].numel()
+            share += (rows + columns) * block.size / block.weight.size
         return share
 
 
@@ -58,7 +58,7 @@ class ErdosRenyiOfGates(ErdosRenyi):
     """The same with every gate's rows as a matrix of its own (ST-RNN Eq. 4, as its classifiers count)."""
 
     def _share(self, group: Group) -> float:
-        return float(sum((block.rows.stop - block.rows.start) + block.weight.mask[0].numel() for block in group.blocks))
+        return float(sum(block.rows.stop - block.rows.start + block.weight.shape[1:].numel() for block in group.blocks))
 
 
 @register("initial", "dense")

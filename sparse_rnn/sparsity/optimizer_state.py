@@ -1,5 +1,6 @@
-"""The optimizer's state of weights that become active."""
+"""The optimizer's state of weights whose topology changes."""
 
+from collections.abc import Callable
 from typing import Protocol, runtime_checkable
 
 import torch
@@ -14,6 +15,23 @@ class RestartsEntries(Protocol):
     """An optimizer that knows itself how single entries of a parameter begin again."""
 
     def restart_entries(self, parameter: nn.Parameter, restart: Tensor) -> None: ...
+
+
+@runtime_checkable
+class CarriesEntries(Protocol):
+    """An optimizer that keeps tensors like a parameter in a place of its own."""
+
+    def carry_entries(self, parameter: nn.Parameter, carry: Callable[[Tensor], Tensor]) -> None: ...
+
+
+def carry_entries(optimizer: Optimizer, parameter: nn.Parameter, carry: Callable[[Tensor], Tensor]) -> None:
+    """Replace every state tensor that has the parameter's shape by what `carry` makes of it."""
+    state = optimizer.state.get(parameter, {})
+    for key, value in state.items():
+        if isinstance(value, Tensor) and value.shape == parameter.shape:
+            state[key] = carry(value)
+    if isinstance(optimizer, CarriesEntries):
+        optimizer.carry_entries(parameter, carry)
 
 
 def tensors_like(optimizer: Optimizer, parameter: nn.Parameter) -> dict[str, Tensor]:

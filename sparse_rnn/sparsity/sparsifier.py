@@ -1,6 +1,6 @@
 """A method: initial distribution x removal x growth x redistribution x schedule x interval."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -18,7 +18,10 @@ from sparse_rnn.sparsity.optimizer_state import tensors_like
 from sparse_rnn.sparsity.redistribution import Budget
 from sparse_rnn.sparsity.schedule import RemovalSchedule, ScheduleSettings
 from sparse_rnn.sparsity.selection import apportion, select_random
-from sparse_rnn.sparsity.topology import SparseTopology, mask_in_place
+from sparse_rnn.sparsity.storage import DenseGradients, Gradient
+from sparse_rnn.sparsity.topology import SparseTopology, pack_bits, unpack_bits
+
+BACKENDS = ("auto", "masked", "sparse")
 
 
 @dataclass
@@ -31,6 +34,7 @@ class SparsifierConfig:
     update_interval: `epoch`, or a number of steps. update_until: share of training after which nothing changes, and
     at which schedule=linear and cosine reach final_rate.
     prune_start, prune_end: the window of schedule=cubic, in shares of training. keep_dense: globs of weight names.
+    backend: what computes with the weights (sparse_rnn.kernels.backend); it is no part of what a run is.
     """
 
     name: str = MISSING
@@ -48,6 +52,7 @@ class SparsifierConfig:
     prune_start: float = 0.0
     prune_end: float = 1.0
     keep_dense: list[str] = field(default_factory=list)
+    backend: str = "auto"
 
     def __post_init__(self) -> None:
         for key in ("initial", "removal", "redistribution", "schedule"):
@@ -57,6 +62,8 @@ class SparsifierConfig:
                 raise ConfigError(f"sparsifier.{key}={value} does not exist{near(value, known)}.")
         if self.scope not in ("gate", "tensor", "cell"):
             raise ConfigError(f"sparsifier.scope={self.scope} must be one of gate, tensor, cell.")
+        if self.backend not in BACKENDS:
+            raise ConfigError(f"sparsifier.backend={self.backend} must be one of {', '.join(BACKENDS)}.")
         for key in ("sparsity", "removal_rate", "final_rate"):
             if not 0 <= getattr(self, key) < 1:
                 raise ConfigError(f"sparsifier.{key}={getattr(self, key)} must lie in [0, 1).")
@@ -176,9 +183,9 @@ def make_schedule(config: SparsifierConfig) -> RemovalSchedule:
 class Sparsifier:
     """Owns when and how a topology changes; optimizers and models know nothing of it.
 
-    In a training loop: `before_step` between backward and clipping, `after_step` behind the optimizer's step,
-    `after_epoch` at the end of an epoch. The number of active weights is the same after every update
-    (with schedule=cubic: the one the schedule asks for).
+    In a training loop: `before_backward` before the forward of a step, `before_step` between backward and clipping,
+    `after_step` behind the optimizer's step, `after_epoch` at the end of an epoch. The number of active weights is the
+    same after every update (with schedule=cubic: the one the schedule asks for).
     """
 
     def __init__(
@@ -204,7 +211,7 @@ class Sparsifier:
         self.momentum_signal: Signal = momentum_signal
         self.momentum_beta = growth.beta if isinstance(growth, MomentumGrowth) else MomentumGrowth.beta
         self.needs = frozenset(momentum_signal if signal == "momentum" else signal for signal in needs)
-        self._signals: dict[Signal, dict[str, Tensor]] = {}
+        self._signals: dict[Signal, Mapping[str, Tensor]] = {}
         self._initialise(seed if init_seed is None else init_seed)
 
     @torch.no_grad()
@@ -242,15 +249,28 @@ class Sparsifier:
             return {}
         return {"sparsity/asked" if self.config.prunes else "rate/removal": self.schedule.rate(clock.progress)}
 
+    def before_backward(self, clock: Clock) -> None:
+        """Watch the gradients that `before_step` will read; not needed where all entries are stored. `clock` counts the
+        coming step."""
+        if self._signals_read(clock):
+            self.topology.watch_gradients()
+
     @torch.no_grad()
     def before_step(self, clock: Clock) -> None:
         """Read the dense signals that are needed, then mask the gradients. `clock` counts the coming step."""
-        if "momentum" in self.needs:
-            self._accumulate_momentum()
-        if "gradient" in self.needs and self._due(clock, at_epoch_end=clock.batch == clock.batches):
-            self._signals["gradient"] = {w.name: self._gradient(w.parameter).clone() for w in self.topology}
+        if read := self._signals_read(clock):
+            gradients = self.topology.gradients()
+            if "momentum" in read:
+                self._accumulate_momentum(gradients)
+            if "gradient" in read:
+                self._signals["gradient"] = DenseGradients({name: each.kept() for name, each in gradients.items()})
         if self.protocol.masking == "gradient":
             self.topology.mask_gradients()
+
+    def _signals_read(self, clock: Clock) -> set[Signal]:
+        """Momentum is read in every step, the gradient in one behind which the topology is updated."""
+        due = self._due(clock, at_epoch_end=clock.batch == clock.batches)
+        return {signal for signal in self.needs if signal == "momentum" or due}
 
     @torch.no_grad()
     def after_step(self, clock: Clock) -> UpdateReport | None:
@@ -260,7 +280,7 @@ class Sparsifier:
             for weight in self.topology:
                 momentum = tensors_like(self.optimizer, weight.parameter).get("momentum_buffer")
                 if momentum is not None:
-                    mask_in_place(momentum, weight.mask)
+                    weight.storage.clear(momentum)
         return self.update(clock) if self._due(clock, at_epoch_end=False) else None
 
     def after_epoch(self, clock: Clock, *, triggered: bool = False) -> UpdateReport | None:
@@ -288,15 +308,16 @@ class Sparsifier:
     @torch.no_grad()
     def update(self, clock: Clock) -> UpdateReport:
         """Remove, redistribute and grow, now."""
-        before = {weight.name: weight.mask.clone() for weight in self.topology}
-        removed = self._remove(clock.progress)
-        survived = {weight.name: weight.mask.clone() for weight in self.topology}
-        grown = 0 if self.config.prunes else self._grow(removed, clock.step)
-        for weight in self.topology:
-            mask, old = weight.mask, before[weight.name]
-            restart = old ^ mask if self.protocol.keep_regrown else (old | mask) & ~survived[weight.name]
-            dense_state = self.protocol.masking == "weight"
-            self.topology.replace(weight.name, mask, self.optimizer, restart, dense_state=dense_state)
+        with self.topology.open_masks() as masks:
+            before = {name: pack_bits(mask) for name, mask in masks.items()}
+            removed = self._remove(clock.progress, masks)
+            survived = {name: pack_bits(mask) for name, mask in masks.items()}
+            grown = 0 if self.config.prunes else self._grow(removed, clock.step, masks)
+            for name, mask in masks.items():
+                old, kept = (unpack_bits(bits[name], mask.shape).to(mask.device) for bits in (before, survived))
+                restart = old ^ mask if self.protocol.keep_regrown else (old | mask) & ~kept
+                dense_state = self.protocol.masking == "weight"
+                self.topology.replace(name, mask, self.optimizer, restart, dense_state=dense_state)
         self._signals.pop("gradient", None)
         active = self.topology.active
         self._target = self._pruned_target(clock.progress) if self.config.prunes else self._target
@@ -304,9 +325,8 @@ class Sparsifier:
             raise RuntimeError(f"an update left {active} active weights instead of {self._target}")
         return UpdateReport(sum(n for _, n in removed), grown, self.schedule.rate(clock.progress), active)
 
-    def _remove(self, progress: float) -> Budget:
+    def _remove(self, progress: float, masks: Mapping[str, Tensor]) -> Budget:
         assert self.removal is not None
-        masks = {weight.name: weight.mask for weight in self.topology}
         budget: Budget = []
         actives = [int(group.active.count_nonzero()) for group in self.groups]
         counts = self.schedule.counts(actives, [group.size for group in self.groups], progress)
@@ -318,8 +338,7 @@ class Sparsifier:
         self.removal.finish(sum(count for _, count in budget), sum(counts))
         return budget
 
-    def _grow(self, removed: Budget, step: int) -> int:
-        masks = {weight.name: weight.mask for weight in self.topology}
+    def _grow(self, removed: Budget, step: int, masks: Mapping[str, Tensor]) -> int:
         signals = self._resolved_signals()
         budget = self.redistribution(removed, signals)
         for group, count in budget:
@@ -334,18 +353,12 @@ class Sparsifier:
             signals["momentum"] = signals["gradient"]
         return signals
 
-    def _accumulate_momentum(self) -> None:
-        momentum = self._signals.setdefault("momentum", {})
-        for weight in self.topology:
-            gradient = self._gradient(weight.parameter)
-            if weight.name in momentum:
-                momentum[weight.name].mul_(self.momentum_beta).add_(gradient)
-            else:
-                momentum[weight.name] = gradient.clone()
-
-    @staticmethod
-    def _gradient(parameter: Tensor) -> Tensor:
-        return torch.zeros_like(parameter) if parameter.grad is None else parameter.grad
+    def _accumulate_momentum(self, gradients: Mapping[str, Gradient]) -> None:
+        if "momentum" not in self._signals:
+            self._signals["momentum"] = {w.name: w.parameter.detach().new_zeros(w.shape) for w in self.topology}
+        momentum = self._signals["momentum"]
+        for name, gradient in gradients.items():
+            gradient.add_to(momentum[name].mul_(self.momentum_beta))
 
     def state_dict(self) -> dict[str, Any]:
         """Topology, target count, the removal rule's state and the dense signals that are pending."""

@@ -17,10 +17,11 @@ def sparsities(topology: SparseTopology) -> dict[str, float]:
     return {f"sparsity/{key}": 1.0 - value for key, value in named.items()}
 
 
-def large_weights(model: nn.Module) -> dict[str, int]:
+def large_weights(model: nn.Module, topology: SparseTopology) -> dict[str, int]:
     """How many entries of each weight exceed 0.1 in magnitude (Selfish-RNN Figure 3)."""
+    sparse = {weight.name for weight in topology}
     return {
         name: int((parameter.detach().abs() > LARGE).count_nonzero())
         for name, parameter in model.named_parameters()
-        if parameter.dim() >= 2
+        if parameter.dim() >= 2 or name in sparse
     }

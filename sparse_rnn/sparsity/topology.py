@@ -1,7 +1,7 @@
 """The one owner of all masks."""
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from contextlib import contextmanager
 from fnmatch import fnmatchcase
 from typing import Any, Literal, Self
 
@@ -13,28 +13,65 @@ from torch.optim import Optimizer
 from sparse_rnn.registry import ConfigError
 from sparse_rnn.sparsity.gates import GateMap, find_gates
 from sparse_rnn.sparsity.optimizer_state import restart_entries, tensors_like
+from sparse_rnn.sparsity.storage import Gradient, Masked, Storage
 
-MASKED_AT_ONCE = 1 << 17
 
-
-@dataclass(frozen=True, slots=True)
 class SparseWeight:
     """One parameter kept sparse, and how its rows divide into gates.
 
-    `mask` is bool, of the parameter's shape, true where active, and only ever updated in place.
-    `cell` names the recurrent cell the weight belongs to, or is None for other weights.
+    mask: bool, of the parameter's shape, true where active. `cell` names the recurrent cell the weight belongs to, or
+    is None for other weights. `storage` says what the parameter holds: all entries or, where the kernels compute with
+    it, the active ones alone.
     """
 
-    name: str
-    parameter: nn.Parameter
-    mask: Tensor
-    gates: Mapping[str, slice]
-    cell: str | None
+    def __init__(
+        self, name: str, parameter: nn.Parameter, mask: Tensor, gates: Mapping[str, slice], cell: str | None
+    ) -> None:
+        self.name, self.parameter, self.gates, self.cell = name, parameter, gates, cell
+        self.storage: Storage = Masked(mask)
+
+    @property
+    def shape(self) -> torch.Size:
+        """That of the mask, and of the parameter if it holds all entries."""
+        return self.storage.shape
+
+    @property
+    def size(self) -> int:
+        """Number of entries, active or not."""
+        return self.shape.numel()
+
+    @property
+    def mask(self) -> Tensor:
+        """True where active, bool; a copy where only active entries are stored (see SparseTopology.open_masks)."""
+        return self.storage.mask
 
     @property
     def active(self) -> int:
         """Number of active entries."""
-        return int(self.mask.count_nonzero())
+        return self.storage.active
+
+    @property
+    def values(self) -> Tensor:
+        """Weights, of `shape`, without gradient."""
+        return self.storage.dense(self.parameter.detach())
+
+    def set_mask(self, mask: Tensor, optimizer: Optimizer | None = None) -> None:
+        """Take another mask; entries that stay active keep their value, and their state in `optimizer`."""
+        self.storage.set_mask(mask, self.parameter, optimizer)
+
+    def loaded(self, saved: Tensor) -> Tensor:
+        """A tensor as it is stored here, of one that is dense or holds the active entries in row-major order.
+
+        Raises ValueError if it is neither.
+        """
+        if saved.shape != self.shape:
+            mask = self.mask
+            if saved.shape != (int(mask.count_nonzero()),):
+                raise ValueError(f"a stored tensor of {self.name} has shape {tuple(saved.shape)}")
+            dense = saved.new_zeros(self.shape)
+            dense[mask] = saved
+            saved = dense
+        return self.storage.stored(saved)
 
 
 class SparseTopology:
@@ -79,7 +116,7 @@ class SparseTopology:
     @property
     def size(self) -> int:
         """Number of entries, active or not, of all weights."""
-        return sum(weight.parameter.numel() for weight in self)
+        return sum(weight.size for weight in self)
 
     @property
     def active(self) -> int:
@@ -91,25 +128,45 @@ class SparseTopology:
         if by == "model":
             return {"model": self.active / self.size if self.size else 1.0}
         if by == "weight":
-            return {w.name: w.active / w.mask.numel() for w in self}
+            return {w.name: w.active / w.size for w in self}
         return {
-            f"{w.name}/{gate}": float(w.mask[rows].count_nonzero()) / w.mask[rows].numel()
-            for w in self
+            f"{w.name}/{gate}": float(mask[rows].count_nonzero()) / mask[rows].numel()
+            for w, mask in ((w, w.mask) for w in self)
             for gate, rows in w.gates.items()
         }
+
+    @contextmanager
+    def open_masks(self) -> Iterator[dict[str, Tensor]]:
+        """All masks by weight name, to be written to; every weight is then given its own by `replace`."""
+        try:
+            for weight in self:
+                weight.storage.open()
+            yield {weight.name: weight.mask for weight in self}
+        finally:
+            for weight in self:
+                weight.storage.close()
+
+    def watch_gradients(self) -> None:
+        """See to it that `gradients` can be read after the backward passes that come."""
+        for weight in self:
+            weight.storage.watch()
+
+    def gradients(self) -> dict[str, Gradient]:
+        """The dense gradients of the backward passes since `watch_gradients`, by weight name."""
+        return {weight.name: weight.storage.gradient(weight.parameter) for weight in self}
 
     @torch.no_grad()
     def mask_weights(self) -> None:
         """Zero the inactive weights."""
         for weight in self:
-            mask_in_place(weight.parameter, weight.mask)
+            weight.storage.clear(weight.parameter)
 
     @torch.no_grad()
     def mask_gradients(self) -> None:
         """Zero the gradients of inactive weights, so that no optimizer moves them."""
         for weight in self:
             if weight.parameter.grad is not None:
-                mask_in_place(weight.parameter.grad, weight.mask)
+                weight.storage.clear(weight.parameter.grad)
 
     @torch.no_grad()
     def enforce(self, optimizer: Optimizer) -> None:
@@ -117,7 +174,7 @@ class SparseTopology:
         self.mask_weights()
         for weight in self:
             for tensor in tensors_like(optimizer, weight.parameter).values():
-                mask_in_place(tensor, weight.mask)
+                weight.storage.clear(tensor)
 
     @torch.no_grad()
     def replace(
@@ -136,17 +193,19 @@ class SparseTopology:
         gradients, so that its moments are kept.
         """
         weight = self[name]
-        if mask.shape != weight.mask.shape or mask.dtype != torch.bool:
-            raise ValueError(f"the mask of {name} must be bool of shape {tuple(weight.mask.shape)}")
+        if mask.shape != weight.shape or mask.dtype != torch.bool:
+            raise ValueError(f"the mask of {name} must be bool of shape {tuple(weight.shape)}")
         restart = weight.mask ^ mask if restart is None else restart
-        weight.mask.copy_(mask)
+        weight.set_mask(mask, optimizer)
+        restart = weight.storage.stored(restart)
         weight.parameter.masked_fill_(restart, 0.0)
         if optimizer is not None:
-            restart_entries(optimizer, weight.parameter, restart, weight.mask, dense_state=dense_state)
+            active = weight.storage.stored(mask)
+            restart_entries(optimizer, weight.parameter, restart, active, dense_state=dense_state)
 
     def state_dict(self) -> dict[str, Any]:
         """Masks as packed bits, with shape and active count, by weight name."""
-        return {w.name: {"bits": pack_bits(w.mask), "shape": list(w.mask.shape), "active": w.active} for w in self}
+        return {w.name: {"bits": pack_bits(w.mask), "shape": list(w.shape), "active": w.active} for w in self}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Restore the masks; raises ValueError if names, shapes or counts do not fit."""
@@ -156,21 +215,11 @@ class SparseTopology:
             )
         for weight in self:
             stored = state[weight.name]
-            if list(stored["shape"]) != list(weight.mask.shape):
+            if list(stored["shape"]) != list(weight.shape):
                 raise ValueError(f"the stored mask of {weight.name} has shape {stored['shape']}")
-            weight.mask.copy_(unpack_bits(stored["bits"], weight.mask.shape))
+            weight.set_mask(unpack_bits(stored["bits"], weight.shape))
             if weight.active != stored["active"]:
                 raise ValueError(f"the stored mask of {weight.name} is damaged: its count does not fit")
-
-
-def mask_in_place(tensor: Tensor, mask: Tensor) -> None:
-    """tensor *= mask. On the CPU in pieces that stay in cache: otherwise torch first makes the mask a float tensor."""
-    if tensor.device.type != "cpu" or not (tensor.is_contiguous() and mask.is_contiguous()):
-        tensor.mul_(mask)
-        return
-    pieces = (torch.split(flat.view(-1), MASKED_AT_ONCE) for flat in (tensor, mask))
-    for part, kept in zip(*pieces, strict=True):
-        part.mul_(kept)
 
 
 def pack_bits(mask: Tensor) -> Tensor:

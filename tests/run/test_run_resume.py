@@ -39,6 +39,10 @@ METHODS = (
     "model=rhn optimizer=nt_asgd sparsifier=dsr sparsifier.update_interval=7 training.variable_bptt=true",
     "model=rhn optimizer=adam sparsifier=gmp sparsifier.prune_start=0",
     "model=rhn optimizer=momentum_sgd sparsifier=selfish protocol=official_code",
+    "model=stacked_lstm optimizer=snt_asgd sparsifier=selfish sparsifier.backend=sparse",
+    "model=stacked_lstm optimizer=adam sparsifier=snfs sparsifier.update_interval=7 sparsifier.backend=sparse",
+    "model=rhn optimizer=snt_asgd sparsifier=rigl sparsifier.backend=sparse",
+    "model=rhn optimizer=momentum_sgd sparsifier=dsr training.variable_bptt=true sparsifier.backend=sparse",
 )
 
 

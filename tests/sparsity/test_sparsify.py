@@ -322,6 +322,7 @@ def test_a_hydra_application_of_the_caller_s_stays_as_it_was():
         ({"update_interval": 0}, ["update_interval=0"]),
         ({"scop": "cell"}, ["scop", "scope"]),
         ({"scope": "layer"}, ["scope=layer"]),
+        ({"backend": "sparse"}, ["backend=sparse", "sparse_rnn.train"]),
         ({"keep_dense": ["nothing.*"]}, ["nothing.*", "head.weight"]),
         ({"gates": {"encoder.weight": {"all": slice(0, 1)}}}, ["encoder.weight", "not a parameter"]),
     ],

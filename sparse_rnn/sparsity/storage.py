@@ -1,0 +1,239 @@
+"""How a sparse weight is stored: all entries beside a mask, or the active ones alone."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Protocol
+
+import torch
+from torch import Tensor, nn
+from torch.optim import Optimizer
+
+from sparse_rnn.kernels.memory import give_back_memory
+from sparse_rnn.sparsity.optimizer_state import carry_entries
+
+if TYPE_CHECKING:
+    from sparse_rnn.kernels.structure import Structure
+
+MASKED_AT_ONCE = 1 << 17
+
+
+class Gradient(Protocol):
+    """The dense gradient of a weight, of one optimizer step."""
+
+    def form(self) -> Tensor:
+        """It, of the weight's shape."""
+
+    def add_to(self, total: Tensor) -> None:
+        """Add it to a tensor of the weight's shape."""
+
+    def kept(self) -> "Gradient":
+        """The same, whatever happens to the parameter's `grad`."""
+
+
+class Storage(Protocol):
+    """Of a weight [R, ...]; `dense` tensors are of its shape, `stored` ones of the parameter's."""
+
+    @property
+    def shape(self) -> torch.Size: ...
+
+    @property
+    def active(self) -> int: ...
+
+    @property
+    def mask(self) -> Tensor:
+        """True where active; to be written to only between `open` and `close`."""
+
+    def open(self) -> None:
+        """Keep a mask that can be written to."""
+
+    def close(self) -> None:
+        """Drop what `open` has made."""
+
+    def set_mask(self, mask: Tensor, parameter: nn.Parameter, optimizer: Optimizer | None) -> None:
+        """Become another mask; entries that stay active keep value and optimizer state."""
+
+    def dense(self, stored: Tensor) -> Tensor: ...
+
+    def stored(self, dense: Tensor) -> Tensor: ...
+
+    def saved(self, stored: Tensor) -> Tensor:
+        """As it is written to a checkpoint: dense, or the active entries in row-major order."""
+
+    def clear(self, stored: Tensor) -> None:
+        """Zero the inactive entries."""
+
+    def watch(self) -> None:
+        """Keep the dense gradient of the backward passes that come."""
+
+    def gradient(self, parameter: nn.Parameter) -> Gradient:
+        """That of the backward passes since `watch`."""
+
+
+class Masked:
+    """All entries, those that are inactive zero; the mask, bool, is only ever updated in place."""
+
+    def __init__(self, mask: Tensor) -> None:
+        self.mask = mask
+
+    @property
+    def shape(self) -> torch.Size:
+        return self.mask.shape
+
+    @property
+    def active(self) -> int:
+        return int(self.mask.count_nonzero())
+
+    def open(self) -> None:
+        pass
+
+    def close(self) -> None:
+        pass
+
+    def set_mask(self, mask: Tensor, parameter: nn.Parameter, optimizer: Optimizer | None) -> None:
+        self.mask.copy_(mask)
+
+    def dense(self, stored: Tensor) -> Tensor:
+        return stored
+
+    def stored(self, dense: Tensor) -> Tensor:
+        return dense
+
+    def saved(self, stored: Tensor) -> Tensor:
+        return stored
+
+    def clear(self, stored: Tensor) -> None:
+        mask_in_place(stored, self.mask)
+
+    def watch(self) -> None:
+        pass
+
+    def gradient(self, parameter: nn.Parameter) -> "WholeGradient":
+        return WholeGradient(torch.zeros_like(parameter) if parameter.grad is None else parameter.grad)
+
+
+class Packed:
+    """The values of active entries alone, [active], in the order of a structure of the kernels."""
+
+    def __init__(self, structure: "Structure") -> None:
+        self.structure = structure
+        self._open: Tensor | None = None
+
+    @property
+    def shape(self) -> torch.Size:
+        return torch.Size(self.structure.shape)
+
+    @property
+    def active(self) -> int:
+        return self.structure.active if self._open is None else int(self._open.count_nonzero())
+
+    @property
+    def mask(self) -> Tensor:
+        return self.structure.mask if self._open is None else self._open
+
+    def open(self) -> None:
+        self._open = self.structure.mask
+
+    def close(self) -> None:
+        self._open = None
+        give_back_memory()
+
+    def set_mask(self, mask: Tensor, parameter: nn.Parameter, optimizer: Optimizer | None) -> None:
+        known = self.structure.active
+        place = torch.full((mask.numel(),), known, dtype=torch.int32)
+        place[self.structure.positions] = torch.arange(known, dtype=torch.int32)
+        self.structure.set_mask(mask)
+        source = place[self.structure.positions]
+        del place
+
+        def carry(stored: Tensor) -> Tensor:
+            """Stored values in the new order; zero where there were none."""
+            return torch.cat([stored, stored.new_zeros(1)]).index_select(0, source)
+
+        if optimizer is not None:
+            carry_entries(optimizer, parameter, carry)
+        parameter.data = carry(parameter.data)
+        parameter.grad = None
+
+    def dense(self, stored: Tensor) -> Tensor:
+        return self.structure.unpack(stored)
+
+    def stored(self, dense: Tensor) -> Tensor:
+        return self.structure.pack(dense)
+
+    def saved(self, stored: Tensor) -> Tensor:
+        return self.structure.unpack(stored)[self.structure.mask]
+
+    def clear(self, stored: Tensor) -> None:
+        pass
+
+    def watch(self) -> None:
+        self.structure.watch()
+
+    def gradient(self, parameter: nn.Parameter) -> "FactoredGradient":
+        if self.structure.factors is None:
+            raise RuntimeError("call sparsifier.before_backward() before the backward whose gradients are to be read")
+        return FactoredGradient(self.shape, parameter.dtype, self.structure.take_factors())
+
+
+class WholeGradient:
+    """A gradient that is there."""
+
+    def __init__(self, tensor: Tensor) -> None:
+        self._tensor = tensor
+
+    def form(self) -> Tensor:
+        return self._tensor
+
+    def add_to(self, total: Tensor) -> None:
+        total.add_(self._tensor)
+
+    def kept(self) -> "WholeGradient":
+        return WholeGradient(self._tensor.clone())
+
+
+class FactoredGradient:
+    """A gradient that can be formed from what the kernels have kept of the backward passes."""
+
+    def __init__(self, shape: torch.Size, dtype: torch.dtype, factors: Sequence[Any]) -> None:
+        self._shape, self._dtype, self._factors = shape, dtype, factors
+
+    def form(self) -> Tensor:
+        formed = torch.zeros(self._shape, dtype=self._dtype)
+        self.add_to(formed)
+        return formed
+
+    def add_to(self, total: Tensor) -> None:
+        for factor in self._factors:
+            factor.add_to(total)
+
+    def kept(self) -> "FactoredGradient":
+        return self
+
+
+class DenseGradients(Mapping[str, Tensor]):
+    """Gradients by weight name, formed when they are read; only the last one is kept."""
+
+    def __init__(self, gradients: Mapping[str, Gradient]) -> None:
+        self._gradients = gradients
+        self._last: tuple[str, Tensor] | None = None
+
+    def __getitem__(self, name: str) -> Tensor:
+        if self._last is None or self._last[0] != name:
+            self._last = None
+            self._last = name, self._gradients[name].form()
+        return self._last[1]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._gradients)
+
+    def __len__(self) -> int:
+        return len(self._gradients)
+
+
+def mask_in_place(tensor: Tensor, mask: Tensor) -> None:
+    """tensor *= mask. On the CPU in pieces that stay in cache: otherwise torch first makes the mask a float tensor."""
+    if tensor.device.type != "cpu" or not (tensor.is_contiguous() and mask.is_contiguous()):
+        tensor.mul_(mask)
+        return
+    pieces = (torch.split(flat.view(-1), MASKED_AT_ONCE) for flat in (tensor, mask))
+    for part, kept in zip(*pieces, strict=True):
+        part.mul_(kept)
