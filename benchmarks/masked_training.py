@@ -54,7 +54,8 @@ class OurStep:
     """A training step of ours: masked gradients, clipping, SNT-ASGD."""
 
     def __init__(self, *overrides: str) -> None:
-        run = compose_run(["model=stacked_lstm", "dataset=ptb", "sparsifier.removal_rate=0.7", *overrides])
+        given = [] if any(override.startswith("model=") for override in overrides) else ["model=stacked_lstm"]
+        run = compose_run([*given, "dataset=ptb", "sparsifier.removal_rate=0.7", *overrides])
         self.run = run
         self.model = run.model.build(VOCABULARY).train()
         self.topology = make_topology(run, self.model)
@@ -68,6 +69,7 @@ class OurStep:
     def __call__(self, clock: Clock = MID_EPOCH) -> None:
         """Zero gradients, forward, backward, mask, clip, step."""
         self.optimizer.zero_grad(set_to_none=True)
+        self.sparsifier.before_backward(clock)
         output, _ = self.model(self.window[:-1], self.hidden)
         self.model.loss(output, self.window[1:]).backward()
         self.sparsifier.before_step(clock)

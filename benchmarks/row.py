@@ -8,13 +8,19 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Row:
-    """`value` in `unit`; `bar` is the most it may be, `limit` what it would be if all that we add were free."""
+    """`value` in `unit`; `bar` is the most it may be (None: only told), `limit` what it would be if all we add were
+    free."""
 
     name: str
     value: float
-    bar: float
+    bar: float | None
     limit: float | None
     unit: str = "ratio"
+
+    @property
+    def missed(self) -> bool:
+        """Whether it is more than it may be."""
+        return self.bar is not None and self.value > self.bar
 
 
 def ratio_of_times(ours: Callable[[], object], peer: Callable[[], object], rounds: int = 7) -> float:

@@ -1,0 +1,144 @@
+"""The kernels of active entries against dense torch: training steps, memory, one token of inference."""
+
+import json
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+
+import torch
+from torch import Tensor, nn
+
+from benchmarks.masked_training import BATCH, BPTT, CLOCK, HIDDEN, VOCABULARY, OurStep, PlainStep
+from benchmarks.row import Row, ratio_of_times
+from sparse_rnn.kernels.modules import use_sparse_kernels
+from sparse_rnn.kernels.products import linear
+from sparse_rnn.kernels.structure import Structure
+from sparse_rnn.optim.averaged_sgd import AveragedSGD
+
+TRAINING = {0.67: 0.50, 0.80: 0.32, 0.90: 0.20, 0.95: 0.14}
+INFERENCE = {0.67: (0.55, 0.50), 0.90: (0.20, 0.15)}
+RHN_SPARSITY = 0.53
+BYTES_PER_ENTRY = 5 / 4  # of a sparse weight, against a dense one: four of the value, one of the column
+
+
+class ClippedStep(PlainStep):
+    """Dense torch with the gradients clipped, as ours are."""
+
+    def __call__(self) -> None:
+        """Zero gradients, forward, backward, clip, step."""
+        self.optimizer.zero_grad(set_to_none=True)
+        self.model.loss(self.window[:-1], self.window[1:]).backward()
+        nn.utils.clip_grad_norm_(self.model.parameters(), 0.25)
+        self.optimizer.step()
+
+
+class SparseStep(OurStep):
+    """A training step on the kernels."""
+
+    def __init__(self, sparsity: float, *overrides: str, method: str = "selfish") -> None:
+        super().__init__(f"sparsifier={method}", f"sparsifier.sparsity={sparsity}", *overrides)
+        use_sparse_kernels(self.model, self.topology)
+
+
+def rows() -> Iterator[Row]:
+    """All rows of this benchmark."""
+    torch.manual_seed(1)
+    dense = ClippedStep()
+    for sparsity, bar in TRAINING.items():
+        ratio = ratio_of_times(SparseStep(sparsity), dense)
+        yield Row(f"training step at sparsity {sparsity:.2f} / dense torch LSTM", ratio, bar, 1 - sparsity)
+    del dense
+    yield Row(f"training step, RHN at sparsity {RHN_SPARSITY} / dense RHN", _highway(), 0.70, 1 - RHN_SPARSITY)
+    dense_bytes = _memory("dense", "optimizer=nt_asgd")
+    for method, bar in (("selfish", 0.35), ("rigl", None)):
+        ratio = _memory(method, "optimizer=snt_asgd", "sparsifier.sparsity=0.9") / dense_bytes
+        yield Row(f"memory of training at sparsity 0.90, {method} / dense", ratio, bar, 0.1)
+    for sparsity, (bar, _) in INFERENCE.items():
+        limit = (1 - sparsity) * BYTES_PER_ENTRY
+        yield Row(f"one token of inference at sparsity {sparsity:.2f} / dense", _inference(sparsity), bar, limit)
+    for sparsity in (0.67, 0.90):
+        yield from _products(sparsity)
+
+
+def _highway() -> float:
+    dense = OurStep("model=rhn", "sparsifier=dense", "optimizer=nt_asgd")
+    return ratio_of_times(SparseStep(RHN_SPARSITY, "model=rhn", "optimizer=snt_asgd"), dense)
+
+
+def _inference(sparsity: float) -> float:
+    dense, sparse = PlainStep().model.eval(), SparseStep(sparsity).model.eval()
+    token, state = torch.randint(VOCABULARY, (1, 1)), sparse.initial_hidden(1)
+
+    @torch.no_grad()
+    def read_dense() -> Tensor:
+        output, _ = dense.lstm(dense.embedding(token), state)
+        logits: Tensor = dense.decoder(output)
+        return logits
+
+    @torch.no_grad()
+    def read_sparse() -> Tensor:
+        output, _ = sparse(token, state)
+        logits: Tensor = sparse.decoder(output)
+        return logits
+
+    return ratio_of_times(_repeated(read_sparse), _repeated(read_dense))
+
+
+def _repeated(action: Callable[[], object], times: int = 20) -> Callable[[], None]:
+    def repeated() -> None:
+        for _ in range(times):
+            action()
+
+    return repeated
+
+
+def _products(sparsity: float) -> Iterator[Row]:
+    """One product of a recurrent weight with all columns of a window: torch's CSR, and ours."""
+    mask = torch.rand(4 * HIDDEN, HIDDEN) >= sparsity
+    weight, x = torch.randn(4 * HIDDEN, HIDDEN) * mask, torch.randn(BPTT * BATCH, HIDDEN)
+    structure = Structure(mask)
+    values, compressed, columns = structure.pack(weight), weight.to_sparse_csr(), x.t().contiguous()
+
+    def dense() -> Tensor:
+        return x @ weight.t()
+
+    limit = 1 - sparsity
+    csr = ratio_of_times(lambda: compressed @ columns, dense)
+    yield Row(f"product at sparsity {sparsity:.2f}, torch's CSR / dense", csr, None, limit)
+    ours = ratio_of_times(lambda: linear(x, values, structure), dense)
+    yield Row(f"product at sparsity {sparsity:.2f}, ours with packing / dense", ours, None, limit)
+
+
+def _memory(method: str, *overrides: str) -> float:
+    """Bytes of RSS after the trigger and an update less those after the imports, in a process of its own."""
+    command = [sys.executable, "-m", "benchmarks.sparse_training", method, *overrides]
+    done = subprocess.run(command, check=True, capture_output=True, text=True)
+    return float(json.loads(done.stdout))
+
+
+def _measure_memory(method: str, *overrides: str) -> int:
+    import psutil
+    import torch._dynamo  # noqa: F401  (the first optimizer step would import it)
+
+    from sparse_rnn.kernels.operators import operators
+
+    operators()
+    process = psutil.Process()
+    before = process.memory_info().rss
+    step = OurStep(f"sparsifier={method}", *overrides)
+    if len(step.topology):
+        use_sparse_kernels(step.model, step.topology)
+    step()
+    assert isinstance(step.optimizer, AveragedSGD)
+    step.optimizer.start_averaging()
+    if step.run.sparsifier.dynamic:
+        step(CLOCK)
+        step.sparsifier.update(CLOCK)
+    step()
+    step()
+    return int(process.memory_info().rss - before)
+
+
+if __name__ == "__main__":
+    torch.set_num_threads(2)
+    print(_measure_memory(*sys.argv[1:]))
