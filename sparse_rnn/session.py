@@ -193,7 +193,8 @@ def _announce(run: Run, data: Data, trainer: Trainer, terminal: Terminal, overri
         f"{counts['sparsity']:.4f}); {' / '.join(f'{n:,}' for n in data.counts.values())} {data.unit}, "
         f"{sizes}; {torch.get_num_threads()} threads"
     )
-    terminal.say(f"Backend {trainer.backend.name}: {trainer.backend.reason}.")
+    if not trainer.backend.expected:
+        terminal.say(f"Backend {trainer.backend.name}: {trainer.backend.reason}.")
     terminal.say(f"For comparison, {trainer.task.comparison()}.")
     if sentence := updates_too_often(run, len(trainer.task.batches(0))):
         terminal.say(sentence)

@@ -14,14 +14,16 @@ from sparse_rnn.sparsity.topology import SparseTopology
 CROSSOVER_DENSITY = {"on_lstm": 0.25, "awd_lstm_mos": 0.4}  # above it masked dense weights are faster, by model
 OTHER_CROSSOVER_DENSITY = 0.5
 SMALLEST = 1 << 20  # entries of a weight; networks with none so large are faster with masked dense weights
+NOTHING, SMALL = "there is no sparse weight", "faster for weights this small"
 
 
 @dataclass(frozen=True)
 class Choice:
-    """`masked` or `sparse`, and why, in a phrase."""
+    """`masked` or `sparse`, and why, in a phrase; `expected`: nobody need be told."""
 
     name: str
     reason: str
+    expected: bool = False
 
 
 def choose_backend(run: Run, model: nn.Module, topology: SparseTopology, device: torch.device) -> Choice:
@@ -31,7 +33,7 @@ def choose_backend(run: Run, model: nn.Module, topology: SparseTopology, device:
         return Choice("masked", "as asked for")
     refuse_backend(run, model, topology, device)
     if asked == "auto" and (reason := obstacle(run, model, topology, device) or slower(run, topology)):
-        return Choice("masked", reason)
+        return Choice("masked", reason, expected=reason in (NOTHING, SMALL))
     from sparse_rnn.kernels.compile import KernelsUnavailable, kernels
 
     try:
@@ -54,7 +56,7 @@ def obstacle(run: Run, model: nn.Module, topology: SparseTopology, device: torch
     from sparse_rnn.kernels.modules import unsupported
 
     if not len(topology):
-        return "there is no sparse weight"
+        return NOTHING
     if device.type != "cpu":
         return f"its kernels are for the CPU and device={device}"
     if isinstance(run.sparsifier, ISSConfig):
@@ -78,7 +80,7 @@ def slower(run: Run, topology: SparseTopology) -> str:
     if (density := _density(run, topology)) > CROSSOVER_DENSITY.get(run.model.name, OTHER_CROSSOVER_DENSITY):
         return f"faster at density {density:.2f}"
     if max(weight.size for weight in topology) < SMALLEST:
-        return "faster for weights this small"
+        return SMALL
     needs = signals_needed(method, run.growth)
     often = "momentum" in needs and not run.optimizer.averages
     if often or (needs and method.update_interval == "1"):

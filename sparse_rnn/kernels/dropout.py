@@ -10,7 +10,7 @@ from sparse_rnn.kernels.operators import operators
 
 
 def dropout(x: Tensor, p: float, training: bool) -> Tensor:
-    """See nn.functional.dropout; x on the CPU."""
+    """See nn.functional.dropout; x on the CPU, p below 1. The same draws where x is contiguous."""
     if not training or p == 0:
         return x
     dropped: Tensor = _Dropout.apply(x, p)  # type: ignore[no-untyped-call]

@@ -15,6 +15,8 @@ def lstm_layer(
     x: Tensor, h: Tensor, c: Tensor, ih: Stored, hh: Stored, bias_ih: Tensor, bias_hh: Tensor
 ) -> tuple[Tensor, Tensor, Tensor]:
     """All states [T, B, H], and the last h and c [B, H]; x [T, B, I], h, c [B, H], gates in torch's order."""
+    if h.shape != (x.shape[1], hh.structure.shape[1]):
+        raise ValueError(f"h has shape {tuple(h.shape)} and the batch {x.shape[1]} sequences")
     structures = ih.structure, hh.structure
     states, h, c = _LSTMLayer.apply(x, h, c, ih.values, hh.values, bias_ih, bias_hh, structures)  # type: ignore[no-untyped-call]
     return states, h, c

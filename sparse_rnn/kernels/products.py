@@ -92,7 +92,7 @@ class _Linear(torch.autograd.Function):
 
 def linear(x: Tensor, values: Tensor, structure: Structure, bias: Tensor | None = None) -> Tensor:
     """x [..., C] times the weight's transpose, plus bias [R]: [..., R]."""
-    product: Tensor = _Linear.apply(x.flatten(0, -2), values, structure, bias)  # type: ignore[no-untyped-call]
+    product: Tensor = _Linear.apply(x.reshape(-1, x.shape[-1]), values, structure, bias)  # type: ignore[no-untyped-call]
     return product.view(*x.shape[:-1], -1)
 
 

@@ -162,7 +162,7 @@ class _SparseDecoder(_Decoder):
     def hand_on_dense_gradient(self, factor: Tensor) -> None:
         """Give it to the structure, which is watched."""
         if self._dense is not None and self.structure.factors is not None:
-            self.structure.factors.append(DenseContribution(self._dense.mul_(factor)))
+            self.structure.factors.append(DenseContribution(self._dense * factor))
 
 
 def _decoder(values: Tensor, structure: Structure | None, bias: Tensor, wanted: Sequence[bool]) -> _Decoder:

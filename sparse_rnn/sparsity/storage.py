@@ -150,7 +150,10 @@ class Packed:
 
         if optimizer is not None:
             carry_entries(optimizer, parameter, carry)
-        parameter.data = carry(parameter.data)
+        carried = carry(parameter.data)
+        # A change of type alone makes autograd forget the old length, while a graph of the last step is alive.
+        parameter.data = carried.new_empty(0, dtype=torch.float16)
+        parameter.data = carried
         parameter.grad = None
 
     def dense(self, stored: Tensor) -> Tensor:

@@ -16,12 +16,13 @@ namespace blocked {
 
 constexpr int64_t TILE_BYTES = 256;
 
+// As wide as those of at::vec, which works on the same tiles; the compiler splits what the processor does not have.
 #if defined(__AVX512F__)
 constexpr int VECTOR_BYTES = 64;
-#elif defined(__AVX__)
-constexpr int VECTOR_BYTES = 32;
-#else
+#elif defined(__aarch64__)
 constexpr int VECTOR_BYTES = 16;
+#else
+constexpr int VECTOR_BYTES = 32;
 #endif
 constexpr int MOST_VECTORS = TILE_BYTES / VECTOR_BYTES;
 

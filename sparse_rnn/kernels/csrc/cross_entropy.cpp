@@ -5,6 +5,8 @@
 
 namespace {
 
+constexpr int64_t SUMMED_AT_ONCE = 128;  // words: one sum over a vocabulary would lose digits
+
 // logits [tiles, V, width] without bias; bias [V]; targets int64 [N], N > 0. Returns the mean of -log p(target), and, in the
 // logits' place, its gradient by them; beyond N it is zero.
 Tensor cross_entropy(const Tensor& logits, const Tensor& bias, const Tensor& targets) {
@@ -33,10 +35,14 @@ Tensor cross_entropy(const Tensor& logits, const Tensor& bias, const Tensor& tar
         }
         scalar_t chosen[V::size()] = {}, scale[V::size()] = {};
         for (int64_t j = 0; j < count; j++) chosen[j] = column[target[first + j] * width + j];
-        for (int64_t word = 0; word < words; word++) {
-          const V exponential = (V::loadu(column + word * width) - largest).exp();
-          exponential.store(column + word * width);
-          total = total + exponential;
+        for (int64_t from = 0; from < words; from += SUMMED_AT_ONCE) {
+          V part(scalar_t(0));
+          for (int64_t word = from; word < std::min(words, from + SUMMED_AT_ONCE); word++) {
+            const V exponential = (V::loadu(column + word * width) - largest).exp();
+            exponential.store(column + word * width);
+            part = part + exponential;
+          }
+          total = total + part;
         }
         scalar_t top[V::size()], sum[V::size()];
         largest.store(top);

@@ -12,12 +12,13 @@ std::vector<Tensor> highway_forward(const Tensor& projected, const Tensor& state
                                     at::TensorList biases, at::TensorList values, at::TensorList structures) {
   const int64_t B = state.size(0), H = state.size(1), depth = int64_t(values.size());
   TORCH_CHECK(int64_t(biases.size()) == depth && int64_t(structures.size()) == 4 * depth, "each depth needs a bias and a structure");
-  TORCH_CHECK(projected.is_contiguous() && projected.size(1) == 2 * H && projected.size(0) * projected.size(2) >= steps * B,
+  TORCH_CHECK(projected.is_contiguous() && projected.size(1) == 2 * H && projected.size(0) * projected.size(2) >= steps * B &&
+                  mask.sizes() == state.sizes() && B > 0 && steps > 0,
               "the sizes of a highway layer do not fit");
   std::vector<Sparse> weights;
   for (int64_t k = 0; k < depth; k++) {
     weights.emplace_back(structures.slice(4 * k, 4), H, values[k]);
-    TORCH_CHECK(weights[k].layout.rows == 2 * H && biases[k].is_contiguous(), "the sizes of a highway layer do not fit");
+    TORCH_CHECK(weights[k].layout.rows == 2 * H && biases[k].is_contiguous() && biases[k].numel() == 2 * H, "the sizes of a highway layer do not fit");
   }
   std::vector<Tensor> inputs, gates, unmasked, result;
   AT_DISPATCH_FLOATING_TYPES(projected.scalar_type(), "highway_forward", [&] {
@@ -82,11 +83,13 @@ std::vector<Tensor> highway_backward(const Tensor& d_states, const Tensor& d_las
   const int64_t B = d_last.size(0), H = d_last.size(1), depth = int64_t(values.size());
   TORCH_CHECK(int64_t(gates.size()) == depth && int64_t(unmasked.size()) == depth && int64_t(structures.size()) == 4 * depth,
               "each depth needs its gates, states and structure");
-  TORCH_CHECK(d_states.is_contiguous() && d_states.size(1) == H, "the sizes of a highway layer do not fit");
+  TORCH_CHECK(d_states.is_contiguous() && d_states.size(1) == H && mask.sizes() == d_last.sizes() &&
+                  d_states.size(0) * d_states.size(2) >= steps * B,
+              "the sizes of a highway layer do not fit");
   std::vector<Sparse> weights;
   for (int64_t k = 0; k < depth; k++) {
     weights.emplace_back(structures.slice(4 * k, 4), 2 * H, values[k]);
-    TORCH_CHECK(weights[k].layout.rows == H, "the sizes of a highway layer do not fit");
+    TORCH_CHECK(weights[k].layout.rows == H && gates[k].size(1) == 2 * H && unmasked[k].sizes() == d_states.sizes(), "the sizes of a highway layer do not fit");
   }
   std::vector<Tensor> result;
   AT_DISPATCH_FLOATING_TYPES(d_states.scalar_type(), "highway_backward", [&] {

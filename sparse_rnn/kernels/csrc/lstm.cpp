@@ -14,7 +14,8 @@ std::vector<Tensor> lstm_forward(const Tensor& projected, const Tensor& bias, co
   const int64_t B = h.size(0), H = h.size(1);
   const Sparse weight(structure, H, values);
   TORCH_CHECK(weight.layout.rows == GATES * H && projected.is_contiguous() && projected.size(1) == GATES * H &&
-                  projected.size(0) * projected.size(2) >= steps * B && bias.is_contiguous(),
+                  projected.size(0) * projected.size(2) >= steps * B && bias.is_contiguous() && bias.numel() == GATES * H &&
+                  c.sizes() == h.sizes() && B > 0 && steps > 0,
               "the sizes of an LSTM layer do not fit");
   Tensor states, before, cells, last_h, last_c;
   AT_DISPATCH_FLOATING_TYPES(projected.scalar_type(), "lstm_forward", [&] {
@@ -74,7 +75,10 @@ std::vector<Tensor> lstm_backward(const Tensor& d_states, const Tensor& d_h, con
                                   const Tensor& gates, const Tensor& cells, const Tensor& values, at::TensorList structure) {
   const int64_t B = c.size(0), H = c.size(1);
   const Sparse weight(structure, GATES * H, values);
-  TORCH_CHECK(weight.layout.rows == H && d_states.is_contiguous() && d_states.size(1) == H, "the sizes of an LSTM layer do not fit");
+  TORCH_CHECK(weight.layout.rows == H && d_states.is_contiguous() && d_states.size(1) == H && d_h.sizes() == c.sizes() &&
+                  d_c.sizes() == c.sizes() && gates.size(1) == GATES * H && cells.sizes() == d_states.sizes() &&
+                  gates.size(0) * gates.size(2) >= steps * B && gates.size(2) == cells.size(2),
+              "the sizes of an LSTM layer do not fit");
   Tensor d_gates, first_h, first_c;
   AT_DISPATCH_FLOATING_TYPES(d_states.scalar_type(), "lstm_backward", [&] {
     using V = Lane<scalar_t>;

@@ -18,6 +18,7 @@ std::vector<Tensor> layout_of(const Tensor& mask) {
   TORCH_CHECK(mask.dim() == 2 && mask.scalar_type() == at::kBool && mask.is_contiguous() && mask.device().is_cpu(),
               "a structure is made of a contiguous bool matrix on the CPU");
   const int64_t rows = mask.size(0), columns = mask.size(1), size = rows * columns;
+  TORCH_CHECK(size > 0, "a weight without entries has no structure");
   const bool* active = mask.const_data_ptr<bool>();
   const int64_t total = at::count_nonzero(mask).item<int64_t>();
   const int64_t block = columns > NARROW && double(total) < SHORT * double(size) ? WIDE : NARROW, blocks = blocks_of(columns, block);
@@ -94,7 +95,8 @@ Tensor positions(at::TensorList structure, int64_t columns, bool transposed) {
 
 // values [index], for index int32.
 Tensor reorder(const Tensor& values, const Tensor& index) {
-  TORCH_CHECK(values.is_contiguous() && values.dim() == 1, "values are contiguous");
+  TORCH_CHECK(values.is_contiguous() && values.numel() == index.numel(),
+              "the weight's structure has changed since its values were used");
   Tensor result = at::empty({index.numel()}, values.options());
   const int32_t* from = index.const_data_ptr<int32_t>();
   AT_DISPATCH_FLOATING_TYPES(values.scalar_type(), "reorder", [&] {
@@ -111,6 +113,7 @@ Tensor reorder(const Tensor& values, const Tensor& index) {
 Tensor pack(const Tensor& x) {
   const Tensor from = x.contiguous();
   const int64_t N = from.size(0), C = from.size(1);
+  TORCH_CHECK(N > 0, "there is nothing to multiply: the batch or the sequence is empty");
   Tensor result;
   AT_DISPATCH_FLOATING_TYPES(from.scalar_type(), "pack", [&] {
     constexpr int64_t L = blocked::Lanes<scalar_t>::count;
@@ -171,7 +174,7 @@ Tensor product(const Tensor& x, const Tensor& values, at::TensorList structure, 
 
 // g [tiles, R, width] times x [tiles, C, width] transposed at the active entries: [active].
 Tensor sample(const Tensor& g, const Tensor& x, at::TensorList structure, int64_t columns) {
-  Tensor gradient = at::zeros({structure[3].numel()}, x.options());
+  Tensor gradient = at::empty({structure[3].numel()}, x.options());
   const Sparse m(structure, columns, gradient);
   TORCH_CHECK(g.is_contiguous() && x.is_contiguous() && g.size(0) == x.size(0) && g.size(2) == x.size(2) &&
                   g.size(1) == m.layout.rows && x.size(1) == columns,
@@ -184,6 +187,8 @@ Tensor sample(const Tensor& g, const Tensor& x, at::TensorList structure, int64_
     with_width<scalar_t>(width, [&](auto v) {
       at::parallel_for(0, m.layout.panels, 1, [&](int64_t begin, int64_t end) {
         for (int64_t p = begin; p < end; p++) {
+          const int32_t* starts = m.layout.starts;
+          std::fill(to + starts[m.layout.blocks * m.layout.first[p]], to + starts[m.layout.blocks * m.layout.first[p + 1]], scalar_t(0));
           int64_t t = 0;
           for (; m.layout.block == NARROW && t + 2 <= tiles; t += 2)  // two tiles of a wide block are more than the cache holds
             blocked::sample_panel<scalar_t, v.value, 2>(m.layout, to, gs + t * gt, xs + t * xt, p);
@@ -195,7 +200,7 @@ Tensor sample(const Tensor& g, const Tensor& x, at::TensorList structure, int64_
   return gradient;
 }
 
-// Where row i of a block's runs is found: int16 [blocks, rows], the inverse of the structure's `row`.
+// Where the run of each row is found among those of its panel and block: the inverse of the structure's `row`.
 std::vector<uint16_t> run_of_row(const blocked::Layout& m) {
   std::vector<uint16_t> place(m.rows * m.blocks);
   for (int64_t p = 0; p < m.panels; p++)

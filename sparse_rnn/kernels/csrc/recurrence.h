@@ -7,6 +7,9 @@
 template <typename S>
 using Lane = at::vec::Vectorized<S>;
 
+static_assert(Lane<float>::size() == blocked::Lanes<float>::count && Lane<double>::size() == blocked::Lanes<double>::count,
+              "tiles are divided into vectors by both");
+
 // Where `count` columns of tiles, no more than a tile has, begin and go on in the next tile.
 struct Columns {
   int64_t tile, at, first, rest;

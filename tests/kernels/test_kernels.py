@@ -1,0 +1,229 @@
+"""The operators against plain torch, over shapes at and between the edges of tiles, blocks and panels."""
+
+import os
+import subprocess
+import sys
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from sparse_rnn.kernels.cross_entropy import linear_cross_entropy
+from sparse_rnn.kernels.dropout import dropout
+from sparse_rnn.kernels.highway import highway
+from sparse_rnn.kernels.lstm import lstm_layer
+from sparse_rnn.kernels.operators import operators
+from sparse_rnn.kernels.products import Stored, embedding, linear
+from sparse_rnn.kernels.structure import Structure
+from sparse_rnn.models.rhn import HighwayRecurrence
+
+TOLERANCE = {torch.float32: 1e-5, torch.float64: 1e-11}
+WEIGHTS = [
+    (7, 5, 0.4, 3),
+    (300, 257, 0.3, 65),
+    (1, 1, 1.0, 1),
+    (64, 1000, 0.05, 20),
+    (100, 128, 0.0, 4),
+    (130, 300, 1.0, 129),
+]
+WINDOWS = [(20, 7, 40, 56), (3, 4, 10, 7), (80, 3, 30, 33), (1, 1, 8, 150), (130, 2, 9, 1)]
+real = pytest.mark.parametrize("dtype", TOLERANCE, ids=str)
+
+
+def assert_near(ours: Tensor, theirs: Tensor) -> None:
+    scale = float(theirs.detach().abs().max()) if theirs.numel() else 0.0
+    assert ours.shape == theirs.shape
+    assert bool(((ours - theirs).detach().abs() <= TOLERANCE[ours.dtype] * scale).all())
+
+
+def leaf(tensor: Tensor) -> Tensor:
+    return tensor.detach().clone().requires_grad_()
+
+
+def masked(weight: nn.Parameter, density: float) -> Stored:
+    """Masks a weight at random; the same weight for the kernels."""
+    mask = torch.rand_like(weight) < density
+    with torch.no_grad():
+        weight.mul_(mask)
+    structure = Structure(mask)
+    return Stored(structure.pack(weight.detach()).requires_grad_(), structure)
+
+
+def assert_gradients(pairs: list[tuple[Tensor, Tensor]]) -> None:
+    for ours, theirs in pairs:
+        assert ours.grad is not None
+        assert theirs.grad is not None
+        assert_near(ours.grad, theirs.grad)
+
+
+@pytest.mark.parametrize(("rows", "columns", "density"), [shape[:3] for shape in WEIGHTS])
+def test_a_structure_holds_every_entry_once(rows: int, columns: int, density: float) -> None:
+    mask = torch.rand(rows, columns) < density
+    structure = Structure(mask)
+    assert torch.equal(structure.mask, mask)
+    assert structure.active == int(mask.sum())
+    assert torch.equal(structure.positions.sort().values, mask.flatten().nonzero().flatten())
+    dense = torch.randn(rows, columns) * mask
+    values = structure.pack(dense)
+    assert torch.equal(structure.unpack(values), dense)
+    transposed, layout = structure.transposed(values)
+    places = operators().positions(layout, rows, True)
+    assert torch.equal(transposed, dense.flatten()[places])
+
+
+@real
+@pytest.mark.parametrize(("rows", "columns", "density", "batch"), WEIGHTS)
+def test_linear_embedding_and_cross_entropy(
+    rows: int, columns: int, density: float, batch: int, dtype: torch.dtype
+) -> None:
+    dense = nn.Linear(columns, rows).to(dtype)
+    stored = masked(dense.weight, density)
+    bias, x = leaf(dense.bias), torch.randn(batch, columns, dtype=dtype, requires_grad=True)
+    ours, targets = leaf(x), torch.randint(rows, (batch,))
+    weight = torch.randn(batch, rows, dtype=dtype)
+    tokens = torch.randint(rows, (2, 9))
+    rest = torch.randn(2, 9, columns, dtype=dtype)
+    theirs = (dense(x) * weight).sum() + 3 * nn.functional.cross_entropy(dense(x), targets)
+    theirs = theirs + (nn.functional.embedding(tokens, dense.weight) * rest).sum()
+    total = (linear(ours, *stored, bias) * weight).sum() + 3 * linear_cross_entropy(ours, *stored, bias, targets)
+    total = total + (embedding(tokens, *stored) * rest).sum()
+    assert_near(linear(ours, *stored, bias), dense(x))
+    theirs.backward()
+    total.backward()
+    assert_gradients([(ours, x), (bias, dense.bias)])
+    assert stored.values.grad is not None
+    assert dense.weight.grad is not None
+    assert_near(stored.values.grad, stored.structure.pack(dense.weight.grad))
+
+
+@real
+@pytest.mark.parametrize(("batch", "steps", "inputs", "hidden"), WINDOWS)
+def test_an_lstm_layer(batch: int, steps: int, inputs: int, hidden: int, dtype: torch.dtype) -> None:
+    dense = nn.LSTM(inputs, hidden).to(dtype)
+    ih, hh = (masked(dense.get_parameter(f"weight_{kind}_l0"), 0.4) for kind in ("ih", "hh"))
+    biases = [leaf(dense.get_parameter(f"bias_{kind}_l0")) for kind in ("ih", "hh")]
+    x = torch.randn(steps, batch, inputs, dtype=dtype, requires_grad=True)
+    h, c = (torch.randn(batch, hidden, dtype=dtype, requires_grad=True) for _ in range(2))
+    own = [leaf(tensor) for tensor in (x, h, c)]
+    states, last = dense(x, (h[None], c[None]))
+    theirs = states, last[0][0], last[1][0]
+    hh.structure.watch()
+    ours = lstm_layer(*own, ih, hh, *biases)
+    by = [torch.randn_like(tensor) for tensor in theirs]
+    for found, outputs in ((ours, own), (theirs, [x, h, c])):
+        assert len(outputs) == 3
+        sum((tensor * weight).sum() for tensor, weight in zip(found, by, strict=True)).backward()  # type: ignore[union-attr]
+    for one, other in zip(ours, theirs, strict=True):
+        assert_near(one, other)
+    assert_gradients(
+        [*zip(own, (x, h, c), strict=True), *zip(biases, (dense.bias_ih_l0, dense.bias_hh_l0), strict=True)]
+    )
+    for kind, stored in (("ih", ih), ("hh", hh)):
+        gradient = dense.get_parameter(f"weight_{kind}_l0").grad
+        assert gradient is not None
+        assert stored.values.grad is not None
+        assert_near(stored.values.grad, stored.structure.pack(gradient))
+    formed = torch.zeros_like(gradient)
+    for factor in hh.structure.take_factors():
+        factor.add_to(formed)
+    assert_near(formed, gradient)
+
+
+@real
+@pytest.mark.parametrize(("batch", "steps", "depth", "hidden"), WINDOWS)
+def test_a_highway(batch: int, steps: int, depth: int, hidden: int, dtype: torch.dtype) -> None:
+    dense = HighwayRecurrence(hidden, depth % 4 + 1, 0.0).to(dtype)
+    dense.input = nn.Identity()  # type: ignore[assignment]
+    layers = [(masked(layer.weight, 0.5), leaf(layer.bias)) for layer in dense.recurrent]  # type: ignore[arg-type]
+    projected = torch.randn(steps, batch, 2 * hidden, dtype=dtype, requires_grad=True)
+    state, mask = torch.randn(batch, hidden, dtype=dtype, requires_grad=True), torch.rand(batch, hidden, dtype=dtype)
+    own = leaf(projected), leaf(state)
+    theirs, ours = dense.unroll(projected, state, mask), highway(*own, mask, layers)
+    by = [torch.randn_like(tensor) for tensor in theirs]
+    for found in (theirs, ours):
+        sum((tensor * weight).sum() for tensor, weight in zip(found, by, strict=True)).backward()  # type: ignore[union-attr]
+    for one, other in zip(ours, theirs, strict=True):
+        assert_near(one, other)
+    assert_gradients([(own[0], projected), (own[1], state)])
+    for (stored, bias), layer in zip(layers, dense.recurrent, strict=True):
+        assert_gradients([(bias, layer.bias)])  # type: ignore[list-item]
+        assert stored.values.grad is not None
+        assert_near(stored.values.grad, stored.structure.pack(layer.weight.grad))  # type: ignore[arg-type]
+
+
+@real
+@pytest.mark.parametrize("p", [0.65, 0.2, 0.9999, 1e-9])
+def test_dropout_draws_as_torch_does(p: float, dtype: torch.dtype) -> None:
+    x = torch.randn(5, 20, 31, dtype=dtype, requires_grad=True)
+    drawn, by = [], torch.randn_like(x)
+    for drop in (nn.functional.dropout, dropout):
+        torch.manual_seed(3)
+        y = drop(x, p, True)
+        drawn.append((y, torch.autograd.grad(y, x, by)[0], torch.get_rng_state()))
+    for one, other in zip(*drawn, strict=True):
+        assert torch.equal(one, other)
+    assert dropout(x, p, False) is x
+
+
+def test_a_large_vocabulary_loses_no_digits() -> None:
+    x, targets = torch.ones(1, 1), torch.tensor([0])
+    decoder = nn.Linear(1, 50_000)
+    stored = masked(decoder.weight, 1.0)
+    with torch.no_grad():
+        decoder.bias[7] = 12.0
+    exact = nn.functional.cross_entropy(decoder.double()(x.double()), targets)
+    loss = linear_cross_entropy(x, *stored, decoder.bias.float(), targets)
+    assert float(loss.detach()) == pytest.approx(float(exact.detach()), rel=1e-6)
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_what_is_not_finite_passes_through(value: float) -> None:
+    stored = Stored(torch.full((1,), value), Structure(torch.tensor([[True, False]])))
+    y = linear(torch.ones(3, 2), *stored)
+    assert not bool(y.isfinite().any())
+    assert not bool(linear_cross_entropy(torch.ones(3, 2), *stored, torch.zeros(1), torch.zeros(3).long()).isfinite())
+
+
+def test_what_does_not_fit_is_refused() -> None:
+    structure = Structure(torch.rand(8, 6) < 0.5)
+    values = torch.ones(structure.active, requires_grad=True)
+    with pytest.raises(RuntimeError, match="is empty"):
+        linear(torch.ones(0, 6), values, structure)
+    with pytest.raises(RuntimeError, match="does not fit"):
+        linear(torch.ones(2, 5), values, structure)
+    with pytest.raises(RuntimeError, match="without entries"):
+        Structure(torch.ones(0, 3, dtype=torch.bool))
+    with pytest.raises(IndexError):
+        embedding(torch.tensor([8]), values, structure)
+    with pytest.raises(IndexError):
+        linear_cross_entropy(torch.ones(1, 6), values, structure, torch.zeros(8), torch.tensor([-1]))
+    y = linear(torch.ones(2, 6, requires_grad=True), values, structure)
+    structure.set_mask(torch.ones(8, 6, dtype=torch.bool))
+    with pytest.raises(RuntimeError, match="has changed"):
+        y.sum().backward()
+
+
+def test_threads_do_not_change_a_bit() -> None:
+    dense = nn.LSTM(50, 70)
+    ih, hh = (masked(dense.get_parameter(f"weight_{kind}_l0"), 0.3) for kind in ("ih", "hh"))
+    x, found = torch.randn(9, 20, 50), []
+    zeros = torch.zeros(20, 70)
+    before = torch.get_num_threads()
+    try:
+        for threads in (1, 3):
+            torch.set_num_threads(threads)
+            states, _, _ = lstm_layer(x, zeros, zeros, ih, hh, dense.bias_ih_l0, dense.bias_hh_l0)
+            found.append((states, *torch.autograd.grad(states.square().sum(), [ih.values, hh.values])))
+    finally:
+        torch.set_num_threads(before)
+    for one, other in zip(*found, strict=True):
+        assert torch.equal(one, other)
+
+
+@pytest.mark.skipif("SPARSE_RNN_KERNEL_FLAGS" in os.environ, reason="it is what that test runs")
+def test_a_build_without_vector_extensions_computes_the_same() -> None:
+    command = [sys.executable, "-m", "pytest", "-q", "-x", "-p", "no:cacheprovider", "-p", "no:xdist", __file__]
+    environment = os.environ | {"SPARSE_RNN_KERNEL_FLAGS": ""}
+    done = subprocess.run(command, env=environment, capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout[-2000:]
+    assert " passed" in done.stdout
