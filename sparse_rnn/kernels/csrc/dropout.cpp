@@ -11,13 +11,13 @@ namespace {
 Tensor scale_kept(const Tensor& x, const Tensor& kept, double p) {
   TORCH_CHECK(x.is_contiguous() && kept.is_contiguous() && kept.numel() == x.numel(), "what is kept does not fit");
   Tensor result = at::empty_like(x);
-  const bool* keep = kept.const_data_ptr<bool>();
+  const uint8_t* keep = reinterpret_cast<const uint8_t*>(kept.const_data_ptr<bool>());
   AT_DISPATCH_FLOATING_TYPES(x.scalar_type(), "scale_kept", [&] {
     const scalar_t scale = scalar_t(1) / scalar_t(1 - p);
-    const scalar_t* in = x.const_data_ptr<scalar_t>();
-    scalar_t* out = result.data_ptr<scalar_t>();
     at::parallel_for(0, x.numel(), 1 << 15, [&](int64_t begin, int64_t end) {
-      for (int64_t n = begin; n < end; n++) out[n] = in[n] * (keep[n] ? scale : scalar_t(0));
+      const scalar_t* __restrict in = x.const_data_ptr<scalar_t>();
+      scalar_t* __restrict out = result.data_ptr<scalar_t>();
+      for (int64_t n = begin; n < end; n++) out[n] = in[n] * (scale * scalar_t(keep[n]));
     });
   });
   return result;

@@ -38,7 +38,7 @@ std::vector<Tensor> highway_forward(const Tensor& projected, const Tensor& state
     const Tiles<scalar_t> from(projected), to_states(states);
     for (int64_t t = 0; t < steps; t++)
       for (int64_t k = 0; k < depth; k++) {
-        multiply<scalar_t>(weights[k], ms, ps, step.groups, step.width);
+        multiply<scalar_t>(weights[k], ms, ps, step.groups, step.width, 2);
         const Tiles<scalar_t> to_inputs(inputs[k]), to_gates(gates[k]), to_unmasked(unmasked[k]);
         const scalar_t* bs = biases[k].const_data_ptr<scalar_t>();
         const auto columns = step.columns(t, from.width);

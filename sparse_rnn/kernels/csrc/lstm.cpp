@@ -30,7 +30,7 @@ std::vector<Tensor> lstm_forward(const Tensor& projected, const Tensor& bias, co
     scalar_t *hs = hidden.data_ptr<scalar_t>(), *cs = cell.data_ptr<scalar_t>(), *ps = pre.data_ptr<scalar_t>();
     const scalar_t* bs = bias.const_data_ptr<scalar_t>();
     for (int64_t t = 0; t < steps; t++) {
-      multiply<scalar_t>(weight, hs, ps, step.groups, step.width);
+      multiply<scalar_t>(weight, hs, ps, step.groups, step.width, GATES);
       const auto columns = step.columns(t, gates.width);
       for_units(H, step, [&](int64_t u, int64_t group) {
         const Columns& at = columns[group];

@@ -65,17 +65,19 @@ int64_t tile_width(int64_t columns) {
   return columns >= widest ? widest : (columns + lanes - 1) / lanes * lanes;
 }
 
-// y [tiles, rows, width] = sparse times x [tiles, columns, width].
+// y [tiles, rows, width] = sparse times x [tiles, columns, width]. Where the rows are those of `gates` gates, one thread
+// works on the same units of all of them, as for_units does: what a unit needs is then in the caches of one core.
 template <typename S>
-void multiply(const Sparse& m, const S* x, S* y, int64_t tiles, int64_t width) {
+void multiply(const Sparse& m, const S* x, S* y, int64_t tiles, int64_t width, int64_t gates = 1) {
   const blocked::Layout& layout = m.layout;
+  const int64_t parts = layout.panels % gates ? 0 : layout.panels / gates;
   const S* values = m.values.const_data_ptr<S>();
   with_width<S>(width, [&](auto v) {
     at::parallel_for(0, layout.panels * tiles, 1, [&](int64_t begin, int64_t end) {
       for (int64_t task = begin; task < end; task++) {
-        const int64_t tile = task % tiles;
+        const int64_t tile = task % tiles, i = task / tiles, panel = parts ? i % gates * parts + i / gates : i;
         blocked::multiply_panel<S, v.value>(layout, values, x + tile * layout.columns * width, y + tile * layout.rows * width,
-                                            task / tiles);
+                                            panel);
       }
     });
   });
