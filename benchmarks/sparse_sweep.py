@@ -89,7 +89,7 @@ def draw(data: pd.DataFrame) -> None:
     figure, axes = plt.subplots(figsize=(6.4, 4.2), layout="constrained")
     for (batch, threads), group in data.groupby(["batch", "threads"]):
         style = {"color": f"C{BATCHES.index(batch)}", "linestyle": "-" if threads == 2 else "--", "marker": "o"}
-        axes.plot(group["sparsity"], group["ratio"], label=f"batch {batch}, {threads} threads", markersize=3, **style)
+        axes.plot(group["sparsity"], group["ratio"], label=f"batch {batch}, threads {threads}", markersize=3, **style)
     axes.plot([0, 1], [1, 0], color="black", linewidth=1, label="limit: density")
     axes.axhline(1, color="grey", linewidth=0.8, linestyle=":")
     axes.set(xlabel="sparsity", ylabel="time of a training step, sparse / dense", xlim=(0, 1), ylim=(0, None))

@@ -106,6 +106,19 @@ def test_an_entry_that_was_removed_and_regrown_begins_again() -> None:
     assert dense(topology, tensors_like(optimizer, weight.parameter)["momentum_buffer"]) == [10, 0, 0, 0, 14, 0, 0, 0]
 
 
+def test_a_weight_that_grows_while_the_last_graph_is_alive() -> None:
+    model, topology, optimizer = moving(lambda p: torch.optim.SGD(p, 0.1))
+    [weight] = topology
+    losses = []
+    for mask in (AFTER, torch.ones(2, 4, dtype=torch.bool)):
+        optimizer.zero_grad()
+        losses.append(model(torch.ones(3, 4)).sum())
+        losses[-1].backward()
+        assert weight.parameter.grad is not None
+        assert weight.parameter.grad.tolist() == [3.0] * weight.active
+        topology.replace(weight.name, mask, optimizer)
+
+
 def test_second_moments_of_new_entries_begin_at_the_mean_of_the_others() -> None:
     _, topology, optimizer = moving(lambda p: torch.optim.Adam(p, 0.1, (0.5, 0.9)))
     [weight] = topology

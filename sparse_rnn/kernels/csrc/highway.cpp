@@ -5,6 +5,38 @@
 
 namespace {
 
+// One unit's depth for `count` sequences: from what enters its gates (rows h, t) to the gates, in their place, and s <- h t +
+// s (1 - t); masked: s with dropout.
+template <typename S, int64_t W>
+void step_unit(S* const (&rows)[2], const S (&input)[2][W], S h_bias, S t_bias, const S* keep, S* state, S* masked, int64_t count) {
+  using V = Lane<S>;
+  for (int64_t j = 0; j < count; j += V::size()) {
+    const V h = (V::loadu(rows[0] + j) + V(h_bias) + V::loadu(input[0] + j)).tanh();
+    const V open = sigmoid(V::loadu(rows[1] + j) + V(t_bias) + V::loadu(input[1] + j)), s = V::loadu(state + j);
+    const V next = s + open * (h - s);
+    h.store(rows[0] + j);
+    open.store(rows[1] + j);
+    next.store(state + j);
+    (next * V::loadu(keep + j)).store(masked + j);
+  }
+}
+
+// The same backwards: the gradient of s, without what comes through this depth's product, takes the place of that of the
+// s after; product: what has come through the product of the depth behind.
+template <typename S, int64_t W>
+void step_unit_back(const S (&gates)[2][W], const S* before, const S* product, const S* keep, const S* above, S* state,
+                    S* const (&rows)[2], int64_t count) {
+  using V = Lane<S>;
+  const V one(S(1));
+  for (int64_t j = 0; j < count; j += V::size()) {
+    const V h = V::loadu(gates[0] + j), open = V::loadu(gates[1] + j);
+    const V d = V::loadu(state + j) + V::loadu(product + j) * V::loadu(keep + j) + V::loadu(above + j);
+    (d * open * (one - h * h)).store(rows[0] + j);
+    (d * (h - V::loadu(before + j)) * open * (one - open)).store(rows[1] + j);
+    (d * (one - open)).store(state + j);
+  }
+}
+
 // projected [tiles, 2H, width]: what the input gives to the first depth; state [B, H]; mask [B, H]; biases [2H] of each depth.
 // Returns, for each depth, the masked states that enter its product [tiles, H, width] and its gates [tiles, 2H, width], then
 // the states before each depth without mask [tiles, H, width], then the last states [tiles, H, width] and the last one [B, H].
@@ -22,7 +54,6 @@ std::vector<Tensor> highway_forward(const Tensor& projected, const Tensor& state
   }
   std::vector<Tensor> inputs, gates, unmasked, result;
   AT_DISPATCH_FLOATING_TYPES(projected.scalar_type(), "highway_forward", [&] {
-    using V = Lane<scalar_t>;
     constexpr int64_t widest = blocked::TILE_BYTES / sizeof(scalar_t);
     const Step<scalar_t> step(B);
     for (int64_t k = 0; k < depth; k++) {
@@ -51,16 +82,7 @@ std::vector<Tensor> highway_forward(const Tensor& projected, const Tensor& state
           to_unmasked.write(u, column, ss + at);
           if (k == 0)
             for (int g = 0; g < 2; g++) from.read(g * H + u, column, input[g]);
-          for (int64_t j = 0; j < count; j += V::size()) {
-            const V h = (V::loadu(rows[0] + j) + V(bs[u]) + V::loadu(input[0] + j)).tanh();
-            const V gate = sigmoid(V::loadu(rows[1] + j) + V(bs[H + u]) + V::loadu(input[1] + j));
-            const V s = V::loadu(ss + at + j);
-            const V next = s + gate * (h - s);
-            h.store(rows[0] + j);
-            gate.store(rows[1] + j);
-            next.store(ss + at + j);
-            (next * V::loadu(keep + at + j)).store(ms + at + j);
-          }
+          step_unit(rows, input, bs[u], bs[H + u], keep + at, ss + at, ms + at, count);
           for (int64_t j = count; j < step.width; j++) ss[at + j] = ms[at + j] = 0;
           for (int g = 0; g < 2; g++) to_gates.write(g * H + u, column, rows[g]);
           if (k == depth - 1) to_states.write(u, column, ss + at);
@@ -93,7 +115,6 @@ std::vector<Tensor> highway_backward(const Tensor& d_states, const Tensor& d_las
   }
   std::vector<Tensor> result;
   AT_DISPATCH_FLOATING_TYPES(d_states.scalar_type(), "highway_backward", [&] {
-    using V = Lane<scalar_t>;
     constexpr int64_t widest = blocked::TILE_BYTES / sizeof(scalar_t);
     const Step<scalar_t> step(B);
     for (int64_t k = 0; k < depth; k++) result.push_back(empty_tiles<scalar_t>(steps * B, 2 * H, d_states.options()));
@@ -102,7 +123,6 @@ std::vector<Tensor> highway_backward(const Tensor& d_states, const Tensor& d_las
     scalar_t *dss = ds.data_ptr<scalar_t>(), *ps = d_pre.data_ptr<scalar_t>(), *product = through.data_ptr<scalar_t>();
     const scalar_t* keep = kept.const_data_ptr<scalar_t>();
     const Tiles<scalar_t> from(d_states);
-    const V one(scalar_t(1));
     // The product of a depth is added to the gradient of its input when the depth before it is worked on.
     for (int64_t t = steps - 1; t >= 0; t--)
       for (int64_t k = depth - 1; k >= 0; k--) {
@@ -116,13 +136,7 @@ std::vector<Tensor> highway_backward(const Tensor& d_states, const Tensor& d_las
           for (int g = 0; g < 2; g++) from_gates.read(g * H + u, column, gate[g]);
           from_unmasked.read(u, column, before);
           if (k == depth - 1) from.read(u, column, above);
-          for (int64_t j = 0; j < count; j += V::size()) {
-            const V h = V::loadu(gate[0] + j), open = V::loadu(gate[1] + j);
-            const V d = V::loadu(dss + at + j) + V::loadu(product + at + j) * V::loadu(keep + at + j) + V::loadu(above + j);
-            (d * open * (one - h * h)).store(rows[0] + j);
-            (d * (h - V::loadu(before + j)) * open * (one - open)).store(rows[1] + j);
-            (d * (one - open)).store(dss + at + j);
-          }
+          step_unit_back(gate, before, product + at, keep + at, above, dss + at, rows, count);
           for (int g = 0; g < 2; g++) {
             for (int64_t j = count; j < step.width; j++) rows[g][j] = 0;
             to_gates.write(g * H + u, column, rows[g]);

@@ -7,6 +7,42 @@ namespace {
 
 constexpr int GATES = 4;
 
+// One unit's step for `count` sequences: from what enters its gates (rows i, f, g, o) to the gates, in their place; h, c.
+template <typename S>
+void step_unit(S* const (&rows)[GATES], S* h, S* c, int64_t count) {
+  using V = Lane<S>;
+  for (int64_t j = 0; j < count; j += V::size()) {
+    const V i = sigmoid(V::loadu(rows[0] + j)), f = sigmoid(V::loadu(rows[1] + j));
+    const V g = V::loadu(rows[2] + j).tanh(), o = sigmoid(V::loadu(rows[3] + j));
+    const V next = f * V::loadu(c + j) + i * g;
+    next.store(c + j);
+    (o * next.tanh()).store(h + j);
+    i.store(rows[0] + j);
+    f.store(rows[1] + j);
+    g.store(rows[2] + j);
+    o.store(rows[3] + j);
+  }
+}
+
+// The same backwards: from the gradient of h (dh and what comes from above) and of c to that of the rows, and of the c
+// before in place of that of c.
+template <typename S, int64_t W>
+void step_unit_back(const S (&gates)[GATES][W], const S* now, const S* before, const S* dh, const S* above, S* dc,
+                    S* const (&rows)[GATES], int64_t count) {
+  using V = Lane<S>;
+  const V one(S(1));
+  for (int64_t j = 0; j < count; j += V::size()) {
+    const V i = V::loadu(gates[0] + j), f = V::loadu(gates[1] + j), g = V::loadu(gates[2] + j), o = V::loadu(gates[3] + j);
+    const V d = V::loadu(dh + j) + V::loadu(above + j), tanh_c = V::loadu(now + j).tanh();
+    const V d_cell = V::loadu(dc + j) + d * o * (one - tanh_c * tanh_c);
+    (d_cell * g * i * (one - i)).store(rows[0] + j);
+    (d_cell * V::loadu(before + j) * f * (one - f)).store(rows[1] + j);
+    (d_cell * i * (one - g * g)).store(rows[2] + j);
+    (d * tanh_c * o * (one - o)).store(rows[3] + j);
+    (d_cell * f).store(dc + j);
+  }
+}
+
 // projected [tiles, 4H, width]: what the input gives, and then the gates; bias [4H]; h, c [B, H].
 // Returns the states and those before them [tiles, H, width], the cells [tiles, H, width], and the last h and c [B, H].
 std::vector<Tensor> lstm_forward(const Tensor& projected, const Tensor& bias, const Tensor& h, const Tensor& c, int64_t steps,
@@ -46,17 +82,7 @@ std::vector<Tensor> lstm_forward(const Tensor& projected, const Tensor& bias, co
           for (int64_t j = 0; j < step.width; j += V::size())
             (V::loadu(rows[g] + j) + V::loadu(input + j) + V(bs[g * H + u])).store(rows[g] + j);
         }
-        for (int64_t j = 0; j < count; j += V::size()) {
-          const V i = sigmoid(V::loadu(rows[0] + j)), f = sigmoid(V::loadu(rows[1] + j));
-          const V g = V::loadu(rows[2] + j).tanh(), o = sigmoid(V::loadu(rows[3] + j));
-          const V next = f * V::loadu(cu + j) + i * g;
-          next.store(cu + j);
-          (o * next.tanh()).store(hu + j);
-          i.store(rows[0] + j);
-          f.store(rows[1] + j);
-          g.store(rows[2] + j);
-          o.store(rows[3] + j);
-        }
+        step_unit(rows, hu, cu, count);
         for (int64_t j = count; j < step.width; j++) hu[j] = cu[j] = 0;
         for (int g = 0; g < GATES; g++) gates.write(g * H + u, at, rows[g]);
         to_cells.write(u, at, cu);
@@ -81,7 +107,6 @@ std::vector<Tensor> lstm_backward(const Tensor& d_states, const Tensor& d_h, con
               "the sizes of an LSTM layer do not fit");
   Tensor d_gates, first_h, first_c;
   AT_DISPATCH_FLOATING_TYPES(d_states.scalar_type(), "lstm_backward", [&] {
-    using V = Lane<scalar_t>;
     constexpr int64_t widest = blocked::TILE_BYTES / sizeof(scalar_t);
     const Step<scalar_t> step(B);
     d_gates = empty_tiles<scalar_t>(steps * B, GATES * H, d_states.options());
@@ -90,7 +115,6 @@ std::vector<Tensor> lstm_backward(const Tensor& d_states, const Tensor& d_h, con
     const Tiles<scalar_t> from(d_states), from_gates(gates), from_cells(cells), to_gates(d_gates);
     scalar_t *dhs = dh.data_ptr<scalar_t>(), *dcs = dc.data_ptr<scalar_t>(), *ds = d_pre.data_ptr<scalar_t>();
     const scalar_t* c0s = c0.const_data_ptr<scalar_t>();
-    const V one(scalar_t(1));
     for (int64_t t = steps - 1; t >= 0; t--) {
       const auto columns = step.columns(t, from.width), earlier = step.columns(std::max<int64_t>(t - 1, 0), from.width);
       for_units(H, step, [&](int64_t u, int64_t group) {
@@ -108,16 +132,7 @@ std::vector<Tensor> lstm_backward(const Tensor& d_states, const Tensor& d_h, con
         for (int g = 0; g < GATES; g++) from_gates.read(g * H + u, at, gate[g]);
         scalar_t* rows[GATES];
         for (int g = 0; g < GATES; g++) rows[g] = ds + (group * GATES * H + g * H + u) * step.width;
-        for (int64_t j = 0; j < count; j += V::size()) {
-          const V i = V::loadu(gate[0] + j), f = V::loadu(gate[1] + j), g = V::loadu(gate[2] + j), o = V::loadu(gate[3] + j);
-          const V d = V::loadu(dhu + j) + V::loadu(above + j), tanh_c = V::loadu(now + j).tanh();
-          const V dc_now = V::loadu(dcu + j) + d * o * (one - tanh_c * tanh_c);
-          (dc_now * g * i * (one - i)).store(rows[0] + j);
-          (dc_now * V::loadu(before + j) * f * (one - f)).store(rows[1] + j);
-          (dc_now * i * (one - g * g)).store(rows[2] + j);
-          (d * tanh_c * o * (one - o)).store(rows[3] + j);
-          (dc_now * f).store(dcu + j);
-        }
+        step_unit_back(gate, now, before, dhu, above, dcu, rows, count);
         for (int g = 0; g < GATES; g++) {
           for (int64_t j = count; j < step.width; j++) rows[g][j] = 0;
           to_gates.write(g * H + u, at, rows[g]);
