@@ -26,7 +26,7 @@ temperature  1: words by their probabilities; lower: likely ones more often; 0: 
 seed         another one, another text
 
 The text is on stdout; on stderr, how many words a second and whether the sparse kernels computed them: they do on a CPU
-with a C++ compiler, for a run whose method has masks.
+with a C++ compiler, for a run whose method has masks and whose weights are not small.
 Example:
   python -m sparse_rnn.generate run=runs/rhn-ptb-selfish-s1-0a1b2c3d prompt="the company said" temperature=0.8
 """
@@ -103,13 +103,16 @@ def _check_prompt(prompt: str, vocabulary: "Vocabulary") -> None:
 
 
 def _compute_sparse(model: "nn.Module", topology: "SparseTopology") -> str:
-    """Let the sparse kernels compute, if the model is sparse and they can; what computes, in a phrase."""
+    """Let the sparse kernels compute, if the model is sparse, large enough and they can; what computes, in a phrase."""
+    from sparse_rnn.kernels import backend
     from sparse_rnn.kernels.compile import kernels
     from sparse_rnn.kernels.modules import use_sparse_kernels
     from sparse_rnn.registry import ConfigError
 
     if not len(topology):
         return "dense"
+    if max(weight.size for weight in topology) < backend.SMALLEST:
+        return f"masked, {backend.SMALL}"
     try:
         kernels()
         use_sparse_kernels(model, topology)

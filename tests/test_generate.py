@@ -14,6 +14,7 @@ from sparse_rnn import generate
 from sparse_rnn.config import compose_run, run_id
 from sparse_rnn.data.corpus import END_OF_SENTENCE, UNKNOWN, Vocabulary
 from sparse_rnn.generation import draw, next_words
+from sparse_rnn.kernels import backend
 from sparse_rnn.kernels import compile as compiling
 from sparse_rnn.models.awd_lstm_mos import AWDLSTMMoSConfig
 from sparse_rnn.models.on_lstm import ONLSTMConfig
@@ -147,6 +148,9 @@ def test_the_sparse_kernels_write_what_the_masked_weights_do(trained, monkeypatc
         pytest.skip(str(error))
     capsys.readouterr()
     arguments = {"prompt": "the value of", "words": "40", "threads": "1"}
+    text(trained, **arguments)
+    assert re.search(r"masked, faster for weights this small", capsys.readouterr().err)
+    monkeypatch.setattr(backend, "SMALLEST", 1)
     sparse = text(trained, **arguments)
     assert re.fullmatch(r"40 words, \d+ a second, sparse kernels\n", capsys.readouterr().err)
 
