@@ -30,7 +30,7 @@ CSRC = Path(__file__).parent / "csrc"
 NAME = "sparse_rnn_kernels"
 PATIENCE_SECONDS = 600.0  # with another process that compiles the same
 FOREIGN_SECONDS = 86400.0  # until the folder of a builder on another host counts as left behind
-NOTICE = "Compiling the sparse kernels for this CPU, once (about 20 s) ..."
+NOTICE = "Compiling the sparse kernels for this CPU, once (about 30 s) ..."
 OTHERWISE = "or use sparsifier.backend=masked"
 BUILD = "import json, sys; from torch.utils.cpp_extension import load; load(**json.loads(sys.argv[1]))"
 
