@@ -1,13 +1,11 @@
 """Masks against plain torch: stacked LSTM 1500 x 2, batch 20, BPTT 35, vocabulary 10,000."""
 
-import json
-import subprocess
 import sys
 
 import torch
 from torch import nn
 
-from benchmarks.row import Row, median_seconds, ratio_of_times
+from benchmarks.row import Row, median_seconds, ratio_of_times, told_by
 from sparse_rnn.build import make_sparsifier, make_topology
 from sparse_rnn.config import compose_run
 from sparse_rnn.optim.averaged_sgd import AveragedSGD
@@ -110,9 +108,7 @@ def rows() -> list[Row]:
 
 def _memory(sparsifier: str, optimizer: str) -> float:
     """Bytes of RSS after the trigger less those after the imports, in a process of its own."""
-    command = [sys.executable, "-m", "benchmarks.masked_training", sparsifier, optimizer]
-    done = subprocess.run(command, check=True, capture_output=True, text=True)
-    return float(json.loads(done.stdout))
+    return told_by("benchmarks.masked_training", sparsifier, optimizer)
 
 
 def _measure_memory(sparsifier: str, optimizer: str) -> int:

@@ -1,14 +1,12 @@
 """The mixture of softmaxes against the plain way: AWD-LSTM-MoS at full size, sub-batch 5, BPTT 70, 33,278 words."""
 
-import json
-import subprocess
 import sys
 from pathlib import Path
 
 import torch
 from torch import Tensor
 
-from benchmarks.row import Row, ratio_of_times
+from benchmarks.row import Row, ratio_of_times, told_by
 from sparse_rnn.models.awd_lstm_mos import AWDLSTMMoS, AWDLSTMMoSConfig
 
 VOCABULARY, BATCH, BPTT = 33_278, 5, 70
@@ -56,9 +54,7 @@ def rows() -> list[Row]:
 
 def _peak_memory(kind: str) -> float:
     """Bytes that RSS rises above that after the imports, at most, in a process of its own."""
-    command = [sys.executable, "-m", "benchmarks.mixture_of_softmaxes", kind]
-    done = subprocess.run(command, check=True, capture_output=True, text=True)
-    return float(json.loads(done.stdout))
+    return told_by("benchmarks.mixture_of_softmaxes", kind)
 
 
 def _measure_peak_memory(kind: str) -> int:

@@ -1,6 +1,9 @@
 """A measured ratio, its bar and its physical limit."""
 
+import json
 import statistics
+import subprocess
+import sys
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -32,6 +35,12 @@ def ratio_of_times(ours: Callable[[], object], peer: Callable[[], object], round
         if k:
             ratios.append(times[ours] / times[peer])
     return statistics.median(ratios)
+
+
+def told_by(module: str, *arguments: str) -> float:
+    """The number that a module prints, run in a process of its own."""
+    done = subprocess.run([sys.executable, "-m", module, *arguments], check=True, capture_output=True, text=True)
+    return float(json.loads(done.stdout))
 
 
 def median_seconds(action: Callable[[], object], rounds: int = 5) -> float:

@@ -8,8 +8,7 @@ from pathlib import Path
 import pandas as pd
 import torch
 
-from benchmarks import masked_training
-from benchmarks.masked_training import BPTT, VOCABULARY, OurStep
+from benchmarks.masked_training import BPTT, HIDDEN, VOCABULARY, OurStep
 from benchmarks.row import Row, ratio_of_times
 from sparse_rnn.kernels.modules import use_sparse_kernels
 
@@ -31,7 +30,7 @@ class Step(OurStep):
         self.hidden = self.model.initial_hidden(batch)
 
 
-def steps(sparsity: float, hidden: int = masked_training.HIDDEN) -> tuple[Step, Step]:
+def steps(sparsity: float, hidden: int = HIDDEN) -> tuple[Step, Step]:
     """A dense step and a sparse one."""
     size = f"model.hidden={hidden}"
     dense = Step("sparsifier=dense", "optimizer=nt_asgd", size)
@@ -50,7 +49,7 @@ def measure() -> Iterator[dict[str, float]]:
                 for step in (dense, sparse):
                     step.set_batch(batch)
                 ratio = ratio_of_times(sparse, dense, rounds=ROUNDS)
-                yield {"hidden": 1500, "sparsity": sparsity, "batch": batch, "threads": threads, "ratio": ratio}
+                yield {"hidden": HIDDEN, "sparsity": sparsity, "batch": batch, "threads": threads, "ratio": ratio}
         del dense, sparse
         gc.collect()
     for hidden in SIZES:
@@ -64,7 +63,7 @@ def rows() -> list[Row]:
     data = pd.DataFrame(measure())
     FOLDER.mkdir(parents=True, exist_ok=True)
     data.to_csv(FOLDER / "sparse_sweep.csv", index=False, float_format="%.3f")
-    whole = data[data["hidden"] == masked_training.HIDDEN]
+    whole = data[data["hidden"] == HIDDEN]
     draw(whole)
     usual = whole[(whole["batch"] == 20) & (whole["threads"] == 2)].sort_values("sparsity")
     return [Row("sparsity at which sparse and dense steps take as long", crossing(usual), None, 0.0)]

@@ -1,7 +1,5 @@
 """The kernels of active entries against dense torch: training steps, memory, one token of inference."""
 
-import json
-import subprocess
 import sys
 from collections.abc import Callable, Iterator
 
@@ -9,7 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from benchmarks.masked_training import BATCH, BPTT, CLOCK, HIDDEN, VOCABULARY, OurStep, PlainStep
-from benchmarks.row import Row, ratio_of_times
+from benchmarks.row import Row, ratio_of_times, told_by
 from sparse_rnn.kernels.modules import use_sparse_kernels
 from sparse_rnn.kernels.products import linear
 from sparse_rnn.kernels.structure import Structure
@@ -111,9 +109,7 @@ def _products(sparsity: float) -> Iterator[Row]:
 
 def _memory(method: str, *overrides: str) -> float:
     """Bytes of RSS after the trigger and an update less those after the imports, in a process of its own."""
-    command = [sys.executable, "-m", "benchmarks.sparse_training", method, *overrides]
-    done = subprocess.run(command, check=True, capture_output=True, text=True)
-    return float(json.loads(done.stdout))
+    return told_by("benchmarks.sparse_training", method, *overrides)
 
 
 def _measure_memory(method: str, *overrides: str) -> int:

@@ -11,7 +11,7 @@ import torch
 from safetensors.torch import load_file, load_model, save_file
 from scipy.sparse import csr_matrix
 
-from sparse_rnn import exported, positions
+from sparse_rnn import exported
 from sparse_rnn.build import make_optimizer, make_sparsifier, make_task, make_topology
 from sparse_rnn.checkpoint import DamagedFile
 from sparse_rnn.config import as_dict, compose_run, run_id
@@ -19,7 +19,7 @@ from sparse_rnn.export import export_run
 from sparse_rnn.exported import LAYOUTS, holds, load_exported, save_exported
 from sparse_rnn.kernels.modules import use_sparse_kernels
 from sparse_rnn.models.language_model import LanguageModel
-from sparse_rnn.positions import index_type, pack_positions, unpack_positions
+from sparse_rnn.positions import pack_positions
 from sparse_rnn.registry import ConfigError, RunFailed
 from sparse_rnn.run_folder import RunFolder, read_record, runs_root
 from sparse_rnn.session import train
@@ -115,36 +115,6 @@ def test_what_is_not_finite_and_what_is_active_and_zero_stay_as_they_are(layout,
     assert again.lstm.weight_hh_l0.isnan().any()
     if layout in SPARSE:
         assert load_file(path)["lstm.weight_hh_l0.values"].numel() == weight.active
-
-
-@pytest.mark.parametrize("layout", SPARSE)
-@pytest.mark.parametrize("share", [0, 1e-3, 0.3, 1])
-@pytest.mark.parametrize("shape", [(1, 1), (5, 1), (1, 9), (7, 65_536), (3, 70_000)])
-def test_positions_survive(shape, share, layout):
-    mask = torch.rand(shape, generator=torch.Generator().manual_seed(3)) < share
-    expected = mask.flatten().nonzero().flatten()
-    parts = pack_positions(expected, *shape, layout)
-    assert set(parts) == set(positions.PARTS[layout])
-    assert torch.equal(unpack_positions(parts, *shape, len(expected), layout), expected)
-    if layout == "csr":
-        assert parts["columns"].dtype == (torch.uint16 if shape[1] <= 65_536 else torch.int32)
-
-
-def test_gaps_on_both_sides_of_the_longest():
-    expected = torch.tensor([65_535, 131_069, 196_604, 262_140, 262_141])
-    parts = pack_positions(expected, 4, 70_000, "coo")
-    assert parts["gaps"].tolist() == [65_535, 65_534, 65_535, 65_535, 1]
-    assert parts["long_gaps"].tolist() == [65_535, 65_535, 65_536]
-    assert torch.equal(unpack_positions(parts, 4, 70_000, 5, "coo"), expected)
-
-
-@pytest.mark.parametrize(
-    ("bound", "dtype"),
-    [(65_536, torch.uint16), (65_537, torch.int32), (1 << 31, torch.int32), ((1 << 31) + 1, torch.int64)],
-)
-def test_an_index_has_the_narrowest_type(bound, dtype):
-    assert index_type(bound) == dtype
-    assert torch.tensor(bound - 1).to(dtype).to(torch.int64) == bound - 1
 
 
 @pytest.mark.parametrize("layout", SPARSE)
@@ -342,18 +312,6 @@ def refused(path):
     with pytest.raises(DamagedFile, match=r"model\.safetensors does not hold an exported model \(") as refusal:
         load_exported(path)
     assert re.fullmatch(r"[^\n]{,500}\)\.", str(refusal.value))
-
-
-@pytest.mark.parametrize("value", [-1, 1 << 40, (1 << 63) - 1, -(1 << 63)])
-def test_long_gaps_and_starts_cannot_overflow(value):
-    """In a matrix so large that both are 64-bit numbers."""
-    with pytest.raises(ValueError, match="long gap"):
-        unpack_positions(
-            {"gaps": torch.tensor([65_535, 1]).to(torch.uint16), "long_gaps": torch.tensor([value])},
-            *(1 << 20, 1 << 20, 2, "coo"),
-        )
-    with pytest.raises(ValueError, match="starts"):
-        unpack_positions({"starts": moved(torch.zeros(4).int(), 1, -1)}, 3, 5, 70_000, "csr")
 
 
 def test_a_file_cut_short_or_with_a_header_that_lies_is_refused(tmp_path):

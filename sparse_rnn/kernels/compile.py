@@ -40,12 +40,9 @@ class KernelsUnavailable(ConfigError, RuntimeError):
 
 
 @cache
-def kernels(portable: bool = False) -> ModuleType:
-    """The extension module, compiled if need be; raises KernelsUnavailable.
-
-    portable: without vector extensions beyond those of every CPU of the architecture.
-    """
-    library = Library(CSRC, portable)
+def kernels() -> ModuleType:
+    """The extension module, compiled if need be; raises KernelsUnavailable."""
+    library = Library(CSRC)
     return load(library.find() or library.compile())
 
 

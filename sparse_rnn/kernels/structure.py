@@ -13,7 +13,7 @@ class Structure:
     """The active entries of one weight [R, C]; whoever computes with the weight shares this object.
 
     Values are stored in blocks that the products read one after the other (csrc/blocked.h). The order belongs to this
-    version of the kernels: files hold values in the order of the mask's entries, see `to_rows`.
+    version of the kernels: files hold values in the order of the mask's entries.
     """
 
     def __init__(self, mask: Tensor) -> None:
@@ -55,15 +55,12 @@ class Structure:
         dense[self.positions] = values
         return dense.view(self.shape)
 
-    def to_rows(self, values: Tensor) -> Tensor:
-        """Stored values in the order of the mask's entries, row by row, [active]."""
-        return values[self.positions.argsort()]
-
-    def from_rows(self, values: Tensor) -> Tensor:
-        """The inverse of `to_rows`."""
-        stored = torch.empty_like(values)
-        stored[self.positions.argsort()] = values
-        return stored
+    @property
+    def places(self) -> Tensor:
+        """Where in the stored order each entry is, row-major, int32 [R * C]; `active` of those that are inactive."""
+        places = torch.full((self.shape[0] * self.shape[1],), self.active, dtype=torch.int32)
+        places[self.positions] = torch.arange(self.active, dtype=torch.int32)
+        return places
 
     def transposed(self, values: Tensor) -> tuple[Tensor, list[Tensor]]:
         """The transpose: its values in its own order, and its layout."""
@@ -75,9 +72,7 @@ class Structure:
 
     def _transpose(self) -> tuple[list[Tensor], Tensor]:
         layout = operators().layout_of(self.mask.t().contiguous())
-        stored = torch.empty(self.shape[0] * self.shape[1], dtype=torch.int32)
-        stored[self.positions] = torch.arange(self.active, dtype=torch.int32)
-        return layout, stored[operators().positions(layout, self.shape[0], True)]
+        return layout, self.places[operators().positions(layout, self.shape[0], True)]
 
     def watch(self) -> None:
         """Keep what the dense gradient of the coming backward can be formed from."""

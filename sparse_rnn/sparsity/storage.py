@@ -137,12 +137,10 @@ class Packed:
         give_back_memory()
 
     def set_mask(self, mask: Tensor, parameter: nn.Parameter, optimizer: Optimizer | None) -> None:
-        known = self.structure.active
-        place = torch.full((mask.numel(),), known, dtype=torch.int32)
-        place[self.structure.positions] = torch.arange(known, dtype=torch.int32)
+        places = self.structure.places
         self.structure.set_mask(mask)
-        source = place[self.structure.positions]
-        del place
+        source = places[self.structure.positions]
+        del places
 
         def carry(stored: Tensor) -> Tensor:
             """Stored values in the new order; zero where there were none."""
