@@ -8,7 +8,7 @@ from typing import Any
 import pandas as pd
 import pytest
 from logged_runs import kill, stop, train
-from wandb_double import ENTITY, Server, serving
+from wandb_double import ENTITY, Server, end_client, serving
 
 from results import mirror
 from results.logs import LoggedRun
@@ -23,14 +23,12 @@ ONLINE = ("logger.mode=online", f"logger.entity={ENTITY}", "logger.project=paper
 @pytest.fixture
 def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[Server]:
     """A stand-in for W&B's server, to which the client is logged in."""
-    import wandb
-
     with serving() as server:
         monkeypatch.setenv("WANDB_BASE_URL", server.url)
         monkeypatch.setenv("WANDB_API_KEY", "0" * 40)
-        wandb.teardown()  # the settings of an earlier test
+        end_client()  # the settings of an earlier test
         yield server
-        wandb.teardown()
+        end_client()
 
 
 def facts(run: LoggedRun) -> dict[str, Any]:
@@ -99,12 +97,11 @@ def test_sync_sends_every_row_once_and_in_order(server: Server, monkeypatch: pyt
 
 
 def test_the_times_of_the_rows_are_kept(server: Server) -> None:
-    import wandb
     from logged_runs import epoch, last, write_segment
 
     folder = runs_root() / "a"
     write_segment(folder, [epoch(1, _timestamp=1000.5), last(1) | {"_timestamp": 2000.25}])
-    wandb.teardown()
+    end_client()
     sync(PROJECT)
     assert [row["_timestamp"] for row in server.run("papers", "a").history] == [1000.5, 2000.25]
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 from logged_runs import config_of, last, write_segment
-from wandb_double import ENTITY, Server, serving
+from wandb_double import ENTITY, Server, end_client, serving
 
 from results.sources import load
 from results.sync import sync
@@ -19,15 +19,13 @@ PROJECT = f"{ENTITY}/papers"
 @pytest.fixture
 def client(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[pytest.MonkeyPatch]:
     """W&B's client without a server and without what a user may have told it."""
-    import wandb
-
     monkeypatch.setenv("NETRC", str(tmp_path / "netrc"))
     monkeypatch.setenv("WANDB_CONFIG_DIR", str(tmp_path / "config"))
     monkeypatch.setenv("WANDB_BASE_URL", "http://127.0.0.1:9")
     monkeypatch.setenv("WANDB_API_KEY", "0" * 40)
-    wandb.teardown()
+    end_client()
     yield monkeypatch
-    wandb.teardown()
+    end_client()
 
 
 @pytest.fixture
@@ -54,13 +52,11 @@ def test_without_a_network_there_is_one_sentence(client: pytest.MonkeyPatch) -> 
 
 
 def test_without_a_network_the_copy_is_read(server: Server, client: pytest.MonkeyPatch) -> None:
-    import wandb
-
     online(server)
     first = load(f"wandb://{PROJECT}")
     assert not first.problems
     client.setenv("WANDB_BASE_URL", "http://127.0.0.1:9")
-    wandb.teardown()
+    end_client()
     logs = load(f"wandb://{PROJECT}")
     assert logs.runs["a"].facts == first.runs["a"].facts
     assert logs.runs["a"].read() == [last(3)]

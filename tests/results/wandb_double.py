@@ -19,6 +19,9 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 from urllib.parse import urlparse
 
+import psutil
+import wandb
+
 ENTITY = "team"
 USER = {
     "id": "VXNlcjox",
@@ -191,6 +194,26 @@ class Server:
         edges = [{"node": run.node(), "cursor": str(end)} for run in runs[start:end]]
         page = {"edges": edges, "pageInfo": {"endCursor": str(end), "hasNextPage": end < len(runs)}}
         return {"project": {"internalId": "1", "runCount": len(runs), "readOnly": False, "runs": page}}
+
+
+def end_client(patience: float = 10) -> None:
+    """End W&B's client and its process.
+
+    The process may miss the request to end (wandb 0.31): it does not read on once its answer to an earlier one, such as
+    that an API object is gone, finds the connection closed. The client would wait for it without limit.
+    """
+
+    def end_process() -> None:
+        for child in psutil.Process().children():
+            if child.name() == "wandb-core":
+                child.kill()
+
+    watchdog = threading.Timer(patience, end_process)
+    watchdog.start()
+    try:
+        wandb.teardown()
+    finally:
+        watchdog.cancel()
 
 
 @contextmanager
