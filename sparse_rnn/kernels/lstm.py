@@ -37,29 +37,29 @@ class _LSTMLayer(torch.autograd.Function):
         bias_hh: Tensor,
         structures: tuple[Structure, Structure],
     ) -> tuple[Tensor, Tensor, Tensor]:
-        steps, batch, _ = x.shape
         tiles = operators().pack(x.flatten(0, 1))
-        gates = multiply(tiles, Stored(ih, structures[0]))
-        states, before, cells, last_h, last_c = operators().lstm_forward(
-            gates, bias_ih + bias_hh, h, c, steps, hh, structures[1].layout
+        projected = multiply(tiles, Stored(ih, structures[0]))
+        states, before, saved, last_h, last_c = operators().lstm_forward(
+            projected, bias_ih + bias_hh, h, c, len(x), hh, structures[1].layout
         )
-        ctx.save_for_backward(tiles, before, gates, cells, c, ih, hh)
-        ctx.structures, ctx.steps = structures, steps
-        return operators().unpack(states, steps * batch).view(steps, batch, -1), last_h, last_c
+        ctx.save_for_backward(tiles, before, saved, ih, hh)
+        ctx.structures = structures
+        return states, last_h, last_c
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, d_states: Tensor, d_h: Tensor, d_c: Tensor) -> tuple[Tensor | None, ...]:
-        tiles, before, gates, cells, c, ih, hh = ctx.saved_tensors
+        tiles, before, saved, ih, hh = ctx.saved_tensors
         structure_ih, structure_hh = ctx.structures
-        columns = ctx.steps * len(c)
+        steps, batch, _ = d_states.shape
+        columns = steps * batch
         d_gates, first_h, first_c = operators().lstm_backward(
-            operators().pack(d_states.flatten(0, 1)), d_h, d_c, c, ctx.steps, gates, cells, *structure_hh.transposed(hh)
+            d_states.contiguous(), d_h, d_c, saved, *structure_hh.transposed(hh)
         )
         by_x = None
         if ctx.needs_input_grad[0]:
             by_x = operators().unpack(multiply_transposed(d_gates, Stored(ih, structure_ih)), columns)
-            by_x = by_x.view(ctx.steps, len(c), -1)
+            by_x = by_x.view(steps, batch, -1)
         by_bias = operators().sum_columns(d_gates)
         by_ih = weight_gradient(d_gates, tiles, columns, structure_ih)
         by_hh = weight_gradient(d_gates, before, columns, structure_hh)

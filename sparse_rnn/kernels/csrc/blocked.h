@@ -8,6 +8,7 @@
 #pragma once
 #include <cstdint>
 #include <cstring>
+#include <utility>
 #ifdef __AVX__
 #include <immintrin.h>
 #endif
@@ -16,7 +17,7 @@ namespace blocked {
 
 constexpr int64_t TILE_BYTES = 256;
 
-// As wide as those of at::vec, which works on the same tiles; the compiler splits what the processor does not have.
+// The compiler splits what the processor does not have.
 #if defined(__AVX512F__)
 constexpr int VECTOR_BYTES = 64;
 #elif defined(__aarch64__)
@@ -57,36 +58,53 @@ struct Layout {
   }
 };
 
-// acc[0] + ... += values[k] times the rows `column[k]` of x, for one run.
-template <typename S, int V, int SETS>
-inline void multiply_run(const S* a, const uint8_t* column, int32_t count, const S* x, Vector<S> (&acc)[SETS][V]) {
-  constexpr int64_t L = Lanes<S>::count, W = V * L;
-  for (; count >= 4; count -= 4, a += 4, column += 4) {
-    uint32_t four;  // one load in place of four: loads are what bounds this loop
-    std::memcpy(&four, column, 4);
-#pragma GCC unroll 4
-    for (int s = 0; s < 4; s++) {
+// Calls f for 0 ... N - 1 as constants: gcc keeps arrays of vectors in registers only if it sees constant indices early.
+template <int N, typename F>
+[[gnu::always_inline]] inline void each(const F& f) {
+  [&]<int... I>(std::integer_sequence<int, I...>) __attribute__((always_inline)) {
+    (f(std::integral_constant<int, I>{}), ...);
+  }(std::make_integer_sequence<int, N>{});
+}
+
+// The n-th byte in memory of a word.
+template <typename Word>
+inline uint8_t byte_of(Word word, int n) {
 #if defined(__BYTE_ORDER__) && __BYTE_ORDER__ == __ORDER_BIG_ENDIAN__
-      const S* from = x + ((four >> (24 - 8 * s)) & 255) * W;
-#else
-      const S* from = x + ((four >> (8 * s)) & 255) * W;
+  n = int(sizeof(Word)) - 1 - n;
 #endif
-#pragma GCC unroll 16
-      for (int v = 0; v < V; v++) acc[s % SETS][v] += a[s] * load(from + v * L);
-    }
-  }
-  for (; count; count--, a++, column++) {
-    const S* from = x + *column * W;
-#pragma GCC unroll 16
-    for (int v = 0; v < V; v++) acc[0][v] += *a * load(from + v * L);
+  return uint8_t(word >> (8 * n));
+}
+
+// As many entries as `Word` has bytes: their columns are one load, for loads are what bounds these loops.
+template <typename Word, typename S, int V, int SETS>
+[[gnu::always_inline]] inline void multiply_several(const S*& a, const uint8_t*& column, int32_t& count, const S* x,
+                                                    Vector<S> (&acc)[SETS * V]) {
+  constexpr int64_t L = Lanes<S>::count, W = V * L;
+  constexpr int several = sizeof(Word);
+  for (; count >= several; count -= several, a += several, column += several) {
+    Word columns;
+    std::memcpy(&columns, column, several);
+    each<several>([&](auto n) __attribute__((always_inline)) {
+      const S* from = x + byte_of(columns, n) * W;
+      each<V>([&](auto v) __attribute__((always_inline)) { acc[n % SETS * V + v] += a[n] * load(from + v * L); });
+    });
   }
 }
 
-// y [rows][V * lanes], the rows of a panel = those of the matrix times x [columns][V * lanes].
+// acc[0] + ... += values[k] times the rows `column[k]` of x, for one run.
+template <typename S, int V, int SETS>
+[[gnu::always_inline]] inline void multiply_run(const S* a, const uint8_t* column, int32_t count, const S* x,
+                                                Vector<S> (&acc)[SETS * V]) {
+  multiply_several<uint64_t, S, V, SETS>(a, column, count, x, acc);
+  multiply_several<uint32_t, S, V, SETS>(a, column, count, x, acc);
+  multiply_several<uint8_t, S, V, SETS>(a, column, count, x, acc);
+}
+
+// y [rows][V * lanes], the rows of a panel = those of the matrix times x [columns][V * lanes]; or += if `add`.
 template <typename S, int V>
-void multiply_panel(const Layout& m, const S* values, const S* x, S* y, int64_t panel) {
+void multiply_panel(const Layout& m, const S* values, const S* x, S* y, int64_t panel, bool add) {
   constexpr int64_t L = Lanes<S>::count, W = V * L;
-  constexpr int SETS = V >= 8 ? 1 : V >= 3 ? 2 : 4;
+  constexpr int SETS = V >= 8 ? 1 : V >= 2 ? 2 : 4;
   const int64_t count = m.first[panel + 1] - m.first[panel];
   S* rows = y + m.first[panel] * W;
   const int64_t lines = m.block * W * int64_t(sizeof(S)) / 64, ahead = (lines + count - 1) / count;
@@ -99,58 +117,74 @@ void multiply_panel(const Layout& m, const S* values, const S* x, S* y, int64_t 
       for (int64_t line = i * ahead; line < (i + 1) * ahead && line < left; line++) __builtin_prefetch(next + line * 64, 0, 2);
       const int32_t start = m.starts[runs + i];
       S* out = rows + m.row[runs + i] * W;
-      Vector<S> acc[SETS][V];
-      for (int s = 0; s < SETS; s++)
-        for (int v = 0; v < V; v++) acc[s][v] = s == 0 && b > 0 ? load(out + v * L) : Vector<S>{};
+      Vector<S> acc[SETS * V];
+      each<SETS * V>([&](auto n) { acc[n] = Vector<S>{}; });
+      if (add || b > 0) each<V>([&](auto v) { acc[v] = load(out + v * L); });
       multiply_run<S, V, SETS>(values + start, m.column + start, m.starts[runs + i + 1] - start, xb, acc);
-      for (int v = 0; v < V; v++) {
-        for (int s = 1; s < SETS; s++) acc[0][v] += acc[s][v];
-        store(out + v * L, acc[0][v]);
-      }
+      each<(SETS - 1) * V>([&](auto n) { acc[n % V] += acc[n + V]; });
+      each<V>([&](auto v) { store(out + v * L, acc[v]); });
     }
   }
 }
 
-// to[0 ... 3] += the sums of the lanes of four vectors.
-template <typename S>
-inline void add_sums(S* to, const Vector<S> (&v)[4]) {
-  for (int n = 0; n < 4; n++) {
+// to[n] += the sum of the lanes of the n-th vector.
+template <typename S, int N>
+inline void add_sums(S* to, const Vector<S> (&v)[N]) {
+  for (int n = 0; n < N; n++) {
     S total = 0;
     for (int i = 0; i < Lanes<S>::count; i++) total += v[n][i];
     to[n] += total;
   }
 }
 
-#if defined(__AVX__)
-// The four sums side by side: two vectors become one twice, then halves are added.
-inline void add_sums(float* to, const Vector<float> (&v)[4]) {
+// The sums side by side: two vectors become one twice, then the parts of that are added.
 #if defined(__AVX512F__)
+inline __m512 four_sums(const Vector<float>* v) {
   const __m512 a = (__m512)v[0], b = (__m512)v[1], c = (__m512)v[2], d = (__m512)v[3];
   const __m512 ab = _mm512_add_ps(_mm512_unpacklo_ps(a, b), _mm512_unpackhi_ps(a, b));
   const __m512 cd = _mm512_add_ps(_mm512_unpacklo_ps(c, d), _mm512_unpackhi_ps(c, d));
-  const __m512 all = _mm512_add_ps(_mm512_shuffle_ps(ab, cd, 0x44), _mm512_shuffle_ps(ab, cd, 0xEE));
+  return _mm512_add_ps(_mm512_shuffle_ps(ab, cd, 0x44), _mm512_shuffle_ps(ab, cd, 0xEE));
+}
+inline void add_sums(float* to, const Vector<float> (&v)[8]) {
+  const __m512 first = four_sums(v), second = four_sums(v + 4);
+  const __m512 half = _mm512_add_ps(_mm512_shuffle_f32x4(first, second, 0x44), _mm512_shuffle_f32x4(first, second, 0xEE));
+  const __m512 all = _mm512_add_ps(half, _mm512_shuffle_f32x4(half, half, 0xB1));
+  const __m256 sums = _mm512_castps512_ps256(_mm512_shuffle_f32x4(all, all, 0x08));
+  _mm256_storeu_ps(to, _mm256_add_ps(_mm256_loadu_ps(to), sums));
+}
+inline void add_sums(float* to, const Vector<float> (&v)[4]) {
+  const __m512 all = four_sums(v);
   const __m256 half = _mm256_add_ps(_mm512_castps512_ps256(all), _mm256_castpd_ps(_mm512_extractf64x4_pd(_mm512_castps_pd(all), 1)));
-#else
-  const __m256 half = _mm256_hadd_ps(_mm256_hadd_ps((__m256)v[0], (__m256)v[1]), _mm256_hadd_ps((__m256)v[2], (__m256)v[3]));
-#endif
   const __m128 sums = _mm_add_ps(_mm256_castps256_ps128(half), _mm256_extractf128_ps(half, 1));
   _mm_storeu_ps(to, _mm_add_ps(_mm_loadu_ps(to), sums));
 }
+#elif defined(__AVX__)
+inline __m128 four_sums(const Vector<float>* v) {
+  const __m256 half = _mm256_hadd_ps(_mm256_hadd_ps((__m256)v[0], (__m256)v[1]), _mm256_hadd_ps((__m256)v[2], (__m256)v[3]));
+  return _mm_add_ps(_mm256_castps256_ps128(half), _mm256_extractf128_ps(half, 1));
+}
+template <int N>
+inline void add_sums(float* to, const Vector<float> (&v)[N]) {
+  for (int n = 0; n < N; n += 4) _mm_storeu_ps(to + n, _mm_add_ps(_mm_loadu_ps(to + n), four_sums(v + n)));
+}
 #endif
 
-// The products of `row` with four rows of x, summed over all but the lanes; `count` of them are asked for.
-template <typename S, int V, int U>
-inline void sample_four(const Layout& m, const uint8_t* column, int32_t count, const S* x, const Vector<S> (&row)[U][V],
-                        Vector<S> (&acc)[4]) {
+// gradient[k] += the products of `row` with the rows `column[k]` of x, as long as there are N more entries.
+template <int N, typename S, int V, int U>
+[[gnu::always_inline]] inline void sample_several(const Layout& m, S*& gradient, const uint8_t*& column, int32_t& count, const S* x,
+                                                  const Vector<S> (&row)[U * V]) {
   constexpr int64_t L = Lanes<S>::count, W = V * L;
-#pragma GCC unroll 4
-  for (int n = 0; n < 4; n++) {
-    const S* from = x + column[n < count ? n : 0] * W;
-    acc[n] = row[0][0] * load(from);
-#pragma GCC unroll 4
-    for (int u = 0; u < U; u++)
-#pragma GCC unroll 16
-      for (int v = u ? 0 : 1; v < V; v++) acc[n] += row[u][v] * load(from + u * m.columns * W + v * L);
+  for (; count >= N; count -= N, gradient += N, column += N) {
+    Vector<S> acc[N];
+    each<N>([&](auto n) __attribute__((always_inline)) {
+      const S* from = x + column[n] * W;
+      acc[n] = row[0] * load(from);
+      each<U * V - 1>([&](auto k) __attribute__((always_inline)) {
+        constexpr int u = (k + 1) / V, v = (k + 1) % V;
+        acc[n] += row[k + 1] * load(from + u * m.columns * W + v * L);
+      });
+    });
+    add_sums(gradient, acc);
   }
 }
 
@@ -162,24 +196,25 @@ void sample_panel(const Layout& m, S* gradient, const S* g, const S* x, int64_t 
   const int64_t row0 = m.first[panel], count = m.first[panel + 1] - row0;
   for (int64_t b = 0; b < m.blocks; b++) {
     const int64_t runs = m.runs(panel, b);
+    const S* xb = x + b * m.block * W;
     for (int64_t i = 0; i < count; i++) {
-      const int32_t begin = m.starts[runs + i], end = m.starts[runs + i + 1];
-      if (begin == end) continue;
-      Vector<S> row[U][V];
-      for (int u = 0; u < U; u++)
-        for (int v = 0; v < V; v++) row[u][v] = load(g + (u * m.rows + row0 + m.row[runs + i]) * W + v * L);
-      int32_t k = begin;
-      for (; k + 4 <= end; k += 4) {
-        Vector<S> acc[4];
-        sample_four<S, V, U>(m, m.column + k, 4, x + b * m.block * W, row, acc);
-        add_sums(gradient + k, acc);
-      }
-      if (k < end) {
-        Vector<S> acc[4];
-        S rest[4] = {0, 0, 0, 0};
-        sample_four<S, V, U>(m, m.column + k, end - k, x + b * m.block * W, row, acc);
-        add_sums(rest, acc);
-        for (int n = 0; n < end - k; n++) gradient[k + n] += rest[n];
+      const int32_t start = m.starts[runs + i];
+      int32_t left = m.starts[runs + i + 1] - start;
+      if (!left) continue;
+      Vector<S> row[U * V];
+      each<U * V>([&](auto k) { row[k] = load(g + (k / V * m.rows + row0 + m.row[runs + i]) * W + k % V * L); });
+      S* to = gradient + start;
+      const uint8_t* column = m.column + start;
+      sample_several<8, S, V, U>(m, to, column, left, xb, row);
+      sample_several<4, S, V, U>(m, to, column, left, xb, row);
+      if (left) {  // four in any case, of which `left` count
+        uint8_t columns[4] = {};
+        S sums[4] = {}, *rest = sums;
+        for (int n = 0; n < left; n++) columns[n] = column[n];
+        const uint8_t* first = columns;
+        int32_t four = 4;
+        sample_several<4, S, V, U>(m, rest, first, four, xb, row);
+        for (int n = 0; n < left; n++) to[n] += sums[n];
       }
     }
   }

@@ -23,17 +23,68 @@ Tensor scale_kept(const Tensor& x, const Tensor& kept, double p) {
   return result;
 }
 
+// The words that torch's generator, mt19937 (Matsumoto and Nishimura 1998), gives next, a state of 624 at a time.
+class Words {
+ public:
+  explicit Words(at::mt19937& engine_) : engine(engine_), now(engine.data()) {}
+  ~Words() { engine.set_data(now); }
+
+  void take(uint32_t* to, int64_t count) {
+    while (count) {
+      if (now.left_ == 1) renew();
+      const int64_t several = std::min<int64_t>(count, now.left_ - 1);
+      const uint32_t* from = now.state_.data() + now.next_;
+      for (int64_t n = 0; n < several; n++) to[n] = tempered(from[n]);
+      now.left_ -= int(several);
+      now.next_ += uint32_t(several);
+      to += several;
+      count -= several;
+    }
+  }
+
+ private:
+  static constexpr int SIZE = 624, BEHIND = 397;
+  at::mt19937& engine;
+  at::mt19937_data_pod now;
+
+  static uint32_t tempered(uint32_t y) {
+    y ^= y >> 11;
+    y ^= y << 7 & 0x9d2c5680;
+    y ^= y << 15 & 0xefc60000;
+    return y ^ y >> 18;
+  }
+
+  static uint32_t twisted(uint32_t first, uint32_t second) {
+    return ((first & 0x80000000) | (second & 0x7fffffff)) >> 1 ^ (-(second & 1) & 0x9908b0df);
+  }
+
+  void renew() {
+    uint32_t* s = now.state_.data();
+    for (int n = 0; n < SIZE - BEHIND; n++) s[n] = s[n + BEHIND] ^ twisted(s[n], s[n + 1]);
+    for (int n = SIZE - BEHIND; n < SIZE - 1; n++) s[n] = s[n + BEHIND - SIZE] ^ twisted(s[n], s[n + 1]);
+    s[SIZE - 1] = s[BEHIND - 1] ^ twisted(s[SIZE - 1], s[0]);
+    now.left_ = SIZE + 1;
+    now.next_ = 0;
+  }
+};
+
 // Which of so many entries are kept, bool; each is dropped with probability p.
 Tensor draw_kept(at::IntArrayRef sizes, double p) {
+  constexpr int64_t AT_ONCE = 512;
   Tensor kept = at::empty(sizes, at::kBool);
-  bool* keep = kept.data_ptr<bool>();
+  uint8_t* keep = reinterpret_cast<uint8_t*>(kept.data_ptr<bool>());
   auto* generator = at::check_generator<at::CPUGeneratorImpl>(at::detail::getDefaultCPUGenerator());
   const std::lock_guard<std::mutex> lock(generator->mutex_);
   at::mt19937 engine = generator->engine();
-  const uint64_t mask = (uint64_t(1) << 53) - 1, below = uint64_t(std::ceil((1 - p) * double(uint64_t(1) << 53)));
-  for (int64_t n = 0; n < kept.numel(); n++) {
-    const uint64_t high = engine(), low = engine();
-    keep[n] = ((high << 32 | low) & mask) < below;
+  {
+    Words words(engine);
+    const uint64_t mask = (uint64_t(1) << 53) - 1, below = uint64_t(std::ceil((1 - p) * double(uint64_t(1) << 53)));
+    uint32_t word[2 * AT_ONCE];
+    for (int64_t n = 0; n < kept.numel(); n += AT_ONCE) {
+      const int64_t count = std::min(AT_ONCE, kept.numel() - n);
+      words.take(word, 2 * count);
+      for (int64_t k = 0; k < count; k++) keep[n + k] = ((uint64_t(word[2 * k]) << 32 | word[2 * k + 1]) & mask) < below;
+    }
   }
   generator->set_engine(engine);
   return kept;

@@ -1,23 +1,25 @@
 // A window of a recurrent highway network: s <- h t + s (1 - t), `depth` times a step, [h; t] = R_k (s m) + b_k.
+#include "activations.h"
 #include "recurrence.h"
 
 #include <torch/library.h>
 
 namespace {
 
+using namespace blocked;
+
 // One unit's depth for `count` sequences: from what enters its gates (rows h, t) to the gates, in their place, and s <- h t +
 // s (1 - t); masked: s with dropout.
 template <typename S, int64_t W>
 void step_unit(S* const (&rows)[2], const S (&input)[2][W], S h_bias, S t_bias, const S* keep, S* state, S* masked, int64_t count) {
-  using V = Lane<S>;
-  for (int64_t j = 0; j < count; j += V::size()) {
-    const V h = (V::loadu(rows[0] + j) + V(h_bias) + V::loadu(input[0] + j)).tanh();
-    const V open = sigmoid(V::loadu(rows[1] + j) + V(t_bias) + V::loadu(input[1] + j)), s = V::loadu(state + j);
-    const V next = s + open * (h - s);
-    h.store(rows[0] + j);
-    open.store(rows[1] + j);
-    next.store(state + j);
-    (next * V::loadu(keep + j)).store(masked + j);
+  for (int64_t j = 0; j < count; j += Lanes<S>::count) {
+    const Vector<S> h = activations::tanh<S>(load(rows[0] + j) + h_bias + load(input[0] + j));
+    const Vector<S> open = activations::sigmoid<S>(load(rows[1] + j) + t_bias + load(input[1] + j)), s = load(state + j);
+    const Vector<S> next = s + open * (h - s);
+    store(rows[0] + j, h);
+    store(rows[1] + j, open);
+    store(state + j, next);
+    store(masked + j, next * load(keep + j));
   }
 }
 
@@ -26,14 +28,12 @@ void step_unit(S* const (&rows)[2], const S (&input)[2][W], S h_bias, S t_bias, 
 template <typename S, int64_t W>
 void step_unit_back(const S (&gates)[2][W], const S* before, const S* product, const S* keep, const S* above, S* state,
                     S* const (&rows)[2], int64_t count) {
-  using V = Lane<S>;
-  const V one(S(1));
-  for (int64_t j = 0; j < count; j += V::size()) {
-    const V h = V::loadu(gates[0] + j), open = V::loadu(gates[1] + j);
-    const V d = V::loadu(state + j) + V::loadu(product + j) * V::loadu(keep + j) + V::loadu(above + j);
-    (d * open * (one - h * h)).store(rows[0] + j);
-    (d * (h - V::loadu(before + j)) * open * (one - open)).store(rows[1] + j);
-    (d * (one - open)).store(state + j);
+  for (int64_t j = 0; j < count; j += Lanes<S>::count) {
+    const Vector<S> h = load(gates[0] + j), open = load(gates[1] + j);
+    const Vector<S> d = load(state + j) + load(product + j) * load(keep + j) + load(above + j);
+    store(rows[0] + j, d * open * (S(1) - h * h));
+    store(rows[1] + j, d * (h - load(before + j)) * open * (S(1) - open));
+    store(state + j, d * (S(1) - open));
   }
 }
 
@@ -69,7 +69,7 @@ std::vector<Tensor> highway_forward(const Tensor& projected, const Tensor& state
     const Tiles<scalar_t> from(projected), to_states(states);
     for (int64_t t = 0; t < steps; t++)
       for (int64_t k = 0; k < depth; k++) {
-        multiply<scalar_t>(weights[k], ms, ps, step.groups, step.width, 2);
+        multiply<scalar_t>(weights[k], ms, ps, step.groups, step.width, {.gates = 2});
         const Tiles<scalar_t> to_inputs(inputs[k]), to_gates(gates[k]), to_unmasked(unmasked[k]);
         const scalar_t* bs = biases[k].const_data_ptr<scalar_t>();
         const auto columns = step.columns(t, from.width);

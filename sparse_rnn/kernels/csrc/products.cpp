@@ -190,9 +190,9 @@ Tensor sample(const Tensor& g, const Tensor& x, at::TensorList structure, int64_
           const int32_t* starts = m.layout.starts;
           std::fill(to + starts[m.layout.blocks * m.layout.first[p]], to + starts[m.layout.blocks * m.layout.first[p + 1]], scalar_t(0));
           int64_t t = 0;
-          for (; m.layout.block == NARROW && t + 2 <= tiles; t += 2)  // two tiles of a wide block are more than the cache holds
+          for (; t + 2 <= tiles; t += 2)
             blocked::sample_panel<scalar_t, v.value, 2>(m.layout, to, gs + t * gt, xs + t * xt, p);
-          for (; t < tiles; t++) blocked::sample_panel<scalar_t, v.value, 1>(m.layout, to, gs + t * gt, xs + t * xt, p);
+          if (t < tiles) blocked::sample_panel<scalar_t, v.value, 1>(m.layout, to, gs + t * gt, xs + t * xt, p);
         }
       });
     });

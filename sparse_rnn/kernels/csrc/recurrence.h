@@ -2,13 +2,45 @@
 #pragma once
 #include "tensors.h"
 
-#include <ATen/cpu/vec/vec.h>
-
+// The first `count` lanes of a vector, zero in the others.
 template <typename S>
-using Lane = at::vec::Vectorized<S>;
+inline blocked::Vector<S> first_lanes(blocked::Vector<S> vector, int64_t count) {
+  constexpr int64_t L = blocked::Lanes<S>::count;
+  if (count >= L) return vector;
+  alignas(blocked::VECTOR_BYTES) static constexpr auto ones = [] {
+    std::array<S, 2 * L> result{};
+    for (int64_t n = 0; n < L; n++) result[n] = 1;
+    return result;
+  }();
+  const blocked::Vector<S> kept = blocked::load(ones.data() + L - count);
+  return kept > S(0) ? vector : blocked::Vector<S>{};
+}
 
-static_assert(Lane<float>::size() == blocked::Lanes<float>::count && Lane<double>::size() == blocked::Lanes<double>::count,
-              "tiles are divided into vectors by both");
+// As many entries as so few: a call of memcpy takes longer. Inline, so that the processor foresees each caller's addresses.
+template <typename S>
+[[gnu::always_inline]] inline void copy(const S* from, S* to, int64_t count) {
+  constexpr int64_t L = blocked::Lanes<S>::count;
+  for (; count >= L; count -= L, from += L, to += L) blocked::store(to, blocked::load(from));
+  const auto part = [&]<int N>() __attribute__((always_inline)) {
+    if (!(count & N)) return;
+    std::memcpy(to, from, N * sizeof(S));
+    from += N;
+    to += N;
+  };
+  part.template operator()<8>();
+  part.template operator()<4>();
+  part.template operator()<2>();
+  part.template operator()<1>();
+}
+
+// Stores the first `count` lanes.
+template <typename S>
+inline void store_first(S* to, blocked::Vector<S> vector, int64_t count) {
+  if (count >= blocked::Lanes<S>::count) return blocked::store(to, vector);
+  S lanes[blocked::Lanes<S>::count];
+  blocked::store(lanes, vector);
+  copy(lanes, to, count);
+}
 
 // Where `count` columns of tiles, no more than a tile has, begin and go on in the next tile.
 struct Columns {
@@ -32,6 +64,14 @@ struct Step {
 
   int64_t used(int64_t group) const { return std::min(part, batch - group * part); }
 
+  // The sequences of a group: from entries that are `stride` apart, one a sequence, to a step's row, and back.
+  void pack(const S* from, int64_t stride, int64_t group, S* row) const {
+    for (int64_t n = 0; n < used(group); n++) row[n] = from[(group * part + n) * stride];
+  }
+  void unpack(const S* row, int64_t group, S* to, int64_t stride) const {
+    for (int64_t n = 0; n < used(group); n++) to[(group * part + n) * stride] = row[n];
+  }
+
   // The columns of each group in the tiles of a window, at step t.
   std::vector<Columns> columns(int64_t t, int64_t tile_width) const {
     std::vector<Columns> result;
@@ -48,8 +88,8 @@ Tensor pack_step(const Tensor& x, const Step<S>& step) {
   Tensor result = at::zeros({step.groups, H, step.width}, from.options());
   const S* in = from.const_data_ptr<S>();
   S* out = result.data_ptr<S>();
-  for (int64_t b = 0; b < step.batch; b++)
-    for (int64_t u = 0; u < H; u++) out[((b / step.part) * H + u) * step.width + b % step.part] = in[b * H + u];
+  for (int64_t group = 0; group < step.groups; group++)
+    for (int64_t u = 0; u < H; u++) step.pack(in + u, H, group, out + (group * H + u) * step.width);
   return result;
 }
 
@@ -60,8 +100,8 @@ Tensor unpack_step(const Tensor& x, const Step<S>& step) {
   Tensor result = at::empty({step.batch, H}, x.options());
   const S* in = x.const_data_ptr<S>();
   S* out = result.data_ptr<S>();
-  for (int64_t b = 0; b < step.batch; b++)
-    for (int64_t u = 0; u < H; u++) out[b * H + u] = in[((b / step.part) * H + u) * step.width + b % step.part];
+  for (int64_t group = 0; group < step.groups; group++)
+    for (int64_t u = 0; u < H; u++) step.unpack(in + (group * H + u) * step.width, group, out + u, H);
   return result;
 }
 
@@ -73,23 +113,16 @@ struct Tiles {
 
   explicit Tiles(const Tensor& tensor) : data(const_cast<S*>(tensor.const_data_ptr<S>())), rows(tensor.size(1)), width(tensor.size(2)) {}
 
-  void read(int64_t row, const Columns& c, S* to) const {
+  [[gnu::always_inline]] void read(int64_t row, const Columns& c, S* to) const {
     const S* from = data + (c.tile * rows + row) * width;
     copy(from + c.at, to, c.first);
     copy(from + rows * width, to + c.first, c.rest);
   }
 
-  void write(int64_t row, const Columns& c, const S* from) const {
+  [[gnu::always_inline]] void write(int64_t row, const Columns& c, const S* from) const {
     S* to = data + (c.tile * rows + row) * width;
     copy(from, to + c.at, c.first);
     copy(from + c.first, to + rows * width, c.rest);
-  }
-
- private:
-  static void copy(const S* from, S* to, int64_t count) {  // a call of memcpy takes longer than so few entries
-    for (; count >= Lane<S>::size(); count -= Lane<S>::size(), from += Lane<S>::size(), to += Lane<S>::size())
-      Lane<S>::loadu(from).store(to);
-    if (count) Lane<S>::loadu(from, count).store(to, count);
   }
 };
 
@@ -101,11 +134,6 @@ Tensor empty_tiles(int64_t columns, int64_t rows, const at::TensorOptions& optio
   S* last = result.data_ptr<S>() + (tiles - 1) * rows * width;
   for (int64_t row = 0; row < rows; row++) std::memset(last + row * width + used, 0, (width - used) * sizeof(S));
   return result;
-}
-
-template <typename S>
-inline Lane<S> sigmoid(const Lane<S>& x) {
-  return Lane<S>(S(1)) / (Lane<S>(S(1)) + x.neg().exp());
 }
 
 // Calls f(unit, group) for the units of all groups, in parallel.

@@ -1,13 +1,5 @@
 // What the operators share: a structure's tensors as a layout, tiles of columns, dispatch by width.
-// To be included before anything of torch, which decides by these macros how wide at::vec's vectors are.
 #pragma once
-#if defined(__AVX512F__)
-#define CPU_CAPABILITY_AVX512
-#define CPU_CAPABILITY AVX512
-#elif defined(__AVX2__)
-#define CPU_CAPABILITY_AVX2
-#define CPU_CAPABILITY AVX2
-#endif
 #include <ATen/Dispatch.h>
 #include <ATen/Parallel.h>
 #include <ATen/TensorOperators.h>
@@ -65,19 +57,24 @@ int64_t tile_width(int64_t columns) {
   return columns >= widest ? widest : (columns + lanes - 1) / lanes * lanes;
 }
 
-// y [tiles, rows, width] = sparse times x [tiles, columns, width]. Where the rows are those of `gates` gates, one thread
-// works on the same units of all of them, as for_units does: what a unit needs is then in the caches of one core.
+struct Product {
+  bool add = false;   // to what y holds
+  int64_t gates = 1;  // whose rows those of the matrix are
+};
+
+// y [tiles, rows, width] = sparse times x [tiles, columns, width]. One thread works on the same units of all gates, as
+// for_units does: what a unit needs is then in the caches of one core.
 template <typename S>
-void multiply(const Sparse& m, const S* x, S* y, int64_t tiles, int64_t width, int64_t gates = 1) {
+void multiply(const Sparse& m, const S* x, S* y, int64_t tiles, int64_t width, Product how = {}) {
   const blocked::Layout& layout = m.layout;
-  const int64_t parts = layout.panels % gates ? 0 : layout.panels / gates;
+  const int64_t gates = how.gates, parts = layout.panels % gates ? 0 : layout.panels / gates;
   const S* values = m.values.const_data_ptr<S>();
   with_width<S>(width, [&](auto v) {
     at::parallel_for(0, layout.panels * tiles, 1, [&](int64_t begin, int64_t end) {
       for (int64_t task = begin; task < end; task++) {
         const int64_t tile = task % tiles, i = task / tiles, panel = parts ? i % gates * parts + i / gates : i;
         blocked::multiply_panel<S, v.value>(layout, values, x + tile * layout.columns * width, y + tile * layout.rows * width,
-                                            panel);
+                                            panel, how.add);
       }
     });
   });
