@@ -4,11 +4,66 @@
 
 #include <torch/library.h>
 
+#include <algorithm>
+#include <limits>
+#include <vector>
+
 namespace {
 
 using namespace blocked;
 
-constexpr int64_t SUMMED_AT_ONCE = 128;  // words: one sum over a vocabulary would lose digits
+constexpr int64_t AT_ONCE = 128;  // words whose exponentials have one maximum and one sum: they stay in the first-level cache
+
+// A strip of a tile, [words][width] of which P vectors, with `columns` that count: the losses, and the logits become the
+// gradient of the mean over all N.
+template <typename S, int P>
+void strip_losses(S* strip, int64_t words, int64_t width, const S* bias, const int64_t* target, int64_t columns, int64_t N,
+                  double* loss) {
+  using V = Vector<S>;
+  constexpr int64_t L = Lanes<S>::count;
+  const int64_t chunks = (words + AT_ONCE - 1) / AT_ONCE;
+  std::vector<S> tops(chunks * P * L);  // the maximum of each chunk
+  S chosen[P * L] = {};
+  V top[P], total[P];
+  each<P>([&](auto p) { top[p] = V{} + std::numeric_limits<S>::lowest(), total[p] = V{}; });
+  for (int64_t chunk = 0; chunk < chunks; chunk++) {
+    const int64_t begin = chunk * AT_ONCE, end = std::min(words, begin + AT_ONCE);
+    V largest[P], part[P];
+    each<P>([&](auto p) { largest[p] = V{} + std::numeric_limits<S>::lowest(), part[p] = V{}; });
+    for (int64_t word = begin; word < end; word++)
+      each<P>([&](auto p) {
+        const V logit = load(strip + word * width + p * L) + bias[word];
+        store(strip + word * width + p * L, logit);
+        largest[p] = logit > largest[p] ? logit : largest[p];
+      });
+    for (int64_t n = 0; n < columns; n++)
+      if (begin <= target[n] && target[n] < end) chosen[n] = strip[target[n] * width + n];
+    for (int64_t word = begin; word < end; word++)
+      each<P>([&](auto p) {
+        const V exponential = activations::exp<S>(load(strip + word * width + p * L) - largest[p]);
+        store(strip + word * width + p * L, exponential);
+        part[p] += exponential;
+      });
+    each<P>([&](auto p) {
+      const V before = top[p];
+      top[p] = largest[p] > before ? largest[p] : before;
+      total[p] = total[p] * activations::exp<S>(before - top[p]) + part[p] * activations::exp<S>(largest[p] - top[p]);
+      store(tops.data() + (chunk * P + p) * L, largest[p]);
+    });
+  }
+  for (int64_t chunk = 0; chunk < chunks; chunk++) {
+    V factor[P];
+    each<P>([&](auto p) { factor[p] = activations::exp<S>(load(tops.data() + (chunk * P + p) * L) - top[p]) / (total[p] * S(N)); });
+    for (int64_t word = chunk * AT_ONCE; word < std::min(words, (chunk + 1) * AT_ONCE); word++)
+      each<P>([&](auto p) { store(strip + word * width + p * L, load(strip + word * width + p * L) * factor[p]); });
+  }
+  for (int64_t n = 0; n < columns; n++) {
+    loss[n] = double(top[n / L][n % L]) + std::log(double(total[n / L][n % L])) - double(chosen[n]);
+    strip[target[n] * width + n] -= S(1) / S(N);
+  }
+  for (int64_t word = 0; columns < P * L && word < words; word++)
+    for (int64_t n = columns; n < P * L; n++) strip[word * width + n] = 0;
+}
 
 // logits [tiles, V, width] without bias; bias [V]; targets int64 [N], N > 0. Returns the mean of -log p(target), and, in the
 // logits' place, its gradient by them; beyond N it is zero.
@@ -21,45 +76,21 @@ Tensor cross_entropy(const Tensor& logits, const Tensor& bias, const Tensor& tar
   for (int64_t n = 0; n < N; n++) TORCH_CHECK_INDEX(target[n] >= 0 && target[n] < words, "Target ", target[n], " is out of bounds.");
   Tensor losses = at::zeros({N}, at::TensorOptions().dtype(at::kDouble));
   AT_DISPATCH_FLOATING_TYPES(logits.scalar_type(), "cross_entropy", [&] {
-    using V = Vector<scalar_t>;
     constexpr int64_t L = Lanes<scalar_t>::count;
     scalar_t* data = const_cast<scalar_t*>(logits.const_data_ptr<scalar_t>());
     const scalar_t* bs = bias.const_data_ptr<scalar_t>();
     double* loss = losses.data_ptr<double>();
-    const int64_t parts = width / L;
-    at::parallel_for(0, logits.size(0) * parts, 1, [&](int64_t begin, int64_t end) {
-      for (int64_t task = begin; task < end; task++) {
-        const int64_t first = task * L, count = std::max<int64_t>(0, std::min<int64_t>(L, N - first));
-        scalar_t* column = data + task / parts * words * width + task % parts * L;
-        V largest = V{} - std::numeric_limits<scalar_t>::infinity(), total{};
-        for (int64_t word = 0; word < words; word++) {
-          const V logit = load(column + word * width) + bs[word];
-          store(column + word * width, logit);
-          largest = logit > largest ? logit : largest;
+    const auto strips = [&](auto p) {
+      const int64_t columns = p * L, strips = width / columns;
+      at::parallel_for(0, logits.size(0) * strips, 1, [&](int64_t begin, int64_t end) {
+        for (int64_t task = begin; task < end; task++) {
+          const int64_t first = task * columns, count = std::clamp<int64_t>(N - first, 0, columns);
+          strip_losses<scalar_t, p.value>(data + task / strips * words * width + task % strips * columns, words, width, bs,
+                                          target + first, count, N, loss + first);
         }
-        scalar_t chosen[L] = {}, scale[L] = {};
-        for (int64_t j = 0; j < count; j++) chosen[j] = column[target[first + j] * width + j];
-        for (int64_t from = 0; from < words; from += SUMMED_AT_ONCE) {
-          V part{};
-          for (int64_t word = from; word < std::min(words, from + SUMMED_AT_ONCE); word++) {
-            const V exponential = activations::exp<scalar_t>(load(column + word * width) - largest);
-            store(column + word * width, exponential);
-            part += exponential;
-          }
-          total += part;
-        }
-        scalar_t top[L], sum[L];
-        store(top, largest);
-        store(sum, total);
-        for (int64_t j = 0; j < count; j++) {
-          loss[first + j] = double(top[j]) + std::log(double(sum[j])) - double(chosen[j]);
-          scale[j] = scalar_t(1) / (sum[j] * scalar_t(N));
-        }
-        const V factor = load(scale);
-        for (int64_t word = 0; word < words; word++) store(column + word * width, load(column + word * width) * factor);
-        for (int64_t j = 0; j < count; j++) column[target[first + j] * width + j] -= scalar_t(1) / scalar_t(N);
-      }
-    });
+      });
+    };
+    width % (2 * L) ? strips(std::integral_constant<int, 1>{}) : strips(std::integral_constant<int, 2>{});
   });
   return losses.mean().to(logits.scalar_type());
 }
