@@ -11,7 +11,7 @@ from sparse_rnn.kernels.cross_entropy import linear_cross_entropy
 from sparse_rnn.kernels.dropout import FastDropout, dropout
 from sparse_rnn.kernels.highway import highway
 from sparse_rnn.kernels.lstm import lstm_layer
-from sparse_rnn.kernels.memory import give_back_memory
+from sparse_rnn.kernels.memory import lasting_memory
 from sparse_rnn.kernels.products import Stored, embedding, linear
 from sparse_rnn.kernels.structure import Structure
 from sparse_rnn.kernels.watching import DroppedContribution, watched_apart
@@ -39,6 +39,11 @@ def use_sparse_kernels(model: nn.Module, topology: SparseTopology) -> None:
         raise ConfigError(f"The kernels do not know how {', '.join(unknown)} is used: use sparsifier.backend=masked.")
     if any(parameter.device.type != "cpu" for parameter in sparse):
         raise ConfigError("The kernels compute on the CPU alone: use sparsifier.backend=masked.")
+    with lasting_memory():
+        _convert(model, topology, sparse)
+
+
+def _convert(model: nn.Module, topology: SparseTopology, sparse: set[nn.Parameter]) -> None:
     structures: dict[Tensor, Structure] = {}
     for weight in topology:
         structures[weight.parameter] = structure = Structure(weight.mask)
@@ -53,7 +58,6 @@ def use_sparse_kernels(model: nn.Module, topology: SparseTopology) -> None:
         for name, module in parent.named_children():
             if type(module) is nn.Dropout:
                 setattr(parent, name, FastDropout(module.p).train(module.training))
-    give_back_memory()
 
 
 def unsupported(model: nn.Module, topology: SparseTopology) -> list[str]:

@@ -5,7 +5,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from sparse_rnn.kernels.memory import give_back_memory
+from sparse_rnn.kernels.memory import lasting_memory
 from sparse_rnn.kernels.operators import operators
 
 
@@ -65,8 +65,8 @@ class Structure:
     def transposed(self, values: Tensor) -> tuple[Tensor, list[Tensor]]:
         """The transpose: its values in its own order, and its layout."""
         if self._transposed is None:
-            self._transposed = self._transpose()
-            give_back_memory()
+            with lasting_memory():
+                self._transposed = self._transpose()
         layout, index = self._transposed
         return operators().reorder(values, index), layout
 

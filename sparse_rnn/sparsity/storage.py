@@ -1,13 +1,14 @@
 """How a sparse weight is stored: all entries beside a mask, or the active ones alone."""
 
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import TYPE_CHECKING, Any, Protocol
 
 import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from sparse_rnn.kernels.memory import give_back_memory
+from sparse_rnn.kernels.memory import lasting_memory
 from sparse_rnn.sparsity.optimizer_state import carry_entries
 
 if TYPE_CHECKING:
@@ -40,13 +41,10 @@ class Storage(Protocol):
 
     @property
     def mask(self) -> Tensor:
-        """True where active; to be written to only between `open` and `close`."""
+        """True where active; to be written to only while `opened`."""
 
-    def open(self) -> None:
+    def opened(self) -> AbstractContextManager[None]:
         """Keep a mask that can be written to."""
-
-    def close(self) -> None:
-        """Drop what `open` has made."""
 
     def set_mask(self, mask: Tensor, parameter: nn.Parameter, optimizer: Optimizer | None) -> None:
         """Become another mask; entries that stay active keep value and optimizer state."""
@@ -82,11 +80,8 @@ class Masked:
     def active(self) -> int:
         return int(self.mask.count_nonzero())
 
-    def open(self) -> None:
-        pass
-
-    def close(self) -> None:
-        pass
+    def opened(self) -> AbstractContextManager[None]:
+        return nullcontext()
 
     def set_mask(self, mask: Tensor, parameter: nn.Parameter, optimizer: Optimizer | None) -> None:
         self.mask.copy_(mask)
@@ -129,12 +124,14 @@ class Packed:
     def mask(self) -> Tensor:
         return self.structure.mask if self._open is None else self._open
 
-    def open(self) -> None:
-        self._open = self.structure.mask
-
-    def close(self) -> None:
-        self._open = None
-        give_back_memory()
+    @contextmanager
+    def opened(self) -> Iterator[None]:
+        with lasting_memory():
+            self._open = self.structure.mask
+            try:
+                yield
+            finally:
+                self._open = None
 
     def set_mask(self, mask: Tensor, parameter: nn.Parameter, optimizer: Optimizer | None) -> None:
         places = self.structure.places

@@ -1,7 +1,7 @@
 """The one owner of all masks."""
 
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from fnmatch import fnmatchcase
 from typing import Any, Literal, Self
 
@@ -138,13 +138,10 @@ class SparseTopology:
     @contextmanager
     def open_masks(self) -> Iterator[dict[str, Tensor]]:
         """All masks by weight name, to be written to; every weight is then given its own by `replace`."""
-        try:
+        with ExitStack() as opened:
             for weight in self:
-                weight.storage.open()
+                opened.enter_context(weight.storage.opened())
             yield {weight.name: weight.mask for weight in self}
-        finally:
-            for weight in self:
-                weight.storage.close()
 
     def watch_gradients(self) -> None:
         """See to it that `gradients` can be read after the backward passes that come."""

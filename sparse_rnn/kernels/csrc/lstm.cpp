@@ -125,7 +125,7 @@ std::vector<Tensor> lstm_backward(const Tensor& d_states, const Tensor& d_h, con
     const Step<scalar_t> step(B);
     TORCH_CHECK(saved.numel() == Kept<scalar_t>::size(steps, H, step), "the sizes of an LSTM layer do not fit");
     const Kept<scalar_t> kept(saved, H, step);
-    d_gates = empty_tiles<scalar_t>(steps * B, GATES * H, d_states.options());
+    d_gates = empty_tiles<scalar_t>(steps * B, GATES * H, d_states.options(), /*kept=*/false);
     Tensor dh = pack_step<scalar_t>(d_h + d_states[steps - 1], step), dc = pack_step<scalar_t>(d_c, step);
     Tensor d_pre = at::zeros({step.groups, GATES * H, step.width}, d_states.options());
     const Tiles<scalar_t> to_gates(d_gates);

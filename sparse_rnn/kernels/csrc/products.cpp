@@ -165,7 +165,7 @@ Tensor unpack(const Tensor& y, int64_t N) {
 Tensor product(const Tensor& x, const Tensor& values, at::TensorList structure, int64_t columns) {
   const Sparse m(structure, columns, values);
   TORCH_CHECK(x.is_contiguous() && x.size(1) == columns && x.scalar_type() == values.scalar_type(), "x does not fit the weight");
-  Tensor y = at::empty({x.size(0), m.layout.rows, x.size(2)}, x.options());
+  Tensor y = workspace({x.size(0), m.layout.rows, x.size(2)}, x.options());
   AT_DISPATCH_FLOATING_TYPES(x.scalar_type(), "product", [&] {
     multiply<scalar_t>(m, x.const_data_ptr<scalar_t>(), y.data_ptr<scalar_t>(), x.size(0), x.size(2));
   });

@@ -126,11 +126,11 @@ struct Tiles {
   }
 };
 
-// Tiles for N columns, zero beyond them.
+// Tiles for N columns, zero beyond them. `kept`: they outlive the step's next large tensor.
 template <typename S>
-Tensor empty_tiles(int64_t columns, int64_t rows, const at::TensorOptions& options) {
+Tensor empty_tiles(int64_t columns, int64_t rows, const at::TensorOptions& options, bool kept = true) {
   const int64_t width = tile_width<S>(columns), tiles = (columns + width - 1) / width, used = columns - (tiles - 1) * width;
-  Tensor result = at::empty({tiles, rows, width}, options);
+  Tensor result = kept ? at::empty({tiles, rows, width}, options) : workspace({tiles, rows, width}, options);
   S* last = result.data_ptr<S>() + (tiles - 1) * rows * width;
   for (int64_t row = 0; row < rows; row++) std::memset(last + row * width + used, 0, (width - used) * sizeof(S));
   return result;

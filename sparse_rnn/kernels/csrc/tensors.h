@@ -10,6 +10,8 @@
 
 #include "blocked.h"
 
+#include <mutex>
+
 using at::Tensor;
 
 constexpr int64_t NARROW = 128, WIDE = 256;  // columns of a block
@@ -55,6 +57,23 @@ template <typename S>
 int64_t tile_width(int64_t columns) {
   constexpr int64_t lanes = blocked::Lanes<S>::count, widest = blocked::TILE_BYTES / int64_t(sizeof(S));
   return columns >= widest ? widest : (columns + lanes - 1) / lanes * lanes;
+}
+
+// An uninitialised tensor for one step: if it is large, in the memory of the last one, once nobody has that any more. A
+// window has three such, one after the other; of malloc each would get a hole of its own.
+inline Tensor workspace(at::IntArrayRef sizes, const at::TensorOptions& options) {
+  constexpr int64_t LARGE = 8 << 20;
+  static std::mutex mutex;
+  static Tensor last;
+  const int64_t count = c10::multiply_integers(sizes), bytes = count * int64_t(c10::elementSize(c10::typeMetaToScalarType(options.dtype())));
+  if (bytes < LARGE) return at::empty(sizes, options);
+  const std::lock_guard<std::mutex> lock(mutex);
+  if (last.defined() && last.storage().use_count() > 1) return at::empty(sizes, options);
+  if (!last.defined() || last.dtype() != options.dtype() || last.numel() < count) {
+    last = Tensor();
+    last = at::empty({count}, options);
+  }
+  return last.narrow(0, 0, count).view(sizes);
 }
 
 struct Product {
