@@ -158,6 +158,7 @@ def test_dropout_draws_as_torch_does(p: float, dtype: torch.dtype) -> None:
     drawn, by = [], torch.randn_like(x)
     for drop in (nn.functional.dropout, dropout):
         torch.manual_seed(3)
+        torch.rand(5)
         y = drop(x, p, True)
         drawn.append((y, torch.autograd.grad(y, x, by)[0], torch.get_rng_state()))
     for one, other in zip(*drawn, strict=True):
@@ -174,6 +175,56 @@ def test_a_large_vocabulary_loses_no_digits() -> None:
     exact = nn.functional.cross_entropy(decoder.double()(x.double()), targets)
     loss = linear_cross_entropy(x, *stored, decoder.bias.float(), targets)
     assert float(loss.detach()) == pytest.approx(float(exact.detach()), rel=1e-6)
+
+
+def test_words_that_cannot_be_change_nothing() -> None:
+    x, targets, words = torch.randn(20, 3), torch.randint(200, 300, (20,)), 300
+    decoder = nn.Linear(3, words)
+    stored = masked(decoder.weight, 0.5)
+    with torch.no_grad():
+        decoder.bias[:200] = -torch.inf
+    by = [leaf(decoder.bias), decoder.bias]
+    ours = linear_cross_entropy(x, *stored, by[0], targets)
+    theirs = nn.functional.cross_entropy(decoder(x), targets)
+    assert_near(ours, theirs)
+    for loss in (ours, theirs):
+        loss.backward()
+    assert_gradients([(by[0], by[1])])
+
+
+@real
+def test_activations_far_from_zero_and_near_it(dtype: torch.dtype) -> None:
+    b = torch.tensor([-100.0, -20, -9, -1, -1e-3, -1e-6, 0, 1e-7, 1e-2, 0.3, 2, 10, 30, 1e4, torch.inf, torch.nan])
+    units, exact = len(b), b.double()
+    biases = torch.cat([b, torch.zeros(units), b, b]).to(dtype)
+    nothing = Stored(torch.zeros(0, dtype=dtype), Structure(torch.zeros(4 * units, units, dtype=torch.bool)))
+    zeros = torch.zeros(3, units, dtype=dtype)
+    _, h, c = lstm_layer(zeros[None], zeros, zeros, nothing, nothing, biases, torch.zeros_like(biases))
+    cell = exact.sigmoid() * exact.tanh()
+    for ours, theirs in ((c, cell), (h, exact.sigmoid() * cell.tanh())):
+        torch.testing.assert_close(
+            ours, theirs.to(dtype).expand(3, units), rtol=20 * torch.finfo(dtype).eps, atol=1e-37, equal_nan=True
+        )
+
+
+def test_large_results_share_memory_only_one_after_the_other() -> None:
+    mask = torch.ones(2048, 1, dtype=torch.bool)
+    structure, x = Structure(mask), operators().pack(torch.ones(1100, 1))
+
+    def product(value: float) -> Tensor:
+        result: Tensor = operators().product(x, torch.full((2048,), value), structure.layout, 1)
+        return result
+
+    first = product(1.0)
+    second = product(2.0)
+    assert float(first[0].mean()) == 1
+    assert float(second[0].mean()) == 2
+    kept, view = first.data_ptr(), first[0, :5]
+    del first
+    assert product(3.0).data_ptr() != kept
+    assert float(view.mean()) == 1
+    del view
+    assert product(4.0).data_ptr() == kept
 
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf")])
