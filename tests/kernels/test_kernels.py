@@ -227,6 +227,17 @@ def test_large_results_share_memory_only_one_after_the_other() -> None:
     assert product(4.0).data_ptr() == kept
 
 
+def test_training_after_inference() -> None:
+    decoder, x, targets = nn.Linear(1, 2048), torch.ones(1100, 1, requires_grad=True), torch.zeros(1100).long()
+    stored = masked(decoder.weight, 1.0)
+    with torch.inference_mode():
+        linear(x, *stored)
+    linear_cross_entropy(x, *stored, decoder.bias, targets).backward()
+    theirs = leaf(x)
+    nn.functional.cross_entropy(decoder(theirs), targets).backward()
+    assert_gradients([(x, theirs)])
+
+
 @pytest.mark.parametrize("value", [float("nan"), float("inf")])
 def test_what_is_not_finite_passes_through(value: float) -> None:
     stored = Stored(torch.full((1,), value), Structure(torch.tensor([[True, False]])))

@@ -7,6 +7,7 @@
 #include <ATen/ops/empty.h>
 #include <ATen/ops/zeros.h>
 #include <ATen/ops/zeros_like.h>
+#include <c10/core/InferenceMode.h>
 
 #include "blocked.h"
 
@@ -64,10 +65,11 @@ int64_t tile_width(int64_t columns) {
 inline Tensor workspace(at::IntArrayRef sizes, const at::TensorOptions& options) {
   constexpr int64_t LARGE = 8 << 20;
   static std::mutex mutex;
-  static Tensor last;
-  const int64_t count = c10::multiply_integers(sizes), bytes = count * int64_t(c10::elementSize(c10::typeMetaToScalarType(options.dtype())));
-  if (bytes < LARGE) return at::empty(sizes, options);
+  static Tensor& last = *new Tensor;  // never destroyed: what it would take is gone when the process ends
+  const int64_t count = c10::multiply_integers(sizes);
+  if (count * int64_t(options.dtype().itemsize()) < LARGE) return at::empty(sizes, options);
   const std::lock_guard<std::mutex> lock(mutex);
+  const c10::InferenceMode of_training(false);
   if (last.defined() && last.storage().use_count() > 1) return at::empty(sizes, options);
   if (!last.defined() || last.dtype() != options.dtype() || last.numel() < count) {
     last = Tensor();
