@@ -14,7 +14,7 @@ ASKED = $(if $(BUDGET),budget=$(BUDGET)) $(if $(PROTOCOL),protocol=$(PROTOCOL)) 
 READ = $(ASKED) $(if $(SOURCE),--source $(SOURCE))
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-all test-slurm test-browser test-latex lint format data kernels status bench \
+.PHONY: help setup demo test test-all test-backend test-slurm test-browser test-latex lint format data kernels status bench \
   tables figures site notebooks $(TABLES) $(FIGURES)
 
 help:  ## show this list
@@ -39,6 +39,10 @@ test: setup  ## the tests
 
 test-all: setup  ## the tests, with every model x method x optimizer
 	OMP_NUM_THREADS=1 $(RUN) -m pytest -n 2 --dist worksteal $(ARGS)
+
+test-backend: setup  ## the tests of runs and exports once more, on the kernels wherever these can be used
+	SPARSE_RNN_BACKEND_TEST=1 OMP_NUM_THREADS=1 $(RUN) -m pytest -n 2 --dist worksteal -m "not full" tests/run \
+	  tests/test_every_combination.py tests/test_export.py tests/test_generate.py tests/test_tasks.py $(ARGS)
 
 test-slurm: setup  ## the tests on a SLURM cluster that this starts and stops (as root, in a container)
 	SPARSE_RNN_SLURM_TEST=$${SPARSE_RNN_SLURM_TEST:-1} OMP_NUM_THREADS=1 \

@@ -30,6 +30,14 @@ def _own_runs_folder(tmp_path, monkeypatch):
     monkeypatch.setenv("WANDB_SILENT", "true")
 
 
+@pytest.fixture(autouse=True)
+def _kernels_wherever_possible(monkeypatch):
+    """For `make test-backend`: `auto` takes the kernels at any size and density, also in processes of tests."""
+    if os.environ.get("SPARSE_RNN_BACKEND_TEST"):
+        monkeypatch.setattr("sparse_rnn.kernels.backend.slower", lambda run, topology: "")
+        monkeypatch.setenv("PYTHONPATH", str(Path(__file__).parent / "kernels" / "everywhere"))
+
+
 @pytest.fixture(scope="module")
 def compose():
     """What `expand` asks of a composer; the whole configuration is kept as well, as `run`."""

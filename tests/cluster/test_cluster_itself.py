@@ -122,9 +122,8 @@ def test_it_does_not_take_a_folder_that_holds_other_things(tmp_path):
 def test_stop_leaves_no_process_even_when_the_controller_is_dead(slurm):
     job = slurm.submit(FOREVER)
     slurm.wait_until(lambda: is_running(slurm, job), 30, "the job runs")
-    assert {"munged", "mariadbd", "slurmctld", "slurmd", "slurmstepd", "sleep"} <= {
-        name for name, _ in our_processes(slurm)
-    }
+    everything = {"munged", "mariadbd", "slurmctld", "slurmd", "slurmstepd", "sleep"}
+    slurm.wait_until(lambda: everything <= {name for name, _ in our_processes(slurm)}, 30, "the job's command runs")
     psutil.Process(int((slurm.root / "run" / "slurmctld.pid").read_text())).kill()
     assert slurm.script("stop_slurm.sh").returncode == 0
     assert our_processes(slurm) == []

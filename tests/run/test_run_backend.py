@@ -1,6 +1,7 @@
 """Runs that compute with active entries alone: chosen, refused, recorded, converted."""
 
 import math
+import os
 from typing import Any
 
 import pytest
@@ -27,6 +28,11 @@ METHODS = (  # at a learning rate of 1: at 40, rounding grows
     "sparsifier=selfish optimizer.lr=1",
     "optimizer=adam sparsifier=rigl",
     "model=rhn sparsifier=snfs optimizer.lr=1",
+)
+
+
+of_the_choice = pytest.mark.skipif(
+    bool(os.environ.get("SPARSE_RNN_BACKEND_TEST")), reason="the choice is made for them"
 )
 
 
@@ -120,6 +126,7 @@ def test_the_last_weights_of_a_sparse_run_can_be_evaluated(
         assert weights in origin or weights == "best"
 
 
+@of_the_choice
 def test_small_networks_are_masked_by_themselves(
     tiny: list[str], train_here: Train, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -142,6 +149,7 @@ def test_small_networks_are_masked_by_themselves(
         ("protocol=official_code", "Backend masked: protocol=official_code steps on dense gradients."),
     ],
 )
+@of_the_choice
 @pytest.mark.usefixtures("large_enough")
 def test_auto_chooses_and_says_why(
     tiny: list[str], train_here: Train, capsys: pytest.CaptureFixture[str], overrides: str, said: str

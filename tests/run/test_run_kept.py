@@ -1,5 +1,6 @@
 """What a finished run leaves, and what can be read of it."""
 
+import os
 import re
 from pathlib import Path
 from typing import Any
@@ -57,10 +58,15 @@ def test_best_weights_give_what_the_record_says(tiny: list[str], train_here: Tra
     results, run = record_of(folder)["results"], composed(overrides)
     for split in ("valid", "test"):
         exact, origin = evaluate_run(run, corpus_of(run), folder, split, "best", torch.device("cpu"))
-        assert exact == {key: results[f"{split}/{key}"] for key in ("loss", "perplexity")}
+        assert exact == as_recorded({key: results[f"{split}/{key}"] for key in ("loss", "perplexity")})
         assert origin == f"best, {results['weights']}, epoch {results['best_epoch']}"
         line = evaluate(folder.path.name, split, "best", "", "cpu", "1")
         assert printed(line) == (f"{results[f'{split}/loss']:.4f}", f"{results[f'{split}/perplexity']:.4f}")
+
+
+def as_recorded(value: Any) -> Any:
+    """To the last digit, unless the run was on the kernels: weights that were kept are evaluated with masks."""
+    return pytest.approx(value, rel=1e-5) if os.environ.get("SPARSE_RNN_BACKEND_TEST") else value
 
 
 def corpus_of(run: Any) -> Any:
@@ -73,11 +79,13 @@ def test_raw_and_averaged_weights_of_the_last_checkpoint(tiny: list[str], train_
     run, cpu = composed(overrides), torch.device("cpu")
     last = [row for row in rows_of(folder) if "valid/loss" in row][-1]
     averaged, origin = evaluate_run(run, corpus_of(run), folder, "valid", "averaged", cpu)
-    assert averaged["loss"] == last["valid/loss"]
+    assert averaged["loss"] == as_recorded(last["valid/loss"])
     assert origin == "averaged, step 60"
     raw, origin = evaluate_run(run, corpus_of(run), folder, "valid", "raw", cpu)
     assert raw["loss"] != averaged["loss"]
     assert origin == "raw, step 60"
+    if "SPARSE_RNN_BACKEND_TEST" in os.environ:
+        return  # a checkpoint of the kernels holds active entries alone
     saved = load_checkpoint(folder.checkpoint)
     model = run.model.build(*record_of(folder)["sizes"])
     assert saved is not None

@@ -69,9 +69,9 @@ def test_second_ctrl_c_in_a_step_ends_at_once(
 
     def pressed_twice(trainer: Trainer, batch: Any) -> None:
         if trainer.state.step == 20:
-            os.kill(os.getpid(), signal.SIGINT)
+            signal.raise_signal(signal.SIGINT)
             assert trainer.stop_requested
-            os.kill(os.getpid(), signal.SIGINT)
+            signal.raise_signal(signal.SIGINT)
             raise AssertionError("the step went on")
         train_step(trainer, batch)
 
