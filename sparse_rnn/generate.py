@@ -104,15 +104,15 @@ def _check_prompt(prompt: str, vocabulary: "Vocabulary") -> None:
 
 def _compute_sparse(model: "nn.Module", topology: "SparseTopology") -> str:
     """Let the sparse kernels compute, if the model is sparse, large enough and they can; what computes, in a phrase."""
-    from sparse_rnn.kernels import backend
+    from sparse_rnn.kernels.backend import SMALL, small
     from sparse_rnn.kernels.compile import kernels
     from sparse_rnn.kernels.modules import use_sparse_kernels
     from sparse_rnn.registry import ConfigError
 
     if not len(topology):
         return "dense"
-    if max(weight.size for weight in topology) < backend.SMALLEST:
-        return f"masked, {backend.SMALL}"
+    if small(topology):
+        return f"masked, {SMALL}"
     try:
         kernels()
         use_sparse_kernels(model, topology)

@@ -79,13 +79,18 @@ def slower(run: Run, topology: SparseTopology) -> str:
         return f"sparsifier={method.name} starts dense"
     if (density := _density(run, topology)) > CROSSOVER_DENSITY.get(run.model.name, OTHER_CROSSOVER_DENSITY):
         return f"faster at density {density:.2f}"
-    if max(weight.size for weight in topology) < SMALLEST:
+    if small(topology):
         return SMALL
     needs = signals_needed(method, run.growth)
     often = "momentum" in needs and not run.optimizer.averages
     if often or (needs and method.update_interval == "1"):
         return "dense gradients are needed in every step"
     return ""
+
+
+def small(topology: SparseTopology) -> bool:
+    """Whether masked dense weights are faster for want of a large one."""
+    return max(weight.size for weight in topology) < SMALLEST
 
 
 def _density(run: Run, topology: SparseTopology) -> float:

@@ -17,8 +17,9 @@ def lasting_memory() -> Iterator[None]:
     buffers of up to 32 MB are taken from memory that the process keeps, for new pages in every step cost time.
     """
     global _inside
+    if not _inside:
+        _set_threshold(LASTING)
     _inside += 1
-    _set_threshold(LASTING)
     try:
         yield
     finally:

@@ -1,12 +1,11 @@
 """Runs that compute with active entries alone: chosen, refused, recorded, converted."""
 
 import math
-import os
 from typing import Any
 
 import pytest
 import torch
-from run_helpers import Train, composed, folder_of, record_of, rows_of
+from run_helpers import ON_KERNELS, Train, composed, folder_of, record_of, rows_of
 from safetensors import safe_open
 from test_run_resume import StoppedAt
 
@@ -31,9 +30,7 @@ METHODS = (  # at a learning rate of 1: at 40, rounding grows
 )
 
 
-of_the_choice = pytest.mark.skipif(
-    bool(os.environ.get("SPARSE_RNN_BACKEND_TEST")), reason="the choice is made for them"
-)
+of_the_choice = pytest.mark.skipif(ON_KERNELS, reason="the choice is made for them")
 
 
 @pytest.fixture

@@ -1,13 +1,12 @@
 """What a finished run leaves, and what can be read of it."""
 
-import os
 import re
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
-from run_helpers import Train, composed, record_of, rows_of
+from run_helpers import ON_KERNELS, Train, composed, record_of, rows_of
 from safetensors import safe_open
 
 from sparse_rnn.build import make_topology
@@ -66,7 +65,7 @@ def test_best_weights_give_what_the_record_says(tiny: list[str], train_here: Tra
 
 def as_recorded(value: Any) -> Any:
     """To the last digit, unless the run was on the kernels: weights that were kept are evaluated with masks."""
-    return pytest.approx(value, rel=1e-5) if os.environ.get("SPARSE_RNN_BACKEND_TEST") else value
+    return pytest.approx(value, rel=1e-5) if ON_KERNELS else value
 
 
 def corpus_of(run: Any) -> Any:
@@ -84,7 +83,7 @@ def test_raw_and_averaged_weights_of_the_last_checkpoint(tiny: list[str], train_
     raw, origin = evaluate_run(run, corpus_of(run), folder, "valid", "raw", cpu)
     assert raw["loss"] != averaged["loss"]
     assert origin == "raw, step 60"
-    if "SPARSE_RNN_BACKEND_TEST" in os.environ:
+    if ON_KERNELS:
         return  # a checkpoint of the kernels holds active entries alone
     saved = load_checkpoint(folder.checkpoint)
     model = run.model.build(*record_of(folder)["sizes"])

@@ -13,7 +13,6 @@ constexpr int GATES = 4, KEPT = GATES + 1;  // of a unit and step: its gates and
 // What a window keeps for the way back: for each step, group and unit KEPT rows of a step's columns, one after the other.
 template <typename S>
 struct Kept {
-  Tensor tensor;
   S* data;
   int64_t units;
   Step<S> step;
@@ -22,8 +21,8 @@ struct Kept {
     return steps * step.groups * units * KEPT * step.part + Lanes<S>::count;  // the last row too is read in whole vectors
   }
 
-  Kept(const Tensor& tensor_, int64_t units_, const Step<S>& step_)
-      : tensor(tensor_), data(const_cast<S*>(tensor.const_data_ptr<S>())), units(units_), step(step_) {}
+  Kept(const Tensor& tensor, int64_t units_, const Step<S>& step_)
+      : data(const_cast<S*>(tensor.const_data_ptr<S>())), units(units_), step(step_) {}
 
   S* rows(int64_t t, int64_t group, int64_t unit) const {
     return data + ((t * step.groups + group) * units + unit) * KEPT * step.part;
