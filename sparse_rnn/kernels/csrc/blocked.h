@@ -100,6 +100,34 @@ template <typename S, int V, int SETS>
   multiply_several<uint8_t, S, V, SETS>(a, column, count, x, acc);
 }
 
+// The slices of U tiles that the next block of a panel reads, brought into the second-level cache a part at a time. All
+// prefetching is in plain loops: gcc 12 takes a lambda that does nothing else for one without effect.
+template <typename S, int V, int U>
+struct NextSlices {
+  static constexpr int64_t LINE = 64 / int64_t(sizeof(S)), W = V * Lanes<S>::count;
+  const S* from;
+  int64_t tile, lines, part;
+
+  // x: the first tile; parts: the runs of the block b.
+  NextSlices(const Layout& m, const S* x, int64_t b, int64_t parts)
+      : from(x + (b + 1) * m.block * W), tile(m.columns * W), lines(b + 1 < m.blocks ? m.block * W / LINE : 0),
+        part((lines + parts - 1) / parts) {}
+
+  [[gnu::always_inline]] void bring(int64_t i) const {
+    for (int64_t line = i * part; line < (i + 1) * part && line < lines; line++)
+      for (int u = 0; u < U; u++) __builtin_prefetch(from + u * tile + line * LINE, 0, 2);
+  }
+};
+
+// The runs of one panel and block. The kernels keep it in a variable of their own, for what they write could change a Layout.
+struct Runs {
+  const int32_t* starts;
+  const uint16_t* row;
+  const uint8_t* column;
+
+  Runs(const Layout& m, int64_t panel, int64_t b) : starts(m.starts + m.runs(panel, b)), row(m.row + m.runs(panel, b)), column(m.column) {}
+};
+
 // y [rows][V * lanes], the rows of a panel = those of the matrix times x [columns][V * lanes]; or += if `add`.
 template <typename S, int V>
 void multiply_panel(const Layout& m, const S* values, const S* x, S* y, int64_t panel, bool add) {
@@ -107,20 +135,18 @@ void multiply_panel(const Layout& m, const S* values, const S* x, S* y, int64_t 
   constexpr int SETS = V >= 8 ? 1 : V >= 2 ? 2 : 4;
   const int64_t count = m.first[panel + 1] - m.first[panel];
   S* rows = y + m.first[panel] * W;
-  const int64_t lines = m.block * W * int64_t(sizeof(S)) / 64, ahead = (lines + count - 1) / count;
   for (int64_t b = 0; b < m.blocks; b++) {
-    const int64_t runs = m.runs(panel, b);
+    const Runs runs(m, panel, b);
     const S* xb = x + b * m.block * W;
-    const char* next = reinterpret_cast<const char*>(xb + m.block * W);
-    const int64_t left = b + 1 < m.blocks ? lines : 0;
+    const NextSlices<S, V, 1> next(m, x, b, count);
     for (int64_t i = 0; i < count; i++) {
-      for (int64_t line = i * ahead; line < (i + 1) * ahead && line < left; line++) __builtin_prefetch(next + line * 64, 0, 2);
-      const int32_t start = m.starts[runs + i];
-      S* out = rows + m.row[runs + i] * W;
+      next.bring(i);
+      const int32_t start = runs.starts[i];
+      S* out = rows + runs.row[i] * W;
       Vector<S> acc[SETS * V];
       each<SETS * V>([&](auto n) { acc[n] = Vector<S>{}; });
       if (add || b > 0) each<V>([&](auto v) { acc[v] = load(out + v * L); });
-      multiply_run<S, V, SETS>(values + start, m.column + start, m.starts[runs + i + 1] - start, xb, acc);
+      multiply_run<S, V, SETS>(values + start, runs.column + start, runs.starts[i + 1] - start, xb, acc);
       each<(SETS - 1) * V>([&](auto n) { acc[n % V] += acc[n + V]; });
       each<V>([&](auto v) { store(out + v * L, acc[v]); });
     }
@@ -195,16 +221,21 @@ void sample_panel(const Layout& m, S* gradient, const S* g, const S* x, int64_t 
   constexpr int64_t L = Lanes<S>::count, W = V * L;
   const int64_t row0 = m.first[panel], count = m.first[panel + 1] - row0;
   for (int64_t b = 0; b < m.blocks; b++) {
-    const int64_t runs = m.runs(panel, b);
+    const Runs runs(m, panel, b);
     const S* xb = x + b * m.block * W;
+    const NextSlices<S, V, U> next(m, x, b, count);
     for (int64_t i = 0; i < count; i++) {
-      const int32_t start = m.starts[runs + i];
-      int32_t left = m.starts[runs + i + 1] - start;
+      next.bring(i);
+      const S* coming = g + (row0 + runs.row[i + 2 < count ? i + 2 : i]) * W;
+      for (int u = 0; u < U; u++)
+        for (int v = 0; v < V; v++) __builtin_prefetch(coming + u * m.rows * W + v * L, 0, 3);
+      const int32_t start = runs.starts[i];
+      int32_t left = runs.starts[i + 1] - start;
       if (!left) continue;
       Vector<S> row[U * V];
-      each<U * V>([&](auto k) { row[k] = load(g + (k / V * m.rows + row0 + m.row[runs + i]) * W + k % V * L); });
+      each<U * V>([&](auto k) { row[k] = load(g + (k / V * m.rows + row0 + runs.row[i]) * W + k % V * L); });
       S* to = gradient + start;
-      const uint8_t* column = m.column + start;
+      const uint8_t* column = runs.column + start;
       sample_several<8, S, V, U>(m, to, column, left, xb, row);
       sample_several<4, S, V, U>(m, to, column, left, xb, row);
       if (left) {  // four in any case, of which `left` count
