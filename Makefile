@@ -9,6 +9,13 @@ RESULTS = $(RUN) -m results
 TABLES := $(foreach n,1 2 3 4 5 6 7 8 9 10,table$(n)) $(foreach n,1 2 3 4 5 6 7,st-table$(n))
 FIGURES := $(foreach n,1 2 3 4 5 6 7 8 9 10,figure$(n)) st-figure2 st-figure3
 DECLARED := table1 table4 table10 st-table1 figure1 figure2
+ON_BOTH = tests/run tests/sparsity tests/optim/test_averaged_sgd.py tests/results/test_distance.py \
+  tests/results/test_figures.py::test_gates_of_a_trained_run \
+  tests/test_commands.py::test_describe_agrees_with_what_a_run_records \
+  tests/test_commands.py::test_evaluate_repeats_the_recorded_result_from_any_folder \
+  tests/test_recipes.py::test_rigl_s_own_schedule_at_work \
+  tests/test_recipes.py::test_st_rnn_with_and_without_reallocation_across_layers \
+  tests/test_export.py tests/test_generate.py tests/test_tasks.py
 SIZE = $(if $(BUDGET),/$(BUDGET))$(if $(PROTOCOL),/$(PROTOCOL))
 ASKED = $(if $(BUDGET),budget=$(BUDGET)) $(if $(PROTOCOL),protocol=$(PROTOCOL)) $(ARGS)
 READ = $(ASKED) $(if $(SOURCE),--source $(SOURCE))
@@ -40,9 +47,9 @@ test: setup  ## the tests
 test-all: setup  ## the tests, with every model x method x optimizer
 	OMP_NUM_THREADS=1 $(RUN) -m pytest -n 2 --dist worksteal $(ARGS)
 
-test-backend: setup  ## the tests of runs and exports once more, on the kernels wherever these can be used
-	SPARSE_RNN_BACKEND_TEST=1 OMP_NUM_THREADS=1 $(RUN) -m pytest -n 2 --dist worksteal -m "not full" tests/run \
-	  tests/test_every_combination.py tests/test_export.py tests/test_generate.py tests/test_tasks.py $(ARGS)
+test-backend: setup  ## the tests of what has sparse weights once more, on the kernels wherever these can be used
+	$(RUN) -m sparse_rnn.kernels
+	SPARSE_RNN_BACKEND_TEST=1 OMP_NUM_THREADS=1 $(RUN) -m pytest -n 2 --dist worksteal -m "not full" $(ON_BOTH) $(ARGS)
 
 test-slurm: setup  ## the tests on a SLURM cluster that this starts and stops (as root, in a container)
 	SPARSE_RNN_SLURM_TEST=$${SPARSE_RNN_SLURM_TEST:-1} OMP_NUM_THREADS=1 \

@@ -9,6 +9,7 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import pytest
 import torch
+from storages import ON_KERNELS
 
 torch.set_num_threads(1)
 
@@ -33,7 +34,7 @@ def _own_runs_folder(tmp_path, monkeypatch):
 @pytest.fixture(autouse=True)
 def _kernels_wherever_possible(monkeypatch):
     """For `make test-backend`: `auto` takes the kernels at any size and density, also in processes of tests."""
-    if os.environ.get("SPARSE_RNN_BACKEND_TEST"):
+    if ON_KERNELS:
         monkeypatch.setattr("sparse_rnn.kernels.backend.slower", lambda run, topology: "")
         monkeypatch.setenv("PYTHONPATH", str(Path(__file__).parent / "kernels" / "everywhere"))
 

@@ -130,8 +130,9 @@ def test_invariants_hold_and_resume_is_exact(model, method, optimizer, backend, 
         assert results["valid/perplexity"] < data(run.dataset.name).sizes[0]
 
 
-def test_gmp_ends_at_the_sparsity_asked_for_and_keeps_no_denser_network(tmp_path):
-    run = compose_run(["sparsifier=gmp", "dataset=pydoc", "budget=smoke"])
+@pytest.mark.parametrize("backend", ["masked", "sparse"])
+def test_gmp_ends_at_the_sparsity_asked_for_and_keeps_no_denser_network(backend, tmp_path):
+    run = compose_run(["sparsifier=gmp", f"sparsifier.backend={backend}", "dataset=pydoc", "budget=smoke"])
     trainer = CheckedTrainer(run, data("pydoc"), RunFolder(tmp_path), torch.device("cpu"))
     terminal = Terminal(run.training.epochs, True, run.budget.name)
     results = trainer.fit(Loggers([trainer.rows]), terminal)

@@ -22,7 +22,6 @@ SMALL = [
 ]
 Train = Callable[..., RunFolder]
 VARYING = ("throughput/", "clock/")
-ON_KERNELS = bool(os.environ.get("SPARSE_RNN_BACKEND_TEST"))  # `make test-backend`
 
 
 def write_texts(folder: Path) -> list[str]:

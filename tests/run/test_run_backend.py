@@ -5,8 +5,9 @@ from typing import Any
 
 import pytest
 import torch
-from run_helpers import ON_KERNELS, Train, composed, folder_of, record_of, rows_of
+from run_helpers import Train, composed, folder_of, record_of, rows_of
 from safetensors import safe_open
+from storages import ON_KERNELS
 from test_run_resume import StoppedAt
 
 from sparse_rnn import session

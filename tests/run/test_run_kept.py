@@ -6,8 +6,9 @@ from typing import Any
 
 import pytest
 import torch
-from run_helpers import ON_KERNELS, Train, composed, record_of, rows_of
+from run_helpers import Train, composed, record_of, rows_of
 from safetensors import safe_open
+from storages import ON_KERNELS
 
 from sparse_rnn.build import make_topology
 from sparse_rnn.checkpoint import load_checkpoint

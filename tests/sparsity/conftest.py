@@ -4,10 +4,13 @@ from collections.abc import Callable, Sequence
 
 import pytest
 import torch
+from storages import ON_KERNELS, as_tested
 from torch import Tensor, nn
 
 from sparse_rnn.build import make_optimizer, make_sparsifier, make_topology
 from sparse_rnn.config import Run, compose_run
+from sparse_rnn.kernels.backend import obstacle
+from sparse_rnn.kernels.modules import use_sparse_kernels
 from sparse_rnn.optim.averaged_sgd import AveragedSGD
 from sparse_rnn.sparsity.group import Group, groups_of
 from sparse_rnn.sparsity.sparsifier import Clock, SparsifierConfig, UpdateReport
@@ -22,7 +25,7 @@ def make_weight(
     columns: int = 2,
     cell: str | None = None,
 ) -> SparseWeight:
-    """A weight of `columns` columns whose zeros are inactive; its rows divide equally into `gates`."""
+    """A masked weight of `columns` columns whose zeros are inactive; its rows divide equally into `gates`."""
     parameter = nn.Parameter(torch.tensor(values).reshape(-1, columns))
     rows = parameter.shape[0] // len(gates)
     slices = {gate: slice(k * rows, (k + 1) * rows) for k, gate in enumerate(gates)}
@@ -36,10 +39,10 @@ def weight_of() -> Callable[..., SparseWeight]:
 
 @pytest.fixture
 def group_of() -> Callable[..., Group]:
-    """One group of one weight, see `make_weight`."""
+    """One group of one weight, see `make_weight`, stored as is tested."""
 
     def make(values: Sequence[float], **settings: object) -> Group:
-        weight = make_weight(values, **settings)  # type: ignore[arg-type]
+        weight = as_tested(make_weight(values, **settings))  # type: ignore[arg-type]
         return groups_of(SparseTopology([weight]), "tensor")[0]
 
     return make
@@ -57,7 +60,10 @@ def method() -> Callable[..., SparsifierConfig]:
 
 
 class Training:
-    """A small language model in training: `batches` steps an epoch, the order of calls as in sparse_rnn.trainer."""
+    """A small language model in training: `batches` steps an epoch, the order of calls as in sparse_rnn.trainer.
+
+    In `make test-backend` on the kernels; what these refuse is skipped.
+    """
 
     batches = 3
 
@@ -66,14 +72,27 @@ class Training:
         self.run, self.epochs, self.step_count = run, epochs, 0
         self.model = run.model.build(23)
         self.topology = make_topology(run, self.model)
+        if ON_KERNELS and (reason := obstacle(run, self.model, self.topology, torch.device("cpu"))):
+            pytest.skip(reason)
         self.optimizer = make_optimizer(run, self.model)
         self.sparsifier = make_sparsifier(run, self.topology, self.optimizer)
+        if ON_KERNELS:
+            use_sparse_kernels(self.model, self.topology)
         self.data = torch.randint(23, (epochs * self.batches, 7, 4), generator=torch.Generator().manual_seed(5))
 
     @property
     def clock(self) -> Clock:
-        epoch, batch = divmod(max(self.step_count - 1, 0), self.batches)
-        return Clock(self.step_count, epoch, self.epochs, batch + 1, self.batches)
+        return self.clock_at(self.step_count)
+
+    def clock_at(self, step: int) -> Clock:
+        epoch, batch = divmod(max(step - 1, 0), self.batches)
+        return Clock(step, epoch, self.epochs, batch + 1, self.batches)
+
+    @property
+    def values(self) -> dict[str, Tensor]:
+        """All parameters by name, without gradient, with every entry."""
+        sparse = {weight.name: weight.values for weight in self.topology}
+        return {name: p.detach() for name, p in self.model.named_parameters()} | sparse
 
     def loss(self, model: nn.Module) -> Tensor:
         """The loss of the coming step's minibatch."""
@@ -81,11 +100,18 @@ class Training:
         output, _ = model(tokens[:-1], model.initial_hidden(4))
         return model.loss(output, tokens[1:])
 
-    def backward(self) -> dict[str, Tensor]:
-        """Dense gradients of the coming step, by parameter name."""
+    def dense_gradients(self) -> dict[str, Tensor]:
+        """Those of the coming step, by parameter name, of another network with the same weights and no masks."""
+        other = self.run.model.build(23)
+        other.load_state_dict(self.values)
+        torch.autograd.backward(self.loss(other))
+        return {name: p.grad for name, p in other.named_parameters()}
+
+    def backward(self) -> None:
+        """The gradients of the coming step."""
         self.optimizer.zero_grad(set_to_none=True)
+        self.sparsifier.before_backward(self.clock_at(self.step_count + 1))
         torch.autograd.backward(self.loss(self.model))
-        return {name: p.grad.clone() for name, p in self.model.named_parameters()}
 
     def step(self) -> UpdateReport | None:
         """What follows `backward`; returns the report of an update inside the loop."""

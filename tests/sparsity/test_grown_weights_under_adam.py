@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+from storages import as_tested, set_gradient
 
 from sparse_rnn.sparsity.optimizer_state import tensors_like
 from sparse_rnn.sparsity.topology import SparseTopology
@@ -22,9 +23,10 @@ def first_steps(weight_of, beta1: float, *, zero_second_moments: bool) -> tuple[
     weight.mask.copy_(torch.rand(8, 8, generator=random) < 0.5)
     topology = SparseTopology([weight])
     topology.mask_weights()
+    as_tested(weight)
     optimizer = torch.optim.Adam([weight.parameter], LEARNING_RATE, (beta1, 0.999), 1e-9)
     for _ in range(1000):
-        weight.parameter.grad = gradient()
+        set_gradient(weight, gradient())
         topology.mask_gradients()
         optimizer.step()
     new = torch.zeros(64, dtype=torch.bool)
@@ -33,12 +35,12 @@ def first_steps(weight_of, beta1: float, *, zero_second_moments: bool) -> tuple[
     others = weight.mask.clone()
     topology.replace("w", weight.mask | grown, optimizer)
     if zero_second_moments:
-        tensors_like(optimizer, weight.parameter)["exp_avg_sq"][grown] = 0
-    before = weight.parameter.detach().clone()
-    weight.parameter.grad = gradient()
+        tensors_like(optimizer, weight.parameter)["exp_avg_sq"][weight.storage.stored(grown)] = 0
+    before = weight.values.clone()
+    set_gradient(weight, gradient())
     topology.mask_gradients()
     optimizer.step()
-    change = (weight.parameter.detach() - before).abs()
+    change = (weight.values - before).abs()
     return change[grown], change[others]
 
 
@@ -65,13 +67,13 @@ def test_in_a_language_model_too(training, method):
     run.backward()
     run.step()
     assert run.end_of_epoch() is not None
-    before = {w.name: w.parameter.detach().clone() for w in run.topology}
+    before = {w.name: w.values.clone() for w in run.topology}
     run.backward()
     run.step()
     for weight in run.topology:
         if weight.cell is None:
             continue
-        change = (weight.parameter.detach() - before[weight.name]).abs()
+        change = (weight.values - before[weight.name]).abs()
         grown = weight.mask & (before[weight.name] == 0)
         assert grown.any()
         assert 0 < change[grown].median() <= 3 * change[weight.mask & ~grown].median(), weight.name

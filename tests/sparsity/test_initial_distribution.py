@@ -1,5 +1,6 @@
 import pytest
 import torch
+from storages import as_tested
 from torch import nn
 
 from sparse_rnn.models.rhn import RHNConfig
@@ -94,7 +95,7 @@ def test_the_first_topology_is_drawn_by_init_seed_alone(method):
         optimizer = torch.optim.SGD(model.parameters(), 0.1)
         config = method(sparsity=0.7)
         Sparsifier(config, NoGrowth(), topology, optimizer, seed=seed, init_seed=init_seed)
-        assert all(((w.parameter != 0) == w.mask).all() for w in topology)
+        assert all(((as_tested(w).values != 0) == w.mask).all() for w in topology)
         return torch.cat([w.mask.flatten() for w in topology])
 
     assert torch.equal(masks(1, 5), masks(2, 5))

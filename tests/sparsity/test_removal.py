@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+from storages import as_tested
 
 from sparse_rnn.sparsity.group import groups_of
 from sparse_rnn.sparsity.removal import AdaptiveThreshold, Magnitude, SignedMagnitude
@@ -13,7 +14,7 @@ HH = [0.8, 0.7, -0.9, 0.0, 0.6, 0.65, 0.0, 0.99]
 
 def remove_a_third(scope: str, weights) -> dict[str, list[int]]:
     """What magnitude removal takes from two gates of two rows each, in `ih` and `hh`, at p = 1/3."""
-    topology = SparseTopology(weights)
+    topology = SparseTopology([as_tested(weight) for weight in weights])
     gone = {w.name: torch.zeros_like(w.mask) for w in topology}
     for group in groups_of(topology, scope):
         count = round(int(group.active.sum()) / 3)
@@ -47,7 +48,8 @@ def test_weights_outside_a_cell_are_one_group_each(weight_of, scope):
 
 def test_an_active_weight_of_zero_goes_first_and_an_inactive_one_never(group_of):
     group = group_of([0.3, -0.1, 0.0, 0.0, 0.2, 0.4, 0.0, 0.5])
-    group.blocks[0].weight.mask[1, 1] = True  # grown and not yet stepped
+    mask = torch.tensor([[True, True], [False, True], [True, True], [False, True]])  # [1, 1] grown and not yet stepped
+    group.blocks[0].weight.set_mask(mask)
     assert Magnitude()(group, 1).int().tolist() == [0, 0, 0, 1, 0, 0, 0, 0]
     assert Magnitude()(group, 2).int().tolist() == [0, 1, 0, 1, 0, 0, 0, 0]
 

@@ -9,6 +9,7 @@ from collections.abc import Callable
 import pytest
 import torch
 from hydra.core.global_hydra import GlobalHydra
+from storages import masked_only
 from torch import Tensor, nn
 
 from sparse_rnn import sparsify
@@ -18,6 +19,8 @@ from sparse_rnn.optim.averaged_sgd import AveragedSGD
 from sparse_rnn.registry import ConfigError
 from sparse_rnn.sparsity.optimizer_state import tensors_like
 from sparse_rnn.sparsity.sparsifier import Clock, SparsifierConfig
+
+pytestmark = masked_only("sparsify masks dense weights")
 
 STEPS, INTERVAL = 40, 8
 CLASSES, LENGTH, BATCH = 4, 6, 16

@@ -1,8 +1,8 @@
 import pytest
 import torch
+from storages import as_tested, gradient_of, masked_only, set_gradient, state_of
 from torch import nn
 
-from sparse_rnn.sparsity.optimizer_state import tensors_like
 from sparse_rnn.sparsity.topology import SparseTopology, SparseWeight, pack_bits, unpack_bits
 
 
@@ -30,16 +30,17 @@ def topology_of(model: nn.Module) -> SparseTopology:
     topology = SparseTopology.of(model)
     for k, weight in enumerate(topology):
         weight.mask.copy_(torch.rand(weight.mask.shape, generator=torch.Generator().manual_seed(k)) < 0.5)
+        as_tested(weight)
     return topology
 
 
-def test_a_stored_topology_comes_back_in_place():
-    stored = topology_of(nn.LSTM(3, 5)).state_dict()
+def test_a_stored_topology_comes_back():
+    stored = topology_of(nn.LSTM(3, 5))
     other = SparseTopology.of(nn.LSTM(3, 5))
-    mask = other["weight_ih_l0"].mask
-    other.load_state_dict(stored)
-    assert other["weight_ih_l0"].mask is mask
-    assert torch.equal(mask, topology_of(nn.LSTM(3, 5))["weight_ih_l0"].mask)
+    for weight in other:
+        as_tested(weight)
+    other.load_state_dict(stored.state_dict())
+    assert all(torch.equal(weight.mask, stored[weight.name].mask) for weight in other)
 
 
 def test_a_topology_of_other_names_shapes_or_counts_is_refused():
@@ -59,6 +60,8 @@ def test_density_of_the_model_its_weights_and_its_gates():
     topology = SparseTopology.of(model)
     topology["gru.weight_ih_l0"].mask[:] = torch.tensor([[1, 1], [1, 0], [0, 0], [0, 1], [0, 0], [0, 0]]).bool()
     topology["out.weight"].mask[:3] = False
+    for weight in topology:
+        as_tested(weight)
     assert topology.density() == {"model": (4 + 12 + 2) / 32}
     weights = {"gru.weight_ih_l0": 4 / 12, "gru.weight_hh_l0": 1.0, "out.weight": 0.25}
     assert topology.density(by="weight") == weights
@@ -80,10 +83,10 @@ OPTIMIZERS = {
 
 @pytest.fixture(params=list(OPTIMIZERS))
 def trained(request, weight_of):
-    """A 2 x 4 weight, its first row active, after one dense step: no value and no state is zero."""
-    weight = weight_of([1.0, 2.0, 3.0, 4.0, 0.0, 0.0, 0.0, 0.0], columns=4)
+    """A 2 x 4 weight, its first row active, after one dense step: no value and no state that is stored is zero."""
+    weight = as_tested(weight_of([1.0, 2.0, 3.0, 4.0, 0.0, 0.0, 0.0, 0.0], columns=4))
     optimizer = OPTIMIZERS[request.param]([weight.parameter])
-    weight.parameter.grad = torch.arange(1.0, 9.0).reshape(2, 4)
+    set_gradient(weight, torch.arange(1.0, 9.0).reshape(2, 4))
     optimizer.step()
     assert (weight.parameter != 0).all()
     return SparseTopology([weight]), weight, optimizer
@@ -91,11 +94,11 @@ def trained(request, weight_of):
 
 def test_enforce_zeroes_weights_and_state_where_inactive_and_nowhere_else(trained):
     topology, weight, optimizer = trained
-    before = {key: t.clone() for key, t in tensors_like(optimizer, weight.parameter).items()}
-    value = weight.parameter.detach().clone()
+    before = state_of(optimizer, weight)
+    value = weight.values.clone()
     topology.enforce(optimizer)
-    assert torch.equal(weight.parameter.detach(), value * weight.mask)
-    after = tensors_like(optimizer, weight.parameter)
+    assert torch.equal(weight.values, value * weight.mask)
+    after = state_of(optimizer, weight)
     assert after.keys() == before.keys()
     for key, tensor in after.items():
         assert torch.equal(tensor, before[key] * weight.mask)
@@ -104,7 +107,7 @@ def test_enforce_zeroes_weights_and_state_where_inactive_and_nowhere_else(traine
 def test_mask_gradients_touches_inactive_entries_only(trained):
     topology, weight, _ = trained
     topology.mask_gradients()
-    assert weight.parameter.grad.tolist() == [[1, 2, 3, 4], [0, 0, 0, 0]]
+    assert gradient_of(weight).tolist() == [[1, 2, 3, 4], [0, 0, 0, 0]]
     weight.parameter.grad = None
     topology.mask_gradients()
 
@@ -114,23 +117,24 @@ def test_masking_reaches_every_entry_of_a_large_weight(transposed):
     """Larger than the pieces in which masks are applied, in either memory layout."""
     values, mask = torch.ones(401, 701), torch.rand(401, 701, generator=torch.Generator().manual_seed(1)) < 0.3
     parameter = nn.Parameter(values.T if transposed else values)
-    weight = SparseWeight("w", parameter, mask.T if transposed else mask, {"all": slice(0, len(parameter))}, None)
+    mask = mask.T if transposed else mask
+    weight = as_tested(SparseWeight("w", parameter, mask, {"all": slice(0, len(parameter))}, None))
     SparseTopology([weight]).mask_weights()
-    assert torch.equal(parameter != 0, weight.mask)
+    assert torch.equal(weight.values != 0, mask)
 
 
 def test_replace_restarts_what_changed_and_nothing_else(trained):
     """Removed: entry 0. Grown: entry 4. Second moments of grown entries begin at the mean of the active ones."""
     topology, weight, optimizer = trained
     topology.enforce(optimizer)
-    value = weight.parameter.detach().clone()
-    state = {key: t.clone() for key, t in tensors_like(optimizer, weight.parameter).items()}
+    value = weight.values.clone()
+    state = state_of(optimizer, weight)
     mask = torch.tensor([[False, True, True, True], [True, False, False, False]])
     topology.replace("w", mask, optimizer)
     assert torch.equal(weight.mask, mask)
     stays = torch.tensor([[False, True, True, True], [False, False, False, False]])
-    assert torch.equal(weight.parameter.detach(), value * stays)
-    for key, tensor in tensors_like(optimizer, weight.parameter).items():
+    assert torch.equal(weight.values, value * stays)
+    for key, tensor in state_of(optimizer, weight).items():
         expected = state[key] * stays
         if "sq" in key or key == "square_avg":
             expected[1, 0] = state[key][0, 1:].mean()
@@ -142,19 +146,29 @@ def test_replace_restarts_a_weight_that_was_removed_and_regrown_if_told(trained)
     topology.enforce(optimizer)
     regrown = torch.zeros(2, 4, dtype=torch.bool)
     regrown[0, 2] = True
-    untouched = weight.parameter.detach()[0, 1].clone()
+    untouched = weight.values[0, 1].clone()
     topology.replace("w", weight.mask.clone(), optimizer, regrown)
-    assert weight.parameter[0, 2] == 0
-    assert weight.parameter[0, 1] == untouched
-    for key, tensor in tensors_like(optimizer, weight.parameter).items():
+    assert weight.values[0, 2] == 0
+    assert weight.values[0, 1] == untouched
+    for key, tensor in state_of(optimizer, weight).items():
         assert (tensor[0, 2] == 0) == ("sq" not in key), key
 
 
-def test_replace_writes_the_mask_in_place_and_refuses_another_shape(trained):
+@masked_only("the mask is a tensor of its own")
+def test_a_mask_is_written_in_place(trained):
     topology, weight, optimizer = trained
-    mask = weight.mask
-    topology.replace("w", ~weight.mask, optimizer)
+    mask, stored = weight.mask, topology.state_dict()
+    topology.replace("w", ~mask, optimizer)
     assert topology["w"].mask is mask
+    topology.load_state_dict(stored)
+    assert topology["w"].mask is mask
+    assert mask.tolist() == [[True] * 4, [False] * 4]
+
+
+def test_replace_refuses_another_shape(trained):
+    topology, weight, optimizer = trained
+    topology.replace("w", ~weight.mask, optimizer)
+    assert weight.mask.tolist() == [[False] * 4, [True] * 4]
     with pytest.raises(ValueError, match="must be bool of shape"):
         topology.replace("w", torch.ones(4, 2, dtype=torch.bool), optimizer)
     with pytest.raises(ValueError, match="must be bool of shape"):
