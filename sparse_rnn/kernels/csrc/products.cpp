@@ -13,59 +13,83 @@ constexpr int64_t PANEL_ENTRIES = 190'000;  // about 1 MB of values and columns:
 constexpr int64_t PANELS = 8;               // a multiple of so many, for as many threads
 constexpr double SHORT = 0.15;              // density below which blocks are wide, that runs be not too short
 
+// Active entries of each run of a mask [rows, columns]: int32 [blocks, rows].
+Tensor lengths_of(const bool* active, int64_t rows, int64_t columns, int64_t block) {
+  const int64_t blocks = blocks_of(columns, block);
+  Tensor lengths = at::empty({blocks, rows}, at::kInt);
+  int32_t* to = lengths.data_ptr<int32_t>();
+  at::parallel_for(0, rows, 16, [&](int64_t begin, int64_t end) {
+    for (int64_t i = begin; i < end; i++)
+      for (int64_t b = 0; b < blocks; b++) {
+        const bool* from = active + i * columns + b * block;
+        to[b * rows + i] = std::accumulate(from, from + std::min(block, columns - b * block), 0);
+      }
+  });
+  return lengths;
+}
+
+// The first row of each panel, of so many that a panel has at most PANEL_ENTRIES of `total` entries: int32 [panels + 1].
+Tensor panels_of(int64_t rows, int64_t total) {
+  int64_t panels = PANELS * std::max<int64_t>(1, (total + PANELS * PANEL_ENTRIES - 1) / (PANELS * PANEL_ENTRIES));
+  panels = std::max(std::min(panels, rows), (rows + UINT16_MAX) / UINT16_MAX);
+  Tensor first = at::empty({panels + 1}, at::kInt);
+  for (int64_t p = 0; p <= panels; p++) first.data_ptr<int32_t>()[p] = int32_t(rows * p / panels);
+  return first;
+}
+
+// Puts the runs of each panel and block in order: writes `row` and `starts`.
+void order_runs(const blocked::Layout& m, const int32_t* lengths, uint16_t* row, int32_t* starts) {
+  int32_t at = 0;
+  for (int64_t p = 0; p < m.panels; p++)
+    for (int64_t b = 0; b < m.blocks; b++) {
+      const int64_t runs = m.runs(p, b), count = m.first[p + 1] - m.first[p];
+      const int32_t* length = lengths + b * m.rows + m.first[p];
+      uint16_t* order = row + runs;
+      std::iota(order, order + count, 0);
+      std::stable_sort(order, order + count, [&](uint16_t i, uint16_t j) { return length[i] < length[j]; });
+      for (int64_t i = 0; i < count; i++) {
+        starts[runs + i] = at;
+        at += length[order[i]];
+      }
+    }
+  starts[m.rows * m.blocks] = at;
+}
+
+// Writes the columns of the active entries, run after run.
+void write_columns(const blocked::Layout& m, const bool* active, uint8_t* column) {
+  at::parallel_for(0, m.panels, 1, [&](int64_t begin, int64_t end) {
+    for (int64_t p = begin; p < end; p++)
+      for (int64_t b = 0; b < m.blocks; b++) {
+        const int64_t runs = m.runs(p, b), width = std::min(m.block, m.columns - b * m.block);
+        for (int64_t i = 0; i < m.first[p + 1] - m.first[p]; i++) {
+          const bool* from = active + (m.first[p] + m.row[runs + i]) * m.columns + b * m.block;
+          uint8_t* to = column + m.starts[runs + i];
+          for (int64_t k = 0; k < width; k++)
+            if (from[k]) *to++ = uint8_t(k);
+        }
+      }
+  });
+}
+
 // first, starts, row, column of a mask, bool [rows, columns].
 std::vector<Tensor> layout_of(const Tensor& mask) {
   TORCH_CHECK(mask.dim() == 2 && mask.scalar_type() == at::kBool && mask.is_contiguous() && mask.device().is_cpu(),
               "a structure is made of a contiguous bool matrix on the CPU");
   const int64_t rows = mask.size(0), columns = mask.size(1), size = rows * columns;
   TORCH_CHECK(size > 0, "a weight without entries has no structure");
-  const bool* active = mask.const_data_ptr<bool>();
   const int64_t total = at::count_nonzero(mask).item<int64_t>();
-  const int64_t block = columns > NARROW && double(total) < SHORT * double(size) ? WIDE : NARROW, blocks = blocks_of(columns, block);
-  Tensor counts = at::empty({blocks, rows}, at::kInt);
-  int32_t* count = counts.data_ptr<int32_t>();
-  at::parallel_for(0, rows, 16, [&](int64_t begin, int64_t end) {
-    for (int64_t i = begin; i < end; i++)
-      for (int64_t b = 0; b < blocks; b++) {
-        const bool* from = active + i * columns + b * block;
-        count[b * rows + i] = std::accumulate(from, from + std::min(block, columns - b * block), 0);
-      }
-  });
   TORCH_CHECK(total <= INT32_MAX, "a weight with more than 2^31 - 1 active entries is not supported");
-  int64_t panels = PANELS * std::max<int64_t>(1, (total + PANELS * PANEL_ENTRIES - 1) / (PANELS * PANEL_ENTRIES));
-  panels = std::max(std::min(panels, rows), (rows + UINT16_MAX) / UINT16_MAX);
-  Tensor first = at::empty({panels + 1}, at::kInt), starts = at::empty({rows * blocks + 1}, at::kInt);
-  Tensor row = at::empty({rows * blocks}, at::kShort), column = at::empty({total}, at::kByte);
-  int32_t *f = first.data_ptr<int32_t>(), *s = starts.data_ptr<int32_t>();
+  const int64_t block = columns > NARROW && double(total) < SHORT * double(size) ? WIDE : NARROW, blocks = blocks_of(columns, block);
+  const Tensor first = panels_of(rows, total);
+  Tensor starts = at::empty({rows * blocks + 1}, at::kInt), row = at::empty({rows * blocks}, at::kShort);
+  Tensor column = at::empty({total}, at::kByte);
+  const bool* active = mask.const_data_ptr<bool>();
+  int32_t* s = starts.data_ptr<int32_t>();
   uint16_t* r = reinterpret_cast<uint16_t*>(row.data_ptr<int16_t>());
   uint8_t* c = column.data_ptr<uint8_t>();
-  for (int64_t p = 0; p <= panels; p++) f[p] = int32_t(rows * p / panels);
-  int32_t at = 0;
-  for (int64_t p = 0; p < panels; p++)
-    for (int64_t b = 0; b < blocks; b++) {
-      const int64_t runs = blocks * f[p] + b * (f[p + 1] - f[p]);
-      uint16_t* order = r + runs;
-      std::iota(order, order + (f[p + 1] - f[p]), 0);
-      const int32_t* lengths = count + b * rows + f[p];
-      std::stable_sort(order, order + (f[p + 1] - f[p]), [&](uint16_t i, uint16_t j) { return lengths[i] < lengths[j]; });
-      for (int64_t i = 0; i < f[p + 1] - f[p]; i++) {
-        s[runs + i] = at;
-        at += lengths[order[i]];
-      }
-    }
-  s[rows * blocks] = at;
-  at::parallel_for(0, panels, 1, [&](int64_t begin, int64_t end) {
-    for (int64_t p = begin; p < end; p++)
-      for (int64_t b = 0; b < blocks; b++) {
-        const int64_t runs = blocks * f[p] + b * (f[p + 1] - f[p]), width = std::min(block, columns - b * block);
-        for (int64_t i = 0; i < f[p + 1] - f[p]; i++) {
-          const bool* from = active + (f[p] + r[runs + i]) * columns + b * block;
-          uint8_t* to = c + s[runs + i];
-          for (int64_t k = 0; k < width; k++)
-            if (from[k]) *to++ = uint8_t(k);
-        }
-      }
-  });
+  const blocked::Layout m{rows, columns, first.numel() - 1, blocks, block, first.const_data_ptr<int32_t>(), s, r, c};
+  order_runs(m, lengths_of(active, rows, columns, block).const_data_ptr<int32_t>(), r, s);
+  write_columns(m, active, c);
   return {first, starts, row, column};
 }
 
