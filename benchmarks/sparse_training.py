@@ -15,7 +15,7 @@ from sparse_rnn.optim.averaged_sgd import AveragedSGD
 
 TRAINING = {0.67: 0.50, 0.80: 0.32, 0.90: 0.20, 0.95: 0.14}
 INFERENCE = {0.67: (0.55, 0.50), 0.90: (0.20, 0.15)}
-RHN_SPARSITY = 0.53
+OTHERS = {"rhn": ("RHN", 0.53, 0.70), "on_lstm": ("ON-LSTM", 0.55, None)}  # at their papers' sparsity
 BYTES_PER_ENTRY = 5 / 4  # of a sparse weight, against a dense one: four of the value, one of the column
 
 
@@ -46,7 +46,9 @@ def rows() -> Iterator[Row]:
         ratio = ratio_of_times(SparseStep(sparsity), dense)
         yield Row(f"training step at sparsity {sparsity:.2f} / dense torch LSTM", ratio, bar, 1 - sparsity)
     del dense
-    yield Row(f"training step, RHN at sparsity {RHN_SPARSITY} / dense RHN", _highway(), 0.70, 1 - RHN_SPARSITY)
+    for model, (label, sparsity, bar) in OTHERS.items():
+        name = f"training step, {label} at sparsity {sparsity} / dense {label}"
+        yield Row(name, _other(model, sparsity), bar, 1 - sparsity)
     dense_bytes = _memory("dense", "optimizer=nt_asgd")
     for method, bar in (("selfish", 0.35), ("rigl", None)):
         ratio = _memory(method, "optimizer=snt_asgd", "sparsifier.sparsity=0.9") / dense_bytes
@@ -58,9 +60,9 @@ def rows() -> Iterator[Row]:
         yield from _products(sparsity)
 
 
-def _highway() -> float:
-    dense = OurStep("model=rhn", "sparsifier=dense", "optimizer=nt_asgd")
-    return ratio_of_times(SparseStep(RHN_SPARSITY, "model=rhn", "optimizer=snt_asgd"), dense)
+def _other(model: str, sparsity: float) -> float:
+    dense = OurStep(f"model={model}", "sparsifier=dense", "optimizer=nt_asgd")
+    return ratio_of_times(SparseStep(sparsity, f"model={model}", "optimizer=snt_asgd"), dense)
 
 
 def _inference(sparsity: float) -> float:

@@ -11,7 +11,7 @@ from sparse_rnn.sparsity.iss import ISSConfig
 from sparse_rnn.sparsity.sparsifier import final_counts, signals_needed
 from sparse_rnn.sparsity.topology import SparseTopology
 
-CROSSOVER_DENSITY = {"on_lstm": 0.25, "awd_lstm_mos": 0.4}  # above it masked dense weights are faster, by model
+CROSSOVER_DENSITY = {"awd_lstm_mos": 0.4}  # above it masked dense weights are faster, by model
 OTHER_CROSSOVER_DENSITY = 0.5
 SMALLEST = 1 << 20  # entries of a weight; networks with none so large are faster with masked dense weights
 NOTHING, SMALL = "there is no sparse weight", "faster for weights this small"

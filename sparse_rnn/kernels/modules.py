@@ -1,7 +1,6 @@
 """Modules that compute with the active entries of their weights alone; each takes the place of a dense one."""
 
 from collections.abc import Callable, Iterator, Mapping
-from functools import partial
 from typing import Any, cast
 
 import torch
@@ -12,14 +11,14 @@ from sparse_rnn.kernels.dropout import FastDropout, dropout
 from sparse_rnn.kernels.highway import highway
 from sparse_rnn.kernels.lstm import lstm_layer
 from sparse_rnn.kernels.memory import lasting_memory
+from sparse_rnn.kernels.operators import operators
+from sparse_rnn.kernels.ordered_neurons import on_lstm_layer
 from sparse_rnn.kernels.products import Stored, embedding, linear
 from sparse_rnn.kernels.structure import Structure
 from sparse_rnn.kernels.watching import DroppedContribution, watched_apart
-from sparse_rnn.models.dropout import connect_mask
 from sparse_rnn.models.language_model import Decoder
 from sparse_rnn.models.lstm import LSTM, WEIGHTS, State
 from sparse_rnn.models.on_lstm import ONLSTMLayer
-from sparse_rnn.models.ordered_neurons import unroll
 from sparse_rnn.models.rhn import HighwayRecurrence
 from sparse_rnn.registry import ConfigError
 from sparse_rnn.sparsity.storage import Packed
@@ -211,19 +210,20 @@ class SparseHighwayRecurrence(HighwayRecurrence):
 
 
 class SparseONLSTMLayer(ONLSTMLayer):
-    """The same; its products are the kernels', one a step."""
+    """The same; a weight that is kept dense computes as one all of whose entries are active."""
 
     def __init__(self, dense: ONLSTMLayer, structures: Structures) -> None:
         nn.Module.__init__(self)
         self.hidden, self.chunk, self.p = dense.hidden, dense.chunk, dense.p
-        self.structure = _structure(dense.recurrent.weight, structures)
+        self.structures = [_structure(part.weight, structures) for part in (dense.input, dense.recurrent)]
         self.input, self.recurrent = (_part(part, structures) for part in (dense.input, dense.recurrent))
 
     def forward(self, x: Tensor, state: State, training: bool) -> tuple[Tensor, State]:
         """See ONLSTMLayer."""
-        weight = drop_connect(_stored(self.recurrent.weight, self.structure), self.p, training, inverted=False)
-        product = partial(linear, values=weight.values, structure=weight.structure)
-        states, cell = unroll(self.input(x) + self.recurrent.bias, product, *state)
+        weights = self.input.weight, self.recurrent.weight
+        of_input, recurrent = (_stored(*pair) for pair in zip(weights, self.structures, strict=True))
+        recurrent = drop_connect(recurrent, self.p, training, inverted=False)
+        states, cell = on_lstm_layer(x, *state, of_input, recurrent, self.input.bias + self.recurrent.bias)
         return states, (states[-1], cell)
 
 
@@ -234,11 +234,11 @@ def drop_connect(weight: Stored, p: float, training: bool, *, inverted: bool) ->
     values, structure = weight
     if not training:
         return Stored(values * (1 - p), structure)
-    mask = connect_mask(values.detach().new_empty(structure.shape), p, inverted=inverted)
-    kept = structure.pack(mask)
+    drawn, divisor = operators().draw_kept(structure.shape, p), 1 - p if inverted else 1.0
+    kept = structure.pack(drawn).to(values.dtype).div_(divisor)
     if structure.factors is not None:
         apart = watched_apart(structure)
-        structure.factors.append(DroppedContribution(apart, mask))
+        structure.factors.append(DroppedContribution(apart, drawn, divisor))
         structure = apart
     return Stored(values * kept, structure)
 

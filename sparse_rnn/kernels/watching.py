@@ -26,14 +26,15 @@ class DenseContribution(NamedTuple):
 
 
 class DroppedContribution(NamedTuple):
-    """Contributions to the dense gradient of weight * mask, seen as one to that of the weight."""
+    """Contributions to the dense gradient of weight * kept / divisor, seen as one to that of the weight."""
 
     dropped: Structure
-    mask: Tensor
+    kept: Tensor
+    divisor: float
 
     def add_to(self, dense: Tensor) -> None:
         """Add it to a dense gradient [R, C]."""
         of_dropped = dense.new_zeros(dense.shape)
         for factor in self.dropped.factors or []:
             factor.add_to(of_dropped)
-        dense.addcmul_(of_dropped, self.mask)
+        dense.add_(of_dropped.mul_(self.kept).div_(self.divisor))

@@ -41,9 +41,5 @@ def drop_connect(weight: Tensor, p: float, training: bool, *, inverted: bool) ->
         return weight
     if not training:
         return weight if inverted else weight * (1 - p)
-    return weight * connect_mask(weight.detach(), p, inverted=inverted)
-
-
-def connect_mask(like: Tensor, p: float, *, inverted: bool) -> Tensor:
-    """What `drop_connect` multiplies a weight by in training."""
-    return inverted_mask(like, p) if inverted else torch.empty_like(like).bernoulli_(1 - p)
+    like = weight.detach()
+    return weight * (inverted_mask(like, p) if inverted else torch.empty_like(like).bernoulli_(1 - p))

@@ -4,7 +4,6 @@ T steps, B sequences, h units in n chunks of k. With the master gates i' = 1 - c
 value shared by a chunk, and w = f' i': c <- (f w + f' - w) c + (i w + i' - w) tanh(cell), h <- o tanh(c).
 """
 
-from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -31,23 +30,6 @@ def ordered_neurons(projected: Tensor, weight: Tensor, h: Tensor, c: Tensor) -> 
     """
     states, cell = _OrderedNeurons.apply(projected, weight, h, c)  # type: ignore[no-untyped-call]
     return states, cell
-
-
-def unroll(projected: Tensor, recurrent: Callable[[Tensor], Tensor], h: Tensor, c: Tensor) -> tuple[Tensor, Tensor]:
-    """What `ordered_neurons` computes, step by step, where `recurrent` is any differentiable product [B, h] to rows."""
-    chunks = (projected.shape[-1] - 4 * h.shape[-1]) // 2
-    states, c = [], c.view(len(c), chunks, -1)
-    for row in projected:
-        rows = row + recurrent(h)
-        sums = torch.softmax(rows[:, : 2 * chunks].view(-1, 2, chunks, 1), dim=2).cumsum(2)
-        inward, forget = 1 - sums[:, 0], sums[:, 1]
-        overlap = inward * forget
-        output, cell, i, f = _units(rows, chunks).unbind(1)
-        written, kept = (gate - overlap + overlap * own.sigmoid() for gate, own in ((inward, i), (forget, f)))
-        c = written * cell.tanh() + kept * c
-        h = (output.sigmoid() * c.tanh()).flatten(1)
-        states.append(h)
-    return torch.stack(states), c.flatten(1)
 
 
 class _OrderedNeurons(torch.autograd.Function):

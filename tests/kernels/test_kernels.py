@@ -1,8 +1,10 @@
 """The operators against plain torch, over shapes at and between the edges of tiles, blocks and panels."""
 
+import math
 import os
 import subprocess
 import sys
+from collections.abc import Callable
 
 import pytest
 import torch
@@ -13,8 +15,10 @@ from sparse_rnn.kernels.dropout import dropout
 from sparse_rnn.kernels.highway import highway
 from sparse_rnn.kernels.lstm import lstm_layer
 from sparse_rnn.kernels.operators import operators
+from sparse_rnn.kernels.ordered_neurons import on_lstm_layer
 from sparse_rnn.kernels.products import Stored, embedding, linear
 from sparse_rnn.kernels.structure import Structure
+from sparse_rnn.models.on_lstm import ONLSTMLayer
 from sparse_rnn.models.rhn import HighwayRecurrence
 
 TOLERANCE = {torch.float32: 1e-5, torch.float64: 1e-11}
@@ -27,6 +31,14 @@ WEIGHTS = [
     (130, 300, 1.0, 129),
 ]
 WINDOWS = [(20, 7, 40, 56), (3, 4, 10, 7), (80, 3, 30, 33), (1, 1, 8, 150), (130, 2, 9, 1)]
+CHUNKED = [
+    (20, 7, 40, 8, 7),
+    (3, 4, 10, 1, 7),
+    (80, 3, 30, 33, 1),
+    (1, 1, 8, 15, 10),
+    (130, 2, 9, 1, 1),
+    (64, 1, 3, 2, 70),
+]
 real = pytest.mark.parametrize("dtype", TOLERANCE, ids=str)
 
 
@@ -127,6 +139,53 @@ def test_an_lstm_layer(batch: int, steps: int, inputs: int, hidden: int, dtype: 
     for factor in hh.structure.take_factors():
         factor.add_to(formed)
     assert_near(formed, gradient)
+
+
+@real
+@pytest.mark.parametrize(("batch", "steps", "inputs", "chunks", "chunk"), CHUNKED)
+def test_an_on_lstm_layer(batch: int, steps: int, inputs: int, chunks: int, chunk: int, dtype: torch.dtype) -> None:
+    dense = ONLSTMLayer(inputs, chunks * chunk, chunk, 0.0).to(dtype)
+    parts = dense.input, dense.recurrent
+    of_input, recurrent = (masked(part.weight, 0.4) for part in parts)
+    bias = leaf(dense.input.bias + dense.recurrent.bias)
+    x = torch.randn(steps, batch, inputs, dtype=dtype, requires_grad=True)
+    h, c = (torch.randn(batch, dense.hidden, dtype=dtype, requires_grad=True) for _ in range(2))
+    own = [leaf(tensor) for tensor in (x, h, c)]
+    states, (_, cell) = dense(x, (h, c), training=True)
+    for stored in (of_input, recurrent):
+        stored.structure.watch()
+    theirs, ours = (states, cell), on_lstm_layer(*own, of_input, recurrent, bias)
+    by = [torch.randn_like(tensor) for tensor in theirs]
+    for found in (ours, theirs):
+        sum((tensor * weight).sum() for tensor, weight in zip(found, by, strict=True)).backward()  # type: ignore[union-attr]
+    for one, other in zip(ours, theirs, strict=True):
+        assert_near(one, other)
+    assert_gradients([*zip(own, (x, h, c), strict=True), (bias, dense.input.bias)])
+    for stored, part in zip((of_input, recurrent), parts, strict=True):
+        assert part.weight.grad is not None
+        assert stored.values.grad is not None
+        assert_near(stored.values.grad, stored.structure.pack(part.weight.grad))
+        formed = torch.zeros_like(part.weight)
+        for factor in stored.structure.take_factors():
+            factor.add_to(formed)
+        assert_near(formed, part.weight.grad)
+
+
+@real
+@pytest.mark.parametrize("gate", ["master_input", "master_forget", "output", "cell", "input", "forget"])
+@pytest.mark.parametrize("value", [1e4, -1e4, torch.inf, -torch.inf, torch.nan])
+def test_an_on_lstm_gate_far_from_zero(value: float, gate: str, dtype: torch.dtype) -> None:
+    """Also that what is not finite passes through, wherever it does in torch."""
+    dense = ONLSTMLayer(3, 12, 3, 0.0).to(dtype)
+    of_input, recurrent = (masked(part.weight, 1.0) for part in (dense.input, dense.recurrent))
+    x, state = torch.randn(2, 5, 3, dtype=dtype), tuple(torch.randn(5, 12, dtype=dtype) for _ in range(2))
+    with torch.no_grad():
+        dense.input.bias[dense.gates()["input.weight"].rows[gate].start + 1] = value
+        states, (_, cell) = dense(x, state, training=False)
+        ours = on_lstm_layer(x, *state, of_input, recurrent, dense.input.bias + dense.recurrent.bias)
+    tolerance = 20 * torch.finfo(dtype).eps
+    torch.testing.assert_close(ours, (states, cell), rtol=tolerance, atol=tolerance, equal_nan=True)
+    assert not math.isnan(value) or not bool(ours[0][1].isfinite().any())
 
 
 @real
@@ -265,21 +324,51 @@ def test_what_does_not_fit_is_refused() -> None:
         y.sum().backward()
 
 
-def test_threads_do_not_change_a_bit() -> None:
-    dense = nn.LSTM(50, 70)
-    ih, hh = (masked(dense.get_parameter(f"weight_{kind}_l0"), 0.3) for kind in ("ih", "hh"))
-    x, found = torch.randn(9, 20, 50), []
-    zeros = torch.zeros(20, 70)
+@pytest.mark.parametrize(
+    ("rows", "h", "bias", "message"),
+    [
+        (30, torch.ones(3, 6), torch.ones(30), "the batch 2 sequences"),
+        (30, torch.ones(2, 6), torch.ones(29), "do not fit"),
+        (30, torch.ones(2, 6).double(), torch.ones(30), "expected scalar type"),
+        (34, torch.ones(2, 6), torch.ones(34), "do not fit"),  # 5 chunks of 6 units
+        (24, torch.ones(2, 6), torch.ones(24), "do not fit"),  # none
+    ],
+)
+def test_an_on_lstm_that_does_not_fit_is_refused(rows: int, h: Tensor, bias: Tensor, message: str) -> None:
+    of_input, recurrent = (masked(nn.Linear(columns, rows).weight, 0.5) for columns in (3, 6))
+    with pytest.raises((ValueError, RuntimeError), match=message):
+        on_lstm_layer(torch.ones(1, 2, 3), h, h, of_input, recurrent, bias)
+
+
+def an_lstm(x: Tensor, h: Tensor) -> tuple[Tensor, list[Stored]]:
+    dense = nn.LSTM(x.shape[2], h.shape[1])
+    weights = [masked(dense.get_parameter(f"weight_{kind}_l0"), 0.3) for kind in ("ih", "hh")]
+    return lstm_layer(x, h, h, *weights, dense.bias_ih_l0, dense.bias_hh_l0)[0], weights
+
+
+def an_on_lstm(x: Tensor, h: Tensor) -> tuple[Tensor, list[Stored]]:
+    dense = ONLSTMLayer(x.shape[2], h.shape[1], 7, 0.0)
+    weights = [masked(part.weight, 0.3) for part in (dense.input, dense.recurrent)]
+    return on_lstm_layer(x, h, h, weights[0], weights[1], dense.input.bias)[0], weights
+
+
+@pytest.mark.parametrize("layer", [an_lstm, an_on_lstm])
+@pytest.mark.parametrize("batch", [20, 100])
+def test_threads_do_not_change_a_bit(
+    layer: Callable[[Tensor, Tensor], tuple[Tensor, list[Stored]]], batch: int
+) -> None:
+    x, h, found = torch.randn(9, batch, 50), torch.randn(batch, 490), []
     before = torch.get_num_threads()
     try:
-        for threads in (1, 3):
+        for threads in (1, 2, 3):
             torch.set_num_threads(threads)
-            states, _, _ = lstm_layer(x, zeros, zeros, ih, hh, dense.bias_ih_l0, dense.bias_hh_l0)
-            found.append((states, *torch.autograd.grad(states.square().sum(), [ih.values, hh.values])))
+            torch.manual_seed(1)
+            states, weights = layer(x, h)
+            found.append((states, *torch.autograd.grad(states.square().sum(), [weight.values for weight in weights])))
     finally:
         torch.set_num_threads(before)
-    for one, other in zip(*found, strict=True):
-        assert torch.equal(one, other)
+    for one, *others in zip(*found, strict=True):
+        assert all(torch.equal(one, other) for other in others)
 
 
 @pytest.mark.skipif("SPARSE_RNN_KERNEL_FLAGS" in os.environ, reason="it is what that test runs")

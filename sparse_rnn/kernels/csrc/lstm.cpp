@@ -10,25 +10,6 @@ using namespace blocked;
 
 constexpr int GATES = 4, KEPT = GATES + 1;  // of a unit and step: its gates and the cell before
 
-// What a window keeps for the way back: for each step, group and unit KEPT rows of a step's columns, one after the other.
-template <typename S>
-struct Kept {
-  S* data;
-  int64_t units;
-  Step<S> step;
-
-  static int64_t size(int64_t steps, int64_t units, const Step<S>& step) {
-    return steps * step.groups * units * KEPT * step.part + Lanes<S>::count;  // the last row too is read in whole vectors
-  }
-
-  Kept(const Tensor& tensor, int64_t units_, const Step<S>& step_)
-      : data(const_cast<S*>(tensor.const_data_ptr<S>())), units(units_), step(step_) {}
-
-  S* rows(int64_t t, int64_t group, int64_t unit) const {
-    return data + ((t * step.groups + group) * units + unit) * KEPT * step.part;
-  }
-};
-
 // One unit's step for `count` sequences: from what enters its gates (rows i, f, g, o, without bias) to h and c; what the way
 // back needs goes to `kept`, with `part` columns a row.
 template <typename S>
@@ -73,8 +54,8 @@ std::vector<Tensor> lstm_forward(const Tensor& projected, const Tensor& bias, co
   AT_DISPATCH_FLOATING_TYPES(projected.scalar_type(), "lstm_forward", [&] {
     const Step<scalar_t> step(B);
     before = empty_tiles<scalar_t>(steps * B, H, projected.options());
-    saved = at::empty({Kept<scalar_t>::size(steps, H, step)}, projected.options());
-    const Kept<scalar_t> kept(saved, H, step);
+    saved = at::empty({Kept<scalar_t, KEPT>::size(steps, H, step)}, projected.options());
+    const Kept<scalar_t, KEPT> kept(saved, H, step);
     Tensor hidden = pack_step<scalar_t>(h, step), cell = pack_step<scalar_t>(c, step);
     Tensor pre = at::zeros({step.groups, GATES * H, step.width}, projected.options());
     const Tiles<scalar_t> from(projected), to_before(before);
@@ -122,8 +103,8 @@ std::vector<Tensor> lstm_backward(const Tensor& d_states, const Tensor& d_h, con
   Tensor d_gates, first_h, first_c;
   AT_DISPATCH_FLOATING_TYPES(d_states.scalar_type(), "lstm_backward", [&] {
     const Step<scalar_t> step(B);
-    TORCH_CHECK(saved.numel() == Kept<scalar_t>::size(steps, H, step), "the sizes of an LSTM layer do not fit");
-    const Kept<scalar_t> kept(saved, H, step);
+    TORCH_CHECK(saved.numel() == (Kept<scalar_t, KEPT>::size(steps, H, step)), "the sizes of an LSTM layer do not fit");
+    const Kept<scalar_t, KEPT> kept(saved, H, step);
     d_gates = empty_tiles<scalar_t>(steps * B, GATES * H, d_states.options(), /*kept=*/false);
     Tensor dh = pack_step<scalar_t>(d_h + d_states[steps - 1], step), dc = pack_step<scalar_t>(d_c, step);
     Tensor d_pre = at::zeros({step.groups, GATES * H, step.width}, d_states.options());

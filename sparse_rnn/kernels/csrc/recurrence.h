@@ -126,6 +126,25 @@ struct Tiles {
   }
 };
 
+// What a window keeps for the way back: for each step, group and unit R rows of a step's columns, one after the other.
+template <typename S, int R>
+struct Kept {
+  S* data;
+  int64_t units;
+  Step<S> step;
+
+  static int64_t size(int64_t steps, int64_t units, const Step<S>& step) {
+    return steps * step.groups * units * R * step.part + blocked::Lanes<S>::count;  // the last row too is read in whole vectors
+  }
+
+  Kept(const Tensor& tensor, int64_t units_, const Step<S>& step_)
+      : data(const_cast<S*>(tensor.const_data_ptr<S>())), units(units_), step(step_) {}
+
+  S* rows(int64_t t, int64_t group, int64_t unit) const {
+    return data + ((t * step.groups + group) * units + unit) * R * step.part;
+  }
+};
+
 // Tiles for N columns, zero beyond them. `kept`: they outlive the step's next large tensor.
 template <typename S>
 Tensor empty_tiles(int64_t columns, int64_t rows, const at::TensorOptions& options, bool kept = true) {
