@@ -9,8 +9,9 @@
 
 namespace {
 
-constexpr int64_t PANELS = 8;   // a multiple of so many, for as many threads
-constexpr double SHORT = 0.15;  // density below which blocks are wide, that runs be not too short
+constexpr int64_t PANEL_ENTRIES = 190'000;  // about 1 MB of values and columns: they stay in the second-level cache
+constexpr int64_t PANELS = 8;               // a multiple of so many, for as many threads
+constexpr double SHORT = 0.15;              // density below which blocks are wide, that runs be not too short
 
 // Active entries of each run of a mask [rows, columns]: int32 [blocks, rows].
 Tensor lengths_of(const bool* active, int64_t rows, int64_t columns, int64_t block) {
@@ -206,19 +207,16 @@ Tensor sample(const Tensor& g, const Tensor& x, at::TensorList structure, int64_
   AT_DISPATCH_FLOATING_TYPES(x.scalar_type(), "sample", [&] {
     const scalar_t *gs = g.const_data_ptr<scalar_t>(), *xs = x.const_data_ptr<scalar_t>();
     scalar_t* to = gradient.data_ptr<scalar_t>();
-    const int64_t gt = m.layout.rows * width, xt = columns * width, together = panels_together(m.layout);
-    const auto first_entry = [&](int64_t panel) { return m.layout.starts[m.layout.blocks * m.layout.first[panel]]; };
+    const int64_t gt = m.layout.rows * width, xt = columns * width;
     with_width<scalar_t>(width, [&](auto v) {
       at::parallel_for(0, m.layout.panels, 1, [&](int64_t begin, int64_t end) {
-        for (int64_t p = begin, behind; p < end; p = behind) {
-          behind = std::min(end, p + together);
-          std::fill(to + first_entry(p), to + first_entry(behind), scalar_t(0));
+        for (int64_t p = begin; p < end; p++) {
+          const int32_t* starts = m.layout.starts;
+          std::fill(to + starts[m.layout.blocks * m.layout.first[p]], to + starts[m.layout.blocks * m.layout.first[p + 1]], scalar_t(0));
           int64_t t = 0;
           for (; t + 2 <= tiles; t += 2)
-            for (int64_t i = p; i < behind; i++)
-              blocked::sample_panel<scalar_t, v.value, 2>(m.layout, to, gs + t * gt, xs + t * xt, i);
-          for (int64_t i = p; t < tiles && i < behind; i++)
-            blocked::sample_panel<scalar_t, v.value, 1>(m.layout, to, gs + t * gt, xs + t * xt, i);
+            blocked::sample_panel<scalar_t, v.value, 2>(m.layout, to, gs + t * gt, xs + t * xt, p);
+          if (t < tiles) blocked::sample_panel<scalar_t, v.value, 1>(m.layout, to, gs + t * gt, xs + t * xt, p);
         }
       });
     });

@@ -16,7 +16,6 @@
 using at::Tensor;
 
 constexpr int64_t NARROW = 128, WIDE = 256;  // columns of a block
-constexpr int64_t PANEL_ENTRIES = 240'000;  // 1.2 MB of values and columns: they stay in the second-level cache
 
 inline int64_t blocks_of(int64_t columns, int64_t block) { return (columns + block - 1) / block; }
 
@@ -43,11 +42,6 @@ struct Sparse {
     TORCH_CHECK(values.is_contiguous() && values.numel() == column.numel(), "as many values as active entries are needed");
   }
 };
-
-// How many panels one after the other have no more than PANEL_ENTRIES: a tile is read once for all of them.
-inline int64_t panels_together(const blocked::Layout& m) {
-  return std::max<int64_t>(1, PANEL_ENTRIES * m.panels / std::max(1, m.starts[m.rows * m.blocks]));
-}
 
 // A tile's width in vectors is a template argument of the kernels: call `f(std::integral_constant<int, V>)` for it.
 template <typename S, typename F>
@@ -89,19 +83,17 @@ struct Product {
   int64_t gates = 1;  // whose rows those of the matrix are
 };
 
-// y [tiles, rows, width] = sparse times x [tiles, columns, width], group of panels after group, in it tile after tile. One
-// thread works on the same units of all gates, as for_units does: what a unit needs is then in the caches of one core.
+// y [tiles, rows, width] = sparse times x [tiles, columns, width]. One thread works on the same units of all gates, as
+// for_units does: what a unit needs is then in the caches of one core.
 template <typename S>
 void multiply(const Sparse& m, const S* x, S* y, int64_t tiles, int64_t width, Product how = {}) {
   const blocked::Layout& layout = m.layout;
-  const int64_t gates = how.gates, parts = layout.panels % gates ? 0 : layout.panels / gates, together = panels_together(layout);
+  const int64_t gates = how.gates, parts = layout.panels % gates ? 0 : layout.panels / gates;
   const S* values = m.values.const_data_ptr<S>();
   with_width<S>(width, [&](auto v) {
     at::parallel_for(0, layout.panels * tiles, 1, [&](int64_t begin, int64_t end) {
       for (int64_t task = begin; task < end; task++) {
-        const int64_t group = task / (together * tiles) * together, size = std::min(together, layout.panels - group);
-        const int64_t tile = (task - group * tiles) / size, i = group + (task - group * tiles) % size;
-        const int64_t panel = parts ? i % gates * parts + i / gates : i;
+        const int64_t tile = task % tiles, i = task / tiles, panel = parts ? i % gates * parts + i / gates : i;
         blocked::multiply_panel<S, v.value>(layout, values, x + tile * layout.columns * width, y + tile * layout.rows * width,
                                             panel, how.add);
       }
