@@ -7,7 +7,7 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 from sparse_rnn.kernels.operators import operators
-from sparse_rnn.kernels.products import Stored, multiply, multiply_transposed, weight_gradient
+from sparse_rnn.kernels.products import Stored, input_gradient, multiply, weight_gradient
 from sparse_rnn.kernels.structure import Structure
 
 
@@ -50,17 +50,13 @@ class _LSTMLayer(torch.autograd.Function):
     @once_differentiable
     def backward(ctx: Any, d_states: Tensor, d_h: Tensor, d_c: Tensor) -> tuple[Tensor | None, ...]:
         tiles, before, saved, ih, hh = ctx.saved_tensors
-        structure_ih, structure_hh = ctx.structures
         steps, batch, _ = d_states.shape
-        columns = steps * batch
         d_gates, first_h, first_c = operators().lstm_backward(
-            d_states.contiguous(), d_h, d_c, saved, *structure_hh.transposed(hh)
+            d_states.contiguous(), d_h, d_c, saved, *ctx.structures[1].transposed(hh)
         )
-        by_x = None
-        if ctx.needs_input_grad[0]:
-            by_x = operators().unpack(multiply_transposed(d_gates, Stored(ih, structure_ih)), columns)
-            by_x = by_x.view(steps, batch, -1)
+        stored = Stored(ih, ctx.structures[0])
+        by_x = input_gradient(d_gates, stored, steps, batch) if ctx.needs_input_grad[0] else None
+        inner = zip((tiles, before), ctx.structures, strict=True)
+        by_ih, by_hh = (weight_gradient(d_gates, what, steps * batch, structure) for what, structure in inner)
         by_bias = operators().sum_columns(d_gates)
-        by_ih = weight_gradient(d_gates, tiles, columns, structure_ih)
-        by_hh = weight_gradient(d_gates, before, columns, structure_hh)
         return by_x, first_h, first_c, by_ih, by_hh, by_bias, by_bias.clone(), None

@@ -7,7 +7,7 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 from sparse_rnn.kernels.operators import operators
-from sparse_rnn.kernels.products import Stored, multiply, multiply_transposed, weight_gradient
+from sparse_rnn.kernels.products import Stored, input_gradient, multiply, weight_gradient
 from sparse_rnn.kernels.structure import Structure
 
 
@@ -49,16 +49,12 @@ class _ONLSTMLayer(torch.autograd.Function):
     @once_differentiable
     def backward(ctx: Any, d_states: Tensor, d_c: Tensor) -> tuple[Tensor | None, ...]:
         tiles, before, of_units, of_masters, of_input, recurrent = ctx.saved_tensors
-        input_structure, recurrent_structure = ctx.structures
         steps, batch, _ = d_states.shape
-        columns = steps * batch
         d_rows, first_h, first_c = operators().ordered_neurons_backward(
-            d_states.contiguous(), d_c, of_units, of_masters, *recurrent_structure.transposed(recurrent)
+            d_states.contiguous(), d_c, of_units, of_masters, *ctx.structures[1].transposed(recurrent)
         )
-        by_x = None
-        if ctx.needs_input_grad[0]:
-            by_x = operators().unpack(multiply_transposed(d_rows, Stored(of_input, input_structure)), columns)
-            by_x = by_x.view(steps, batch, -1)
-        by_input = weight_gradient(d_rows, tiles, columns, input_structure)
-        by_recurrent = weight_gradient(d_rows, before, columns, recurrent_structure)
-        return by_x, first_h, first_c, by_input, by_recurrent, operators().sum_columns(d_rows), None
+        stored = Stored(of_input, ctx.structures[0])
+        by_x = input_gradient(d_rows, stored, steps, batch) if ctx.needs_input_grad[0] else None
+        inner = zip((tiles, before), ctx.structures, strict=True)
+        by_weights = (weight_gradient(d_rows, what, steps * batch, structure) for what, structure in inner)
+        return by_x, first_h, first_c, *by_weights, operators().sum_columns(d_rows), None

@@ -66,6 +66,13 @@ def weight_gradient(outer: Tensor, inner: Tensor, columns: int, structure: Struc
     return gradient
 
 
+def input_gradient(outer: Tensor, stored: Stored, steps: int, batch: int) -> Tensor:
+    """The gradient of what went in [T, B, C] from tiles of what comes back [tiles, R, width], one column a step and
+    sequence."""
+    rows: Tensor = operators().unpack(multiply_transposed(outer, stored), steps * batch)
+    return rows.view(steps, batch, -1)
+
+
 class _Linear(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, x: Tensor, values: Tensor, structure: Structure, bias: Tensor | None) -> Tensor:
