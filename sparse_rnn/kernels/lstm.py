@@ -51,12 +51,13 @@ class _LSTMLayer(torch.autograd.Function):
     def backward(ctx: Any, d_states: Tensor, d_h: Tensor, d_c: Tensor) -> tuple[Tensor | None, ...]:
         tiles, before, saved, ih, hh = ctx.saved_tensors
         steps, batch, _ = d_states.shape
+        columns = steps * batch
         d_gates, first_h, first_c = operators().lstm_backward(
             d_states.contiguous(), d_h, d_c, saved, *ctx.structures[1].transposed(hh)
         )
         stored = Stored(ih, ctx.structures[0])
-        by_x = input_gradient(d_gates, stored, steps, batch) if ctx.needs_input_grad[0] else None
+        by_x = input_gradient(d_gates, stored, columns).view(steps, batch, -1) if ctx.needs_input_grad[0] else None
         inner = zip((tiles, before), ctx.structures, strict=True)
-        by_ih, by_hh = (weight_gradient(d_gates, what, steps * batch, structure) for what, structure in inner)
+        by_ih, by_hh = (weight_gradient(d_gates, what, columns, structure) for what, structure in inner)
         by_bias = operators().sum_columns(d_gates)
         return by_x, first_h, first_c, by_ih, by_hh, by_bias, by_bias.clone(), None

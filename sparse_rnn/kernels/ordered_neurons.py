@@ -50,11 +50,12 @@ class _ONLSTMLayer(torch.autograd.Function):
     def backward(ctx: Any, d_states: Tensor, d_c: Tensor) -> tuple[Tensor | None, ...]:
         tiles, before, of_units, of_masters, of_input, recurrent = ctx.saved_tensors
         steps, batch, _ = d_states.shape
+        columns = steps * batch
         d_rows, first_h, first_c = operators().ordered_neurons_backward(
             d_states.contiguous(), d_c, of_units, of_masters, *ctx.structures[1].transposed(recurrent)
         )
         stored = Stored(of_input, ctx.structures[0])
-        by_x = input_gradient(d_rows, stored, steps, batch) if ctx.needs_input_grad[0] else None
+        by_x = input_gradient(d_rows, stored, columns).view(steps, batch, -1) if ctx.needs_input_grad[0] else None
         inner = zip((tiles, before), ctx.structures, strict=True)
-        by_weights = (weight_gradient(d_rows, what, steps * batch, structure) for what, structure in inner)
+        by_weights = (weight_gradient(d_rows, what, columns, structure) for what, structure in inner)
         return by_x, first_h, first_c, *by_weights, operators().sum_columns(d_rows), None

@@ -66,11 +66,10 @@ def weight_gradient(outer: Tensor, inner: Tensor, columns: int, structure: Struc
     return gradient
 
 
-def input_gradient(outer: Tensor, stored: Stored, steps: int, batch: int) -> Tensor:
-    """The gradient of what went in [T, B, C] from tiles of what comes back [tiles, R, width], one column a step and
-    sequence."""
-    rows: Tensor = operators().unpack(multiply_transposed(outer, stored), steps * batch)
-    return rows.view(steps, batch, -1)
+def input_gradient(outer: Tensor, stored: Stored, columns: int) -> Tensor:
+    """The gradient of what went in [N, C] from tiles of what comes back [tiles, R, width], N columns in all."""
+    gradient: Tensor = operators().unpack(multiply_transposed(outer, stored), columns)
+    return gradient
 
 
 class _Linear(torch.autograd.Function):
@@ -89,7 +88,7 @@ class _Linear(torch.autograd.Function):
         outer = operators().pack(gradient)
         by_x = by_values = by_bias = None
         if ctx.needs_input_grad[0]:
-            by_x = operators().unpack(multiply_transposed(outer, Stored(values, ctx.structure)), ctx.columns)
+            by_x = input_gradient(outer, Stored(values, ctx.structure), ctx.columns)
         if ctx.needs_input_grad[1]:
             by_values = weight_gradient(outer, tiles, ctx.columns, ctx.structure)
         if ctx.needs_input_grad[3]:
