@@ -7,7 +7,7 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 from sparse_rnn.kernels.operators import operators
-from sparse_rnn.kernels.products import Stored, multiply, multiply_transposed, weight_gradient
+from sparse_rnn.kernels.products import Stored, gradients, multiply
 from sparse_rnn.kernels.structure import Structure
 
 
@@ -33,6 +33,7 @@ class _LinearCrossEntropy(torch.autograd.Function):
     @once_differentiable
     def backward(ctx: Any, factor: Tensor) -> tuple[Tensor | None, ...]:
         tiles, values, by_logits = ctx.saved_tensors
-        by_x = operators().unpack(multiply_transposed(by_logits, Stored(values, ctx.structure)), ctx.columns)
-        by_values = weight_gradient(by_logits, tiles * factor, ctx.columns, ctx.structure)
-        return by_x.mul_(factor), by_values, None, operators().sum_columns(by_logits).mul_(factor), None
+        stored = Stored(values, ctx.structure)
+        by_x, by_values = gradients(by_logits, tiles * factor, ctx.columns, stored, ctx.needs_input_grad[0])
+        by_x = None if by_x is None else by_x.mul_(factor)
+        return by_x, by_values, None, operators().sum_columns(by_logits).mul_(factor), None

@@ -7,7 +7,7 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 from sparse_rnn.kernels.operators import operators
-from sparse_rnn.kernels.products import Stored, input_gradient, multiply, weight_gradient
+from sparse_rnn.kernels.products import Stored, gradients, multiply, weight_gradient
 from sparse_rnn.kernels.structure import Structure
 
 
@@ -55,9 +55,8 @@ class _LSTMLayer(torch.autograd.Function):
         d_gates, first_h, first_c = operators().lstm_backward(
             d_states.contiguous(), d_h, d_c, saved, *ctx.structures[1].transposed(hh)
         )
-        stored = Stored(ih, ctx.structures[0])
-        by_x = input_gradient(d_gates, stored, columns).view(steps, batch, -1) if ctx.needs_input_grad[0] else None
-        inner = zip((tiles, before), ctx.structures, strict=True)
-        by_ih, by_hh = (weight_gradient(d_gates, what, columns, structure) for what, structure in inner)
+        by_x, by_ih = gradients(d_gates, tiles, columns, Stored(ih, ctx.structures[0]), ctx.needs_input_grad[0])
+        by_hh = weight_gradient(d_gates, before, columns, ctx.structures[1])
         by_bias = operators().sum_columns(d_gates)
+        by_x = None if by_x is None else by_x.view(steps, batch, -1)
         return by_x, first_h, first_c, by_ih, by_hh, by_bias, by_bias.clone(), None

@@ -7,7 +7,7 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 from sparse_rnn.kernels.operators import operators
-from sparse_rnn.kernels.products import Stored, input_gradient, multiply, weight_gradient
+from sparse_rnn.kernels.products import Stored, gradients, multiply, weight_gradient
 from sparse_rnn.kernels.structure import Structure
 
 
@@ -54,8 +54,7 @@ class _ONLSTMLayer(torch.autograd.Function):
         d_rows, first_h, first_c = operators().ordered_neurons_backward(
             d_states.contiguous(), d_c, of_units, of_masters, *ctx.structures[1].transposed(recurrent)
         )
-        stored = Stored(of_input, ctx.structures[0])
-        by_x = input_gradient(d_rows, stored, columns).view(steps, batch, -1) if ctx.needs_input_grad[0] else None
-        inner = zip((tiles, before), ctx.structures, strict=True)
-        by_weights = (weight_gradient(d_rows, what, columns, structure) for what, structure in inner)
-        return by_x, first_h, first_c, *by_weights, operators().sum_columns(d_rows), None
+        by_x, by_input = gradients(d_rows, tiles, columns, Stored(of_input, ctx.structures[0]), ctx.needs_input_grad[0])
+        by_recurrent = weight_gradient(d_rows, before, columns, ctx.structures[1])
+        by_x = None if by_x is None else by_x.view(steps, batch, -1)
+        return by_x, first_h, first_c, by_input, by_recurrent, operators().sum_columns(d_rows), None

@@ -50,26 +50,28 @@ def multiply(tiles: Tensor, stored: Stored) -> Tensor:
     return product
 
 
-def multiply_transposed(tiles: Tensor, stored: Stored) -> Tensor:
-    """The weight's transpose times tiles [tiles, R, width]: [tiles, C, width]."""
-    values, layout = stored.structure.transposed(stored.values)
-    product: Tensor = operators().product(tiles, values, layout, stored.structure.shape[0])
-    return product
-
-
 def weight_gradient(outer: Tensor, inner: Tensor, columns: int, structure: Structure) -> Tensor:
     """The gradient of the values [active] from tiles of what comes back [tiles, R, width] and of what went in
     [tiles, C, width]; keeps both if the structure is watched."""
-    if structure.factors is not None:
-        structure.factors.append(DenseFactors(outer, inner, columns))
+    _keep_factors(outer, inner, columns, structure)
     gradient: Tensor = operators().sample(outer, inner, structure.layout, structure.shape[1])
     return gradient
 
 
-def input_gradient(outer: Tensor, stored: Stored, columns: int) -> Tensor:
-    """The gradient of what went in [N, C] from tiles of what comes back [tiles, R, width], N columns in all."""
-    gradient: Tensor = operators().unpack(multiply_transposed(outer, stored), columns)
-    return gradient
+def gradients(
+    outer: Tensor, inner: Tensor, columns: int, stored: Stored, of_input: bool = True
+) -> tuple[Tensor | None, Tensor]:
+    """If asked for, the gradient of what went in [N, C], N the columns that are used; and `weight_gradient`."""
+    if not of_input:
+        return None, weight_gradient(outer, inner, columns, stored.structure)
+    _keep_factors(outer, inner, columns, stored.structure)
+    by_tiles, by_values = operators().gradients(outer, inner, stored.values, *stored.structure.transpose)
+    return operators().unpack(by_tiles, columns), by_values
+
+
+def _keep_factors(outer: Tensor, inner: Tensor, columns: int, structure: Structure) -> None:
+    if structure.factors is not None:
+        structure.factors.append(DenseFactors(outer, inner, columns))
 
 
 class _Linear(torch.autograd.Function):
@@ -86,13 +88,8 @@ class _Linear(torch.autograd.Function):
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
         tiles, values = ctx.saved_tensors
         outer = operators().pack(gradient)
-        by_x = by_values = by_bias = None
-        if ctx.needs_input_grad[0]:
-            by_x = input_gradient(outer, Stored(values, ctx.structure), ctx.columns)
-        if ctx.needs_input_grad[1]:
-            by_values = weight_gradient(outer, tiles, ctx.columns, ctx.structure)
-        if ctx.needs_input_grad[3]:
-            by_bias = operators().sum_columns(outer)
+        by_x, by_values = gradients(outer, tiles, ctx.columns, Stored(values, ctx.structure), ctx.needs_input_grad[0])
+        by_bias = operators().sum_columns(outer) if ctx.needs_input_grad[3] else None
         return by_x, by_values, None, by_bias
 
 

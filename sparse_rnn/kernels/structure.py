@@ -62,12 +62,17 @@ class Structure:
         places[self.positions] = torch.arange(self.active, dtype=torch.int32)
         return places
 
-    def transposed(self, values: Tensor) -> tuple[Tensor, list[Tensor]]:
-        """The transpose: its values in its own order, and its layout."""
+    @property
+    def transpose(self) -> tuple[list[Tensor], Tensor]:
+        """The layout of the transpose, and where each of its entries is among the values, int32 [active]."""
         if self._transposed is None:
             with lasting_memory():
                 self._transposed = self._transpose()
-        layout, index = self._transposed
+        return self._transposed
+
+    def transposed(self, values: Tensor) -> tuple[Tensor, list[Tensor]]:
+        """The transpose: its values in its own order, and its layout."""
+        layout, index = self.transpose
         return operators().reorder(values, index), layout
 
     def _transpose(self) -> tuple[list[Tensor], Tensor]:

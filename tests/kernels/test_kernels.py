@@ -352,6 +352,26 @@ def an_on_lstm(x: Tensor, h: Tensor) -> tuple[Tensor, list[Stored]]:
     return on_lstm_layer(x, h, h, weights[0], weights[1], dense.input.bias)[0], weights
 
 
+def a_linear_layer(x: Tensor, h: Tensor) -> tuple[Tensor, list[Stored]]:
+    dense = nn.Linear(x.shape[2], h.shape[1])
+    stored = masked(dense.weight, 0.3)
+    return linear(x, *stored, dense.bias), [stored]
+
+
+@pytest.mark.parametrize("layer", [a_linear_layer, an_lstm, an_on_lstm])
+def test_weights_have_the_same_gradient_whether_or_not_the_input_has_one(
+    layer: Callable[[Tensor, Tensor], tuple[Tensor, list[Stored]]],
+) -> None:
+    x, h, found = torch.randn(9, 20, 150), torch.randn(20, 140), []
+    for of_input in (True, False):
+        torch.manual_seed(1)
+        y, weights = layer(x.clone().requires_grad_(of_input), h)
+        found.append(torch.autograd.grad(y.square().sum(), [weight.values for weight in weights]))
+    for with_input, alone in zip(*found, strict=True):
+        assert float(alone.abs().max()) > 0
+        assert_near(with_input, alone)
+
+
 @pytest.mark.parametrize("layer", [an_lstm, an_on_lstm])
 @pytest.mark.parametrize("batch", [20, 100])
 def test_threads_do_not_change_a_bit(

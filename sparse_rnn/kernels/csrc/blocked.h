@@ -8,6 +8,7 @@
 #pragma once
 #include <cstdint>
 #include <cstring>
+#include <type_traits>
 #include <utility>
 #ifdef __AVX__
 #include <immintrin.h>
@@ -56,6 +57,7 @@ struct Layout {
   int64_t runs(int64_t panel, int64_t block) const {
     return blocks * first[panel] + block * (first[panel + 1] - first[panel]);
   }
+  int32_t first_entry(int64_t panel) const { return starts[blocks * first[panel]]; }
 };
 
 // Calls f for 0 ... N - 1 as constants: gcc keeps arrays of vectors in registers only if it sees constant indices early.
@@ -184,12 +186,14 @@ inline void add_sums(float* to, const Vector<float> (&v)[4]) {
   const __m128 sums = _mm_add_ps(_mm256_castps256_ps128(half), _mm256_extractf128_ps(half, 1));
   _mm_storeu_ps(to, _mm_add_ps(_mm_loadu_ps(to), sums));
 }
+inline void add_sums(float* to, const Vector<float> (&v)[1]) { *to += _mm512_reduce_add_ps((__m512)v[0]); }
 #elif defined(__AVX__)
 inline __m128 four_sums(const Vector<float>* v) {
   const __m256 half = _mm256_hadd_ps(_mm256_hadd_ps((__m256)v[0], (__m256)v[1]), _mm256_hadd_ps((__m256)v[2], (__m256)v[3]));
   return _mm_add_ps(_mm256_castps256_ps128(half), _mm256_extractf128_ps(half, 1));
 }
 template <int N>
+  requires(N % 4 == 0)
 inline void add_sums(float* to, const Vector<float> (&v)[N]) {
   for (int n = 0; n < N; n += 4) _mm_storeu_ps(to + n, _mm_add_ps(_mm_loadu_ps(to + n), four_sums(v + n)));
 }
@@ -214,39 +218,102 @@ template <int N, typename S, int V, int U>
   }
 }
 
+// The rows of U consecutive tiles [rows][V * lanes], one as U * V vectors. Without an order that the processor could foresee
+// they are brought into the first-level cache when their run is the next but one.
+template <typename S, int V, int U>
+struct Rows {
+  S* from;
+  int64_t tile;
+
+  static constexpr int64_t L = Lanes<std::remove_const_t<S>>::count;
+
+  [[gnu::always_inline]] S* vector(int64_t row, int k) const { return from + k / V * tile + row * V * L + k % V * L; }
+  [[gnu::always_inline]] void bring(int64_t row) const {
+    for (int k = 0; k < U * V; k++) __builtin_prefetch(vector(row, k), 0, 3);
+  }
+};
+
 // gradient [active] += g [rows][V * lanes] times x [columns][V * lanes] transposed at the active entries of a panel,
 // for U consecutive tiles of both.
 template <typename S, int V, int U>
 void sample_panel(const Layout& m, S* gradient, const S* g, const S* x, int64_t panel) {
-  constexpr int64_t L = Lanes<S>::count, W = V * L;
-  const int64_t row0 = m.first[panel], count = m.first[panel + 1] - row0;
+  constexpr int64_t W = V * Lanes<S>::count;
+  const int64_t count = m.first[panel + 1] - m.first[panel];
+  const Rows<const S, V, U> gs{g + m.first[panel] * W, m.rows * W};
   for (int64_t b = 0; b < m.blocks; b++) {
     const Runs runs(m, panel, b);
     const S* xb = x + b * m.block * W;
     const NextSlices<S, V, U> next(m, x, b, count);
     for (int64_t i = 0; i < count; i++) {
       next.bring(i);
-      const S* coming = g + (row0 + runs.row[i + 2 < count ? i + 2 : i]) * W;
-      for (int u = 0; u < U; u++)
-        for (int v = 0; v < V; v++) __builtin_prefetch(coming + u * m.rows * W + v * L, 0, 3);
+      gs.bring(runs.row[i + 2 < count ? i + 2 : i]);
       const int32_t start = runs.starts[i];
       int32_t left = runs.starts[i + 1] - start;
       if (!left) continue;
       Vector<S> row[U * V];
-      each<U * V>([&](auto k) { row[k] = load(g + (k / V * m.rows + row0 + runs.row[i]) * W + k % V * L); });
+      each<U * V>([&](auto k) { row[k] = load(gs.vector(runs.row[i], k)); });
       S* to = gradient + start;
       const uint8_t* column = runs.column + start;
       sample_several<8, S, V, U>(m, to, column, left, xb, row);
       sample_several<4, S, V, U>(m, to, column, left, xb, row);
-      if (left) {  // four in any case, of which `left` count
-        uint8_t columns[4] = {};
-        S sums[4] = {}, *rest = sums;
-        for (int n = 0; n < left; n++) columns[n] = column[n];
-        const uint8_t* first = columns;
-        int32_t four = 4;
-        sample_several<4, S, V, U>(m, rest, first, four, xb, row);
-        for (int n = 0; n < left; n++) to[n] += sums[n];
-      }
+      sample_several<1, S, V, U>(m, to, column, left, xb, row);
+    }
+  }
+}
+
+// Where a row, its sums and the products of eight entries fit into the registers.
+constexpr bool MULTIPLIES_AND_SAMPLES = VECTOR_BYTES == 64;
+
+// sums += values[k] times the rows `column[k]` of x, gradient[k] += the products of `row` with them, N entries at a time.
+template <int N, typename S, int V, int U>
+[[gnu::always_inline]] inline void multiply_and_sample_several(const Layout& m, const S*& a, S*& gradient, const uint8_t*& column,
+                                                               int32_t& count, const S* x, const Vector<S> (&row)[U * V],
+                                                               Vector<S> (&sums)[U * V]) {
+  constexpr int64_t L = Lanes<S>::count, W = V * L;
+  for (; count >= N; count -= N, a += N, gradient += N, column += N) {
+    Vector<S> acc[N];
+    each<N>([&](auto n) __attribute__((always_inline)) {
+      const S* from = x + column[n] * W;
+      each<U * V>([&](auto k) __attribute__((always_inline)) {
+        const Vector<S> entry = load(from + k / V * m.columns * W + k % V * L);
+        sums[k] += a[n] * entry;
+        if constexpr (k == 0)
+          acc[n] = row[k] * entry;
+        else
+          acc[n] += row[k] * entry;
+      });
+    });
+    add_sums(gradient, acc);
+  }
+}
+
+// y [rows][V * lanes] = the matrix times x [columns][V * lanes], and gradient += z [rows][V * lanes] times x transposed at the
+// active entries, of a panel and U consecutive tiles: each entry's row of x is loaded once for both.
+template <typename S, int V, int U>
+void multiply_and_sample_panel(const Layout& m, const S* values, const S* x, S* y, const S* z, S* gradient, int64_t panel) {
+  constexpr int64_t W = V * Lanes<S>::count;
+  const int64_t count = m.first[panel + 1] - m.first[panel];
+  const Rows<const S, V, U> zs{z + m.first[panel] * W, m.rows * W};
+  const Rows<S, V, U> ys{y + m.first[panel] * W, m.rows * W};
+  for (int64_t b = 0; b < m.blocks; b++) {
+    const Runs runs(m, panel, b);
+    const S* xb = x + b * m.block * W;
+    const NextSlices<S, V, U> next(m, x, b, count);
+    for (int64_t i = 0; i < count; i++) {
+      next.bring(i);
+      zs.bring(runs.row[i + 2 < count ? i + 2 : i]);
+      const int32_t start = runs.starts[i];
+      int32_t left = runs.starts[i + 1] - start;
+      Vector<S> row[U * V], sums[U * V];
+      each<U * V>([&](auto k) { row[k] = load(zs.vector(runs.row[i], k)); });
+      each<U * V>([&](auto k) { sums[k] = b > 0 ? load<S>(ys.vector(runs.row[i], k)) : Vector<S>{}; });
+      const S* a = values + start;
+      S* to = gradient + start;
+      const uint8_t* column = runs.column + start;
+      multiply_and_sample_several<8, S, V, U>(m, a, to, column, left, xb, row, sums);
+      multiply_and_sample_several<4, S, V, U>(m, a, to, column, left, xb, row, sums);
+      multiply_and_sample_several<1, S, V, U>(m, a, to, column, left, xb, row, sums);
+      each<U * V>([&](auto k) { store(ys.vector(runs.row[i], k), sums[k]); });
     }
   }
 }

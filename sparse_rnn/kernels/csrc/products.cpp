@@ -117,10 +117,14 @@ Tensor positions(at::TensorList structure, int64_t columns, bool transposed) {
   return result;
 }
 
-// values [index], for index int32.
-Tensor reorder(const Tensor& values, const Tensor& index) {
+void check_index(const Tensor& values, const Tensor& index) {
   TORCH_CHECK(values.is_contiguous() && values.numel() == index.numel(),
               "the weight's structure has changed since its values were used");
+}
+
+// values [index], for index int32.
+Tensor reorder(const Tensor& values, const Tensor& index) {
+  check_index(values, index);
   Tensor result = at::empty({index.numel()}, values.options());
   const int32_t* from = index.const_data_ptr<int32_t>();
   AT_DISPATCH_FLOATING_TYPES(values.scalar_type(), "reorder", [&] {
@@ -211,8 +215,7 @@ Tensor sample(const Tensor& g, const Tensor& x, at::TensorList structure, int64_
     with_width<scalar_t>(width, [&](auto v) {
       at::parallel_for(0, m.layout.panels, 1, [&](int64_t begin, int64_t end) {
         for (int64_t p = begin; p < end; p++) {
-          const int32_t* starts = m.layout.starts;
-          std::fill(to + starts[m.layout.blocks * m.layout.first[p]], to + starts[m.layout.blocks * m.layout.first[p + 1]], scalar_t(0));
+          std::fill(to + m.layout.first_entry(p), to + m.layout.first_entry(p + 1), scalar_t(0));
           int64_t t = 0;
           for (; t + 2 <= tiles; t += 2)
             blocked::sample_panel<scalar_t, v.value, 2>(m.layout, to, gs + t * gt, xs + t * xt, p);
@@ -222,6 +225,62 @@ Tensor sample(const Tensor& g, const Tensor& x, at::TensorList structure, int64_
     });
   });
   return gradient;
+}
+
+// The product and the gradient of the values of one panel, for all tiles.
+template <typename S, int V>
+void multiply_and_sample(const blocked::Layout& m, const S* values, const S* x, S* y, const S* z, S* gradient, int64_t panel,
+                         int64_t tiles) {
+  constexpr int64_t W = V * blocked::Lanes<S>::count;
+  const auto several = [&](int64_t t, auto u) {
+    const S* from = x + t * m.columns * W;
+    const int64_t at = t * m.rows * W;
+    if constexpr (blocked::MULTIPLIES_AND_SAMPLES) {
+      blocked::multiply_and_sample_panel<S, V, u.value>(m, values, from, y + at, z + at, gradient, panel);
+    } else {
+      for (int64_t n = 0; n < u.value; n++)
+        blocked::multiply_panel<S, V>(m, values, from + n * m.columns * W, y + at + n * m.rows * W, panel, /*add=*/false);
+      blocked::sample_panel<S, V, u.value>(m, gradient, z + at, from, panel);
+    }
+  };
+  int64_t t = 0;
+  for (; t + 2 <= tiles; t += 2) several(t, std::integral_constant<int, 2>{});
+  if (t < tiles) several(t, std::integral_constant<int, 1>{});
+}
+
+// Both gradients of a product: of what went in [tiles, C, width] and of the values [active], from that of what came out,
+// outer [tiles, R, width], and what went in, inner [tiles, C, width]. structure: that of the transpose; index: where its entries
+// are among the values. The values and gradients of a panel stay in the caches while all tiles go by.
+std::tuple<Tensor, Tensor> gradients(const Tensor& outer, const Tensor& inner, const Tensor& values, at::TensorList structure,
+                                     const Tensor& index) {
+  check_index(values, index);
+  const int64_t tiles = outer.size(0), width = outer.size(2);
+  const Sparse m(structure, outer.size(1), values);
+  const blocked::Layout& layout = m.layout;
+  TORCH_CHECK(outer.is_contiguous() && inner.is_contiguous() && inner.size(0) == tiles && inner.size(2) == width &&
+                  inner.size(1) == layout.rows && outer.scalar_type() == values.scalar_type(),
+              "the tiles do not fit the weight");
+  Tensor by_inner = workspace({tiles, layout.rows, width}, inner.options()), by_values = at::empty_like(values);
+  const int32_t* place = index.const_data_ptr<int32_t>();
+  AT_DISPATCH_FLOATING_TYPES(values.scalar_type(), "gradients", [&] {
+    const scalar_t *x = outer.const_data_ptr<scalar_t>(), *z = inner.const_data_ptr<scalar_t>();
+    const scalar_t* all = values.const_data_ptr<scalar_t>();
+    scalar_t *y = by_inner.data_ptr<scalar_t>(), *to = by_values.data_ptr<scalar_t>();
+    with_width<scalar_t>(width, [&](auto v) {
+      at::parallel_for(0, layout.panels, 1, [&](int64_t begin, int64_t end) {
+        std::vector<scalar_t> own, sums;
+        for (int64_t p = begin; p < end; p++) {
+          const int32_t first = layout.first_entry(p), count = layout.first_entry(p + 1) - first;
+          own.resize(count);
+          for (int32_t k = 0; k < count; k++) own[k] = all[place[first + k]];
+          sums.assign(count, 0);
+          multiply_and_sample<scalar_t, v.value>(layout, own.data() - first, x, y, z, sums.data() - first, p, tiles);
+          for (int32_t k = 0; k < count; k++) to[place[first + k]] = sums[k];
+        }
+      });
+    });
+  });
+  return {by_inner, by_values};
 }
 
 // Where the run of each row is found among those of its panel and block: the inverse of the structure's `row`.
@@ -291,6 +350,7 @@ TORCH_LIBRARY_FRAGMENT(sparse_rnn, m) {
   m.def("unpack(Tensor y, int columns) -> Tensor", &unpack);
   m.def("product(Tensor x, Tensor values, Tensor[] structure, int columns) -> Tensor", &product);
   m.def("sample(Tensor g, Tensor x, Tensor[] structure, int columns) -> Tensor", &sample);
+  m.def("gradients(Tensor outer, Tensor inner, Tensor values, Tensor[] structure, Tensor index) -> (Tensor, Tensor)", &gradients);
   m.def("lookup(Tensor tokens, Tensor values, Tensor[] structure, int columns) -> Tensor", &lookup);
   m.def("lookup_gradient(Tensor tokens, Tensor gradient, Tensor[] structure, int columns) -> Tensor", &lookup_gradient);
 }
