@@ -1,5 +1,6 @@
 """The kernels of active entries against dense torch: training steps, memory, one token of inference."""
 
+import statistics
 import sys
 from collections.abc import Callable, Iterator
 
@@ -110,8 +111,8 @@ def _products(sparsity: float) -> Iterator[Row]:
 
 
 def _memory(method: str, *overrides: str) -> float:
-    """Bytes of RSS after the trigger and an update less those after the imports, in a process of its own."""
-    return told_by("benchmarks.sparse_training", method, *overrides)
+    """Bytes of RSS after the trigger and an update less those after the imports: the median of five processes."""
+    return statistics.median(told_by("benchmarks.sparse_training", method, *overrides) for _ in range(5))
 
 
 def _measure_memory(method: str, *overrides: str) -> int:
