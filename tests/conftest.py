@@ -1,4 +1,4 @@
-"""Every test trains on one thread, into a folder of its own, with the embedded corpus."""
+"""Every test trains on one thread, into a folder of its own, with the embedded corpus and the same draws each time."""
 
 import os
 from functools import cache
@@ -29,6 +29,12 @@ def pytest_collection_modifyitems(items):
 def _own_runs_folder(tmp_path, monkeypatch):
     monkeypatch.setenv("SPARSE_RNN_RUNS", str(tmp_path / "runs"))
     monkeypatch.setenv("WANDB_SILENT", "true")
+
+
+@pytest.fixture(autouse=True)
+def _the_same_draws_each_time():
+    """A gradient that happens to cancel would fail a relative tolerance once in some twenty runs of all tests."""
+    torch.manual_seed(1)
 
 
 @pytest.fixture(autouse=True)
