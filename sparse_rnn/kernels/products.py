@@ -59,13 +59,14 @@ def weight_gradient(outer: Tensor, inner: Tensor, columns: int, structure: Struc
 
 
 def gradients(
-    outer: Tensor, inner: Tensor, columns: int, stored: Stored, of_input: bool = True
+    outer: Tensor, inner: Tensor, columns: int, stored: Stored, of_input: bool
 ) -> tuple[Tensor | None, Tensor]:
     """If asked for, the gradient of what went in [N, C], N the columns that are used; and `weight_gradient`."""
     if not of_input:
         return None, weight_gradient(outer, inner, columns, stored.structure)
     _keep_factors(outer, inner, columns, stored.structure)
-    by_tiles, by_values = operators().gradients(outer, inner, stored.values, *stored.structure.transpose)
+    layout, index = stored.structure.transpose
+    by_tiles, by_values = operators().gradients(outer, inner, stored.values, layout, stored.structure.shape[0], index)
     return operators().unpack(by_tiles, columns), by_values
 
 

@@ -10,6 +10,7 @@ from sparse_rnn.kernels.structure import Structure
 
 def watched_apart(structure: Structure) -> Structure:
     """The same active entries, whose factors are kept beside those of `structure`."""
+    _ = structure.transpose  # or each copy would make one of its own
     apart = copy(structure)
     apart.watch()
     return apart

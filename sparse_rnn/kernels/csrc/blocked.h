@@ -192,31 +192,16 @@ inline __m128 four_sums(const Vector<float>* v) {
   const __m256 half = _mm256_hadd_ps(_mm256_hadd_ps((__m256)v[0], (__m256)v[1]), _mm256_hadd_ps((__m256)v[2], (__m256)v[3]));
   return _mm_add_ps(_mm256_castps256_ps128(half), _mm256_extractf128_ps(half, 1));
 }
-template <int N>
-  requires(N % 4 == 0)
-inline void add_sums(float* to, const Vector<float> (&v)[N]) {
-  for (int n = 0; n < N; n += 4) _mm_storeu_ps(to + n, _mm_add_ps(_mm_loadu_ps(to + n), four_sums(v + n)));
+inline void add_sums(float* to, const Vector<float> (&v)[4]) { _mm_storeu_ps(to, _mm_add_ps(_mm_loadu_ps(to), four_sums(v))); }
+inline void add_sums(float* to, const Vector<float> (&v)[8]) {
+  for (int n = 0; n < 8; n += 4) _mm_storeu_ps(to + n, _mm_add_ps(_mm_loadu_ps(to + n), four_sums(v + n)));
+}
+inline void add_sums(float* to, const Vector<float> (&v)[1]) {
+  const __m128 four = _mm_add_ps(_mm256_castps256_ps128((__m256)v[0]), _mm256_extractf128_ps((__m256)v[0], 1));
+  const __m128 two = _mm_add_ps(four, _mm_movehl_ps(four, four));
+  *to += _mm_cvtss_f32(_mm_add_ss(two, _mm_movehdup_ps(two)));
 }
 #endif
-
-// gradient[k] += the products of `row` with the rows `column[k]` of x, as long as there are N more entries.
-template <int N, typename S, int V, int U>
-[[gnu::always_inline]] inline void sample_several(const Layout& m, S*& gradient, const uint8_t*& column, int32_t& count, const S* x,
-                                                  const Vector<S> (&row)[U * V]) {
-  constexpr int64_t L = Lanes<S>::count, W = V * L;
-  for (; count >= N; count -= N, gradient += N, column += N) {
-    Vector<S> acc[N];
-    each<N>([&](auto n) __attribute__((always_inline)) {
-      const S* from = x + column[n] * W;
-      acc[n] = row[0] * load(from);
-      each<U * V - 1>([&](auto k) __attribute__((always_inline)) {
-        constexpr int u = (k + 1) / V, v = (k + 1) % V;
-        acc[n] += row[k + 1] * load(from + u * m.columns * W + v * L);
-      });
-    });
-    add_sums(gradient, acc);
-  }
-}
 
 // The rows of U consecutive tiles [rows][V * lanes], one as U * V vectors. Without an order that the processor could foresee
 // they are brought into the first-level cache when their run is the next but one.
@@ -233,13 +218,39 @@ struct Rows {
   }
 };
 
-// gradient [active] += g [rows][V * lanes] times x [columns][V * lanes] transposed at the active entries of a panel,
-// for U consecutive tiles of both.
-template <typename S, int V, int U>
-void sample_panel(const Layout& m, S* gradient, const S* g, const S* x, int64_t panel) {
+// gradient[k] += the products of `row` with the rows `column[k]` of x, as long as there are N more entries; with MULTIPLY also
+// sums += values a[k] times these rows.
+template <int N, bool MULTIPLY, typename S, int V, int U>
+[[gnu::always_inline]] inline void sample_several(const Layout& m, S*& gradient, const S*& a, const uint8_t*& column, int32_t& count,
+                                                  const S* x, const Vector<S> (&row)[U * V], Vector<S> (&sums)[U * V]) {
+  constexpr int64_t L = Lanes<S>::count, W = V * L;
+  for (; count >= N; count -= N, gradient += N, column += N) {
+    Vector<S> acc[N];
+    each<N>([&](auto n) __attribute__((always_inline)) {
+      const S* from = x + column[n] * W;
+      each<U * V>([&](auto k) __attribute__((always_inline)) {
+        const Vector<S> entry = load(from + k / V * m.columns * W + k % V * L);
+        if constexpr (k == 0)
+          acc[n] = row[k] * entry;
+        else
+          acc[n] += row[k] * entry;
+        if constexpr (MULTIPLY) sums[k] += a[n] * entry;
+      });
+    });
+    add_sums(gradient, acc);
+    if constexpr (MULTIPLY) a += N;
+  }
+}
+
+// gradient [active] += g [rows][V * lanes] times x [columns][V * lanes] transposed at the active entries of a panel, for U
+// consecutive tiles of both. With MULTIPLY also y [rows][V * lanes] = the matrix of these values times x: each entry's row of x is
+// loaded once for both.
+template <typename S, int V, int U, bool MULTIPLY = false>
+void sample_panel(const Layout& m, S* gradient, const S* g, const S* x, int64_t panel, const S* values = nullptr, S* y = nullptr) {
   constexpr int64_t W = V * Lanes<S>::count;
   const int64_t count = m.first[panel + 1] - m.first[panel];
   const Rows<const S, V, U> gs{g + m.first[panel] * W, m.rows * W};
+  const Rows<S, V, U> ys{MULTIPLY ? y + m.first[panel] * W : nullptr, m.rows * W};
   for (int64_t b = 0; b < m.blocks; b++) {
     const Runs runs(m, panel, b);
     const S* xb = x + b * m.block * W;
@@ -249,73 +260,22 @@ void sample_panel(const Layout& m, S* gradient, const S* g, const S* x, int64_t 
       gs.bring(runs.row[i + 2 < count ? i + 2 : i]);
       const int32_t start = runs.starts[i];
       int32_t left = runs.starts[i + 1] - start;
-      if (!left) continue;
-      Vector<S> row[U * V];
-      each<U * V>([&](auto k) { row[k] = load(gs.vector(runs.row[i], k)); });
-      S* to = gradient + start;
-      const uint8_t* column = runs.column + start;
-      sample_several<8, S, V, U>(m, to, column, left, xb, row);
-      sample_several<4, S, V, U>(m, to, column, left, xb, row);
-      sample_several<1, S, V, U>(m, to, column, left, xb, row);
-    }
-  }
-}
-
-// Where a row, its sums and the products of eight entries fit into the registers.
-constexpr bool MULTIPLIES_AND_SAMPLES = VECTOR_BYTES == 64;
-
-// sums += values[k] times the rows `column[k]` of x, gradient[k] += the products of `row` with them, N entries at a time.
-template <int N, typename S, int V, int U>
-[[gnu::always_inline]] inline void multiply_and_sample_several(const Layout& m, const S*& a, S*& gradient, const uint8_t*& column,
-                                                               int32_t& count, const S* x, const Vector<S> (&row)[U * V],
-                                                               Vector<S> (&sums)[U * V]) {
-  constexpr int64_t L = Lanes<S>::count, W = V * L;
-  for (; count >= N; count -= N, a += N, gradient += N, column += N) {
-    Vector<S> acc[N];
-    each<N>([&](auto n) __attribute__((always_inline)) {
-      const S* from = x + column[n] * W;
-      each<U * V>([&](auto k) __attribute__((always_inline)) {
-        const Vector<S> entry = load(from + k / V * m.columns * W + k % V * L);
-        sums[k] += a[n] * entry;
-        if constexpr (k == 0)
-          acc[n] = row[k] * entry;
-        else
-          acc[n] += row[k] * entry;
-      });
-    });
-    add_sums(gradient, acc);
-  }
-}
-
-// y [rows][V * lanes] = the matrix times x [columns][V * lanes], and gradient += z [rows][V * lanes] times x transposed at the
-// active entries, of a panel and U consecutive tiles: each entry's row of x is loaded once for both.
-template <typename S, int V, int U>
-void multiply_and_sample_panel(const Layout& m, const S* values, const S* x, S* y, const S* z, S* gradient, int64_t panel) {
-  constexpr int64_t W = V * Lanes<S>::count;
-  const int64_t count = m.first[panel + 1] - m.first[panel];
-  const Rows<const S, V, U> zs{z + m.first[panel] * W, m.rows * W};
-  const Rows<S, V, U> ys{y + m.first[panel] * W, m.rows * W};
-  for (int64_t b = 0; b < m.blocks; b++) {
-    const Runs runs(m, panel, b);
-    const S* xb = x + b * m.block * W;
-    const NextSlices<S, V, U> next(m, x, b, count);
-    for (int64_t i = 0; i < count; i++) {
-      next.bring(i);
-      zs.bring(runs.row[i + 2 < count ? i + 2 : i]);
-      const int32_t start = runs.starts[i];
-      int32_t left = runs.starts[i + 1] - start;
+      if (!left && !(MULTIPLY && b == 0)) continue;
       Vector<S> row[U * V], sums[U * V];
-      each<U * V>([&](auto k) { row[k] = load(zs.vector(runs.row[i], k)); });
-      each<U * V>([&](auto k) { sums[k] = b > 0 ? load<S>(ys.vector(runs.row[i], k)) : Vector<S>{}; });
-      const S* a = values + start;
+      each<U * V>([&](auto k) { row[k] = load(gs.vector(runs.row[i], k)); });
+      if constexpr (MULTIPLY) each<U * V>([&](auto k) { sums[k] = b > 0 ? load<S>(ys.vector(runs.row[i], k)) : Vector<S>{}; });
       S* to = gradient + start;
+      const S* a = MULTIPLY ? values + start : nullptr;
       const uint8_t* column = runs.column + start;
-      multiply_and_sample_several<8, S, V, U>(m, a, to, column, left, xb, row, sums);
-      multiply_and_sample_several<4, S, V, U>(m, a, to, column, left, xb, row, sums);
-      multiply_and_sample_several<1, S, V, U>(m, a, to, column, left, xb, row, sums);
-      each<U * V>([&](auto k) { store(ys.vector(runs.row[i], k), sums[k]); });
+      sample_several<8, MULTIPLY, S, V, U>(m, to, a, column, left, xb, row, sums);
+      sample_several<4, MULTIPLY, S, V, U>(m, to, a, column, left, xb, row, sums);
+      sample_several<1, MULTIPLY, S, V, U>(m, to, a, column, left, xb, row, sums);
+      if constexpr (MULTIPLY) each<U * V>([&](auto k) { store(ys.vector(runs.row[i], k), sums[k]); });
     }
   }
 }
+
+// Where a row, its sums and the products of eight entries fit into the registers: elsewhere MULTIPLY is slower than two walks.
+constexpr bool MULTIPLIES_WHILE_SAMPLING = VECTOR_BYTES == 64;
 
 }  // namespace blocked

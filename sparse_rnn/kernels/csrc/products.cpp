@@ -2,6 +2,7 @@
 #include "tensors.h"
 
 #include <ATen/ops/count_nonzero.h>
+#include <ATen/ops/empty_like.h>
 #include <torch/library.h>
 
 #include <algorithm>
@@ -200,6 +201,14 @@ Tensor product(const Tensor& x, const Tensor& values, at::TensorList structure, 
   return y;
 }
 
+// Calls f(the first tile, how many as a constant) for two tiles at a time, and for the last one.
+template <typename F>
+void in_pairs(int64_t tiles, const F& f) {
+  int64_t t = 0;
+  for (; t + 2 <= tiles; t += 2) f(t, std::integral_constant<int, 2>{});
+  if (t < tiles) f(t, std::integral_constant<int, 1>{});
+}
+
 // g [tiles, R, width] times x [tiles, C, width] transposed at the active entries: [active].
 Tensor sample(const Tensor& g, const Tensor& x, at::TensorList structure, int64_t columns) {
   Tensor gradient = at::empty({structure[3].numel()}, x.options());
@@ -216,10 +225,9 @@ Tensor sample(const Tensor& g, const Tensor& x, at::TensorList structure, int64_
       at::parallel_for(0, m.layout.panels, 1, [&](int64_t begin, int64_t end) {
         for (int64_t p = begin; p < end; p++) {
           std::fill(to + m.layout.first_entry(p), to + m.layout.first_entry(p + 1), scalar_t(0));
-          int64_t t = 0;
-          for (; t + 2 <= tiles; t += 2)
-            blocked::sample_panel<scalar_t, v.value, 2>(m.layout, to, gs + t * gt, xs + t * xt, p);
-          if (t < tiles) blocked::sample_panel<scalar_t, v.value, 1>(m.layout, to, gs + t * gt, xs + t * xt, p);
+          in_pairs(tiles, [&](int64_t t, auto u) {
+            blocked::sample_panel<scalar_t, v.value, u.value>(m.layout, to, gs + t * gt, xs + t * xt, p);
+          });
         }
       });
     });
@@ -227,37 +235,32 @@ Tensor sample(const Tensor& g, const Tensor& x, at::TensorList structure, int64_
   return gradient;
 }
 
-// The product and the gradient of the values of one panel, for all tiles.
+// The product of one panel, and the gradient of its values, for all tiles.
 template <typename S, int V>
 void multiply_and_sample(const blocked::Layout& m, const S* values, const S* x, S* y, const S* z, S* gradient, int64_t panel,
                          int64_t tiles) {
   constexpr int64_t W = V * blocked::Lanes<S>::count;
-  const auto several = [&](int64_t t, auto u) {
+  in_pairs(tiles, [&](int64_t t, auto u) {
     const S* from = x + t * m.columns * W;
     const int64_t at = t * m.rows * W;
-    if constexpr (blocked::MULTIPLIES_AND_SAMPLES) {
-      blocked::multiply_and_sample_panel<S, V, u.value>(m, values, from, y + at, z + at, gradient, panel);
-    } else {
+    constexpr bool together = blocked::MULTIPLIES_WHILE_SAMPLING;
+    if constexpr (!together)
       for (int64_t n = 0; n < u.value; n++)
         blocked::multiply_panel<S, V>(m, values, from + n * m.columns * W, y + at + n * m.rows * W, panel, /*add=*/false);
-      blocked::sample_panel<S, V, u.value>(m, gradient, z + at, from, panel);
-    }
-  };
-  int64_t t = 0;
-  for (; t + 2 <= tiles; t += 2) several(t, std::integral_constant<int, 2>{});
-  if (t < tiles) several(t, std::integral_constant<int, 1>{});
+    blocked::sample_panel<S, V, u.value, together>(m, gradient, z + at, from, panel, values, y + at);
+  });
 }
 
 // Both gradients of a product: of what went in [tiles, C, width] and of the values [active], from that of what came out,
-// outer [tiles, R, width], and what went in, inner [tiles, C, width]. structure: that of the transpose; index: where its entries
-// are among the values. The values and gradients of a panel stay in the caches while all tiles go by.
+// outer [tiles, R, width], and what went in, inner [tiles, C, width]. structure: that of the transpose, with R columns (`rows`);
+// index: where its entries are among the values. The values and gradients of a panel stay in the caches while all tiles go by.
 std::tuple<Tensor, Tensor> gradients(const Tensor& outer, const Tensor& inner, const Tensor& values, at::TensorList structure,
-                                     const Tensor& index) {
+                                     int64_t rows, const Tensor& index) {
   check_index(values, index);
   const int64_t tiles = outer.size(0), width = outer.size(2);
-  const Sparse m(structure, outer.size(1), values);
+  const Sparse m(structure, rows, values);
   const blocked::Layout& layout = m.layout;
-  TORCH_CHECK(outer.is_contiguous() && inner.is_contiguous() && inner.size(0) == tiles && inner.size(2) == width &&
+  TORCH_CHECK(outer.is_contiguous() && outer.size(1) == rows && inner.is_contiguous() && inner.size(0) == tiles && inner.size(2) == width &&
                   inner.size(1) == layout.rows && outer.scalar_type() == values.scalar_type(),
               "the tiles do not fit the weight");
   Tensor by_inner = workspace({tiles, layout.rows, width}, inner.options()), by_values = at::empty_like(values);
@@ -350,7 +353,7 @@ TORCH_LIBRARY_FRAGMENT(sparse_rnn, m) {
   m.def("unpack(Tensor y, int columns) -> Tensor", &unpack);
   m.def("product(Tensor x, Tensor values, Tensor[] structure, int columns) -> Tensor", &product);
   m.def("sample(Tensor g, Tensor x, Tensor[] structure, int columns) -> Tensor", &sample);
-  m.def("gradients(Tensor outer, Tensor inner, Tensor values, Tensor[] structure, Tensor index) -> (Tensor, Tensor)", &gradients);
+  m.def("gradients(Tensor outer, Tensor inner, Tensor values, Tensor[] structure, int rows, Tensor index) -> (Tensor, Tensor)", &gradients);
   m.def("lookup(Tensor tokens, Tensor values, Tensor[] structure, int columns) -> Tensor", &lookup);
   m.def("lookup_gradient(Tensor tokens, Tensor gradient, Tensor[] structure, int columns) -> Tensor", &lookup_gradient);
 }
