@@ -61,6 +61,15 @@ def test_signals_that_come_again_while_the_run_saves_do_not_end_it() -> None:
     assert (done.stdout, done.returncode) == ("True True\n", 0)
 
 
+@pytest.fixture
+def _in_the_foreground() -> Iterator[None]:
+    """A shell without job control lets what it starts in the background ignore Ctrl-C."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+@pytest.mark.usefixtures("_in_the_foreground")
 def test_second_ctrl_c_in_a_step_ends_at_once(
     tiny: list[str], train_here: Train, root: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
