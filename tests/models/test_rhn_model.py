@@ -87,6 +87,7 @@ def test_every_dropout_has_its_own_rate(tokens, masks):
     model = config.build(WORDS)
     for _ in range(10):
         model(tokens, model.initial_hidden(BATCH))
+    assert len(masks) == 40
     for k, p in enumerate([0.2, 0.5, 0.75, 0.9]):
         drawn = torch.cat([mask.flatten() for mask in masks[k::4]])
         assert sorted(set(drawn.tolist())) == pytest.approx([0, 1 / (1 - p)])
