@@ -87,20 +87,20 @@ launch-%: setup  ## send the missing runs of a table, as in launch-table2 (also 
 status: setup  ## what was sent: watch it until nothing waits or works any more
 	$(LAUNCH) status --watch
 
-#tableN: setup  ## a table out of the logs, into results/tables: table1 ... table10, st-table1 ... (BUDGET, PROTOCOL, SOURCE)
+#tableN: setup  ## a table out of the logs, into results/output/tables: table1 ... table10, st-table1 ... (BUDGET, PROTOCOL, SOURCE)
 $(TABLES): setup
-	@$(RESULTS) table $(subst -,_,$@) $(READ) --out results/tables$(SIZE); code=$$?; \
-	  [ $$code = 0 -o $$code = 3 ] && cat results/tables$(SIZE)/$(subst -,_,$@).md; exit $$code
+	@$(RESULTS) table $(subst -,_,$@) $(READ) --out results/output/tables$(SIZE); code=$$?; \
+	  [ $$code = 0 -o $$code = 3 ] && cat results/output/tables$(SIZE)/$(subst -,_,$@).md; exit $$code
 
-#figureN: setup  ## a figure out of the logs, into results/figures: figure1 ... figure10, st-figure2, st-figure3
+#figureN: setup  ## a figure out of the logs, into results/output/figures: figure1 ... figure10, st-figure2, st-figure3
 $(FIGURES): setup
-	$(RESULTS) figure $(subst -,_,$@) $(READ) --out results/figures$(SIZE)
+	$(RESULTS) figure $(subst -,_,$@) $(READ) --out results/output/figures$(SIZE)
 
 tables: setup  ## all tables, complete or not
-	$(RESULTS) table all $(READ) --out results/tables$(SIZE) --allow-missing
+	$(RESULTS) table all $(READ) --out results/output/tables$(SIZE) --allow-missing
 
 figures: setup  ## all figures, complete or not
-	$(RESULTS) figure all $(READ) --out results/figures$(SIZE) --allow-missing
+	$(RESULTS) figure all $(READ) --out results/output/figures$(SIZE) --allow-missing
 
 site: setup  ## one HTML page of everything
 	$(RESULTS) site $(READ)

@@ -10,8 +10,10 @@ import zlib
 from pathlib import Path
 
 from benchmarks.row import Row, median_seconds
-from sparse_rnn.config import Run, as_dict, compose_run, run_id
-from sparse_rnn.run_folder import PROVENANCE, SCHEMA
+from sparse_rnn.config.compose import compose_run
+from sparse_rnn.config.identity import as_dict, run_id
+from sparse_rnn.config.schema import Run
+from sparse_rnn.runs.folder import PROVENANCE, SCHEMA
 
 ROWS_OF_A_RUN = 500
 KEYS = 60

@@ -7,10 +7,10 @@ import numpy as np
 from safetensors.numpy import save_file
 
 from benchmarks.row import Row, median_seconds
-from results.distance import distances
-from results.matching import Matching
-from results.snapshots import read
-from sparse_rnn.config import SnapshotsConfig
+from results.figures.distance import distances
+from results.figures.matching import Matching
+from results.figures.snapshots import read
+from sparse_rnn.config.schema import SnapshotsConfig
 
 UNITS, ROWS, DENSITY = 1500, 6000, 0.33
 NAMES = [f"lstm.weight_{kind}_l{layer}" for layer in (0, 1) for kind in ("ih", "hh")]

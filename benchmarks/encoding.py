@@ -3,8 +3,8 @@
 import numpy as np
 
 from benchmarks.row import Row, median_seconds
-from sparse_rnn.data.classification import IMDB
-from sparse_rnn.data.labelled_texts import Encoding, Labelled, LabelledTexts, make_labelled_texts
+from sparse_rnn.data.labelled.published import IMDB
+from sparse_rnn.data.labelled.texts import Encoding, Labelled, LabelledTexts, make_labelled_texts
 
 BAR = 30  # seconds
 ROUNDS = 3

@@ -10,9 +10,10 @@ from collections.abc import Callable
 from pathlib import Path
 
 from benchmarks.row import Row, median_seconds
-from launch.job import JobFiles, write_json
-from sparse_rnn.composer import Composer
-from sparse_rnn.config import as_dict, run_id
+from launch.job import JobFiles
+from sparse_rnn.config.composer import Composer
+from sparse_rnn.config.identity import as_dict, run_id
+from sparse_rnn.core.files import write_json
 
 ROWS_OF_A_RUN = 100
 REPEATS = 3

@@ -6,10 +6,11 @@ import torch
 from torch import nn
 
 from benchmarks.row import Row, median_seconds, ratio_of_times, told_by
-from sparse_rnn.build import make_sparsifier, make_topology
-from sparse_rnn.config import compose_run
+from sparse_rnn.config.compose import compose_run
 from sparse_rnn.optim.averaged_sgd import AveragedSGD
+from sparse_rnn.sparsity.method import make_topology
 from sparse_rnn.sparsity.sparsifier import Clock, Sparsifier
+from sparse_rnn.training.assembly import make_sparsifier
 
 VOCABULARY, BATCH, BPTT, HIDDEN = 10_000, 20, 35, 1500
 CLOCK = Clock(step=1328, epoch=0, epochs=100, batch=1328, batches=1328)
@@ -56,7 +57,7 @@ class OurStep:
         run = compose_run([*given, "dataset=ptb", "sparsifier.removal_rate=0.7", *overrides])
         self.run = run
         self.model = run.model.build(VOCABULARY).train()
-        self.topology = make_topology(run, self.model)
+        self.topology = make_topology(run.sparsifier, self.model)
         optimizer = run.optimizer.build(self.model.parameters(), run.protocol)
         assert isinstance(optimizer, AveragedSGD)
         self.optimizer = optimizer

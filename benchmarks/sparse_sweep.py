@@ -10,7 +10,7 @@ import torch
 
 from benchmarks.masked_training import BPTT, HIDDEN, VOCABULARY, OurStep
 from benchmarks.row import Row, ratio_of_times
-from sparse_rnn.kernels.modules import use_sparse_kernels
+from sparse_rnn.backends.cpu.modules import use_sparse_kernels
 
 FOLDER = Path(__file__).parent.parent / "results" / "bench"
 SPARSITIES = (0.0, 0.3, 0.5, 0.67, 0.8, 0.9, 0.95, 0.99)

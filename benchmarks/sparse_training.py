@@ -9,9 +9,9 @@ from torch import Tensor, nn
 
 from benchmarks.masked_training import BATCH, BPTT, CLOCK, HIDDEN, VOCABULARY, OurStep, PlainStep
 from benchmarks.row import Row, ratio_of_times, told_by
-from sparse_rnn.kernels.modules import use_sparse_kernels
-from sparse_rnn.kernels.products import linear
-from sparse_rnn.kernels.structure import Structure
+from sparse_rnn.backends.cpu.functions.products import linear
+from sparse_rnn.backends.cpu.modules import use_sparse_kernels
+from sparse_rnn.backends.cpu.structure import Structure
 from sparse_rnn.optim.averaged_sgd import AveragedSGD
 
 TRAINING = {0.67: 0.50, 0.80: 0.32, 0.90: 0.20, 0.95: 0.14}
@@ -119,7 +119,7 @@ def _measure_memory(method: str, *overrides: str) -> int:
     import psutil
     import torch._dynamo  # noqa: F401  (the first optimizer step would import it)
 
-    from sparse_rnn.kernels.operators import operators
+    from sparse_rnn.backends.cpu.operators import operators
 
     operators()
     process = psutil.Process()

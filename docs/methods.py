@@ -4,7 +4,8 @@ import re
 import sys
 from pathlib import Path
 
-from sparse_rnn.config import CONFIG_DIR, compose_run
+from sparse_rnn.config.compose import compose_run
+from sparse_rnn.core.conf import config_dir
 
 ROOT = Path(__file__).parent.parent
 PAGES = (ROOT / "README.md", ROOT / "docs" / "methods.md")
@@ -17,7 +18,7 @@ def table() -> str:
         "| `sparsifier=` | initial | removal | growth | redistribution | scope | schedule | update |",
         "|---|---|---|---|---|---|---|---|",
     ]
-    for path in sorted((CONFIG_DIR / "sparsifier").glob("*.yaml")):
+    for path in sorted((config_dir() / "sparsifier").glob("*.yaml")):
         run = compose_run([f"sparsifier={path.stem}"])
         method = run.sparsifier
         every = method.update_interval if method.update_interval == "epoch" else f"{method.update_interval} steps"

@@ -30,13 +30,13 @@ Examples:
 
 def main() -> None:
     """Entry point."""
-    from sparse_rnn import command_line
+    from sparse_rnn.core import command_line
 
-    command_line.run_command(sys.argv[1:], _help, "launch.selection", "launch.commands")
+    command_line.run_command(sys.argv[1:], _help, "launch.requests", "launch.commands")
 
 
 def _help() -> str:
-    from sparse_rnn.table import names
+    from sparse_rnn.tables.declaration import names
 
     return HELP.format(tables=", ".join(names()))
 

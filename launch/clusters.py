@@ -5,8 +5,9 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field, fields, replace
 from typing import Any
 
-from sparse_rnn.command_line import compose_file, config_dir
-from sparse_rnn.registry import ConfigError, near
+from sparse_rnn.config.compose import compose_file
+from sparse_rnn.core.conf import config_dir
+from sparse_rnn.core.errors import ConfigError, suggest
 
 OPEN = ("sbatch", "models")
 OURS = ("job_name", "output", "error", "array", "signal", "open_mode", "requeue", "time", "wrap")
@@ -141,7 +142,7 @@ def compose_cluster(overrides: Sequence[str]) -> Cluster:
     except yaml.YAMLError as error:
         raise ConfigError(f"A file of conf/cluster is not YAML ({' '.join(str(error).split())}).") from error
     except (HydraException, OmegaConfBaseException, ValueError) as error:
-        from sparse_rnn.config import explain
+        from sparse_rnn.core.hydra_errors import explain
 
         raise ConfigError(explain(error)) from error
 
@@ -156,12 +157,12 @@ def _checked(node: Any) -> Cluster:
     known = {each.name for each in fields(cluster)}
     for key in map(str, node):
         if key not in known:
-            raise ConfigError(f"cluster.{key} is not a key of cluster={cluster.name}{near(key, known)}.")
+            raise ConfigError(f"cluster.{key} is not a key of cluster={cluster.name}{suggest(key, known)}.")
     if isinstance(cluster, SlurmCluster):
         models = [path.stem for path in (config_dir() / "model").glob("*.yaml")]
         for model in cluster.models:
             if model not in models:
-                raise ConfigError(f"cluster.models.{model} is not a model{near(model, models)}.")
+                raise ConfigError(f"cluster.models.{model} is not a model{suggest(model, models)}.")
             try:
                 cluster.of_model(model)
             except OmegaConfBaseException as error:

@@ -7,16 +7,16 @@ from pathlib import Path
 from typing import Any
 
 from launch import report
-from launch.catalogue import Catalogue
 from launch.clusters import compose_cluster
 from launch.estimate import Left, Throughput, estimate
 from launch.job import JobFiles
 from launch.plan import Plan, look
-from launch.selection import Entry, Request, entries, sent_before
+from launch.requests import Entry, Request, entries, sent_before
 from launch.states import job_log
 from launch.submission import call_off, check_data, send, submission_lock
-from sparse_rnn.registry import ConfigError, near
-from sparse_rnn.run_folder import RunFolder, read_record, runs_root
+from sparse_rnn.core.errors import ConfigError, suggest
+from sparse_rnn.runs.folder import RunFolder, read_record, runs_root
+from sparse_rnn.tables.catalogue import Catalogue
 
 SECONDS_BETWEEN_LOOKS = 2.0
 SECONDS_TO_SAVE = 60.0
@@ -158,7 +158,7 @@ def logs(request: Request) -> None:
     fitting = [run_id for run_id in known if run_id == name] or [run_id for run_id in known if run_id.startswith(name)]
     if len(fitting) != 1:
         reason = f"fits {len(fitting)} runs" if fitting else "was never sent"
-        raise ConfigError(f"{name} {reason}{near(name, fitting or known)}.")
+        raise ConfigError(f"{name} {reason}{suggest(name, fitting or known)}.")
     log = job_log(root / fitting[0])
     if log is None:
         raise ConfigError(f"{fitting[0]} has no log yet: it still waits, or was called off before it began.")

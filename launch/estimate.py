@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Self
 
-from sparse_rnn.command_line import scientific
+from sparse_rnn.core.wording import scientific
 
 SHAPE = ("batch", "bptt", "sub_batch")  # of `training`: what decides how much a device has to do at a time
 

@@ -1,6 +1,5 @@
 """One run brought to its end: what a cluster's job does. Imports nothing heavy: it must cost a job nothing."""
 
-import json
 import os
 import signal
 import socket
@@ -12,8 +11,9 @@ from pathlib import Path
 from types import FrameType
 from typing import Any, TextIO
 
-from sparse_rnn.lock import STALE_SECONDS, is_stale, read_holder
-from sparse_rnn.registry import RunLocked
+from sparse_rnn.core.errors import RunLocked
+from sparse_rnn.core.files import read_json, write_json
+from sparse_rnn.core.lock import STALE_SECONDS, is_stale, read_holder
 
 EXIT_LINE = "launch: the job ended with exit code "  # which a batch script writes last
 START_OF_ATTEMPT = "--- "
@@ -32,22 +32,6 @@ class JobFiles:
         self.submission = folder / "submission.json"
         self.attempts = folder / "attempts.json"
         self.log = folder / "log.txt"
-
-
-def read_json(path: Path) -> dict[str, Any]:
-    """The object in a file; empty if there is none or it cannot be read."""
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return {}
-    return content if isinstance(content, dict) else {}
-
-
-def write_json(path: Path, content: dict[str, Any]) -> None:
-    """Write an object atomically."""
-    beside = path.with_name(f".{path.name}.{os.getpid()}")
-    beside.write_text(json.dumps(content) + "\n", encoding="utf-8")
-    beside.replace(path)
 
 
 class Attempts:

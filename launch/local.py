@@ -18,8 +18,9 @@ from typing import Any
 
 from filelock import FileLock
 
-from launch.job import JobFiles, read_json, write_json
-from sparse_rnn.lock import process_start
+from launch.job import JobFiles
+from sparse_rnn.core.files import read_json, write_json
+from sparse_rnn.core.lock import process_start
 
 JOB = (sys.executable, "-m", "launch.job")
 POLL_SECONDS = 0.2

@@ -6,12 +6,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from launch import slurm
-from launch.job import JobFiles, read_json
+from launch.job import JobFiles
 from launch.local import LocalQueue
-from launch.selection import Entry
+from launch.requests import Entry
 from launch.states import STATES, Standing, standing
-from sparse_rnn.registry import ConfigError
-from sparse_rnn.run_folder import RunFolder, read_record
+from sparse_rnn.core.errors import ConfigError
+from sparse_rnn.core.files import read_json
+from sparse_rnn.runs.folder import RunFolder, read_record
 
 
 @dataclass(frozen=True)

@@ -6,9 +6,9 @@ from rich.console import Console
 from rich.text import Text
 
 from launch.plan import Plan
-from launch.selection import Entry
+from launch.requests import Entry
 from launch.states import Standing
-from sparse_rnn.command_line import scientific
+from sparse_rnn.core.wording import scientific
 
 STYLES = {
     "missing": "dim",

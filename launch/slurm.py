@@ -11,8 +11,9 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from launch.clusters import SlurmCluster
-from launch.job import EXIT_LINE, JobFiles, read_json, slurm_task, write_json
-from sparse_rnn.registry import ConfigError
+from launch.job import EXIT_LINE, JobFiles, slurm_task
+from sparse_rnn.core.errors import ConfigError
+from sparse_rnn.core.files import read_json, write_json
 
 Item = TypeVar("Item")
 ToSend = tuple[str, Sequence[str], str]
@@ -92,7 +93,7 @@ def _send(runs: Sequence[ToSend], resources: SlurmCluster, root: Path) -> list[A
 
 def _parameters(resources: SlurmCluster) -> dict[str, Any]:
     """The same, as submitit names it."""
-    from sparse_rnn.launchers import ALL_CPUS
+    from sparse_rnn.config.launchers import ALL_CPUS
 
     asked = {
         "partition": resources.partition,

@@ -6,11 +6,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from launch.job import EXIT_LINE, JobFiles, last_error, read_json, tail
-from sparse_rnn.command_line import shown_metric
-from sparse_rnn.identity import identity
-from sparse_rnn.lock import is_stale, read_holder
-from sparse_rnn.run_folder import RunFolder
+from launch.job import EXIT_LINE, JobFiles, last_error, tail
+from sparse_rnn.config.stored import changed_keys
+from sparse_rnn.core.files import read_json
+from sparse_rnn.core.lock import is_stale, read_holder
+from sparse_rnn.core.wording import shown_metric
+from sparse_rnn.runs.folder import RunFolder
 
 STATES = ("missing", "queued", "running", "failed", "finished", "stale")
 ENDED_WELL = ("COMPLETED", "CANCELLED", "TIMEOUT", "PREEMPTED", "NODE_FAIL", "REQUEUED")
@@ -55,15 +56,6 @@ def standing(
     if error := _error(files, record, ended):
         return Standing("failed", error, 1 - done, log)
     return Standing("missing", f"stopped in {progress}, goes on from there" if progress else "", 1 - done, log)
-
-
-def changed_keys(recorded: Mapping[str, Any], config: Mapping[str, Any]) -> list[str]:
-    """Keys whose values differ, of those that decide what a run computes; quick if there are none."""
-    if identity(recorded) == identity(config):
-        return []
-    from sparse_rnn.record import differences  # which knows options that are younger than the record
-
-    return differences(recorded, config)
 
 
 def _result(record: Mapping[str, Any]) -> str:

@@ -8,9 +8,10 @@ from filelock import FileLock
 
 from launch import slurm
 from launch.clusters import Cluster, LocalCluster
-from launch.job import JobFiles, read_json, write_json
+from launch.job import JobFiles
 from launch.local import LocalQueue
-from launch.selection import Entry
+from launch.requests import Entry
+from sparse_rnn.core.files import read_json, write_json
 
 
 def submission_lock(root: Path) -> FileLock:
@@ -25,7 +26,7 @@ def check_data(entries: Sequence[Entry]) -> None:
 
     Compute nodes often have no network, and a hundred jobs would else begin by encoding the same texts.
     """
-    from sparse_rnn.config import run_from_dict
+    from sparse_rnn.config.stored import run_from_dict
 
     configs = {repr(entry.facts.config["dataset"]): entry.facts.config for entry in entries if entry.facts}
     for config in configs.values():

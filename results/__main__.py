@@ -7,7 +7,7 @@ Tables, figures and a page of results, made from what the runs logged.
 
   python -m results table  NAME ... [key=value ...]    to the terminal, or to files
                            --format md (default), csv, latex, html; --out FILE or FOLDER (md, csv and tex of each)
-  python -m results figure NAME ... [key=value ...]    PNG, SVG and CSV in --out FOLDER (results/figures)
+  python -m results figure NAME ... [key=value ...]    PNG, SVG and CSV in --out FOLDER (results/output/figures)
   python -m results site   [key=value ...]             one HTML page of everything: --out FILE (results/site.html)
   python -m results fetch  ENTITY/PROJECT              an online W&B project to a folder: --out FOLDER
   python -m results sync   ENTITY/PROJECT              offline runs to W&B, every row once
@@ -31,9 +31,9 @@ Examples:
 
 def main() -> None:
     """Entry point."""
-    from sparse_rnn import command_line
+    from sparse_rnn.core import command_line
 
-    command_line.run_command(sys.argv[1:], _help, "results.request", "results.commands")
+    command_line.run_command(sys.argv[1:], _help, "results.requests", "results.commands")
 
 
 def _help() -> str:

@@ -5,21 +5,21 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from results.asked import Asked, ask
-from results.cells import Table, fill, lines
-from results.flops import FlopsOfRuns
-from results.layout import Grid
+from results.gathering import Asked, ask
 from results.names import DECLARED_TABLES, DRAWN_FIGURES, RECORDS
-from results.render import FORMATS, grid_csv, html, latex, lines_csv, markdown
 from results.replacing import replacing
-from results.request import Request
-from results.table_layout import lay_out
-from sparse_rnn.registry import ConfigError
-from sparse_rnn.run_folder import RunFolder, read_record, runs_root
+from results.requests import Request
+from results.tables.cells import Table, fill, lines
+from results.tables.flop_columns import FlopsOfRuns
+from results.tables.grid import Grid
+from results.tables.layout import lay_out
+from results.tables.render import FORMATS, grid_csv, html, latex, lines_csv, markdown
+from sparse_rnn.core.errors import ConfigError
+from sparse_rnn.runs.folder import RunFolder, read_record, runs_root
 
 INCOMPLETE = 3
 PROBLEMS_SHOWN = 5
-FIGURES = Path("results/figures")
+FIGURES = Path("results/output/figures")
 SITE = Path("results/site.html")
 OF_EACH = ("md", "csv", "latex")
 
@@ -72,7 +72,7 @@ def _is_finished(run_id: str) -> bool:
 def filled(name: str, asked: Asked | None, request: Request) -> tuple[Table | None, Grid]:
     """A table's cells, None if it needs no runs, and its page."""
     if asked is None:
-        from results.declared import DECLARED
+        from results.tables.declared import DECLARED
 
         return None, DECLARED[name]()
     flops = FlopsOfRuns(asked.planned)
@@ -116,8 +116,8 @@ def _text(form: str, made: Table | None, grid: Grid) -> str:
 
 def figure(request: Request) -> None:
     """Draw figures into a folder."""
-    from results.figures import draw
-    from results.style import save
+    from results.figures.catalogue import draw
+    from results.figures.style import save
 
     out = request.out or FIGURES
     if out.suffix and not out.is_dir():
@@ -134,14 +134,14 @@ def figure(request: Request) -> None:
 
 def site(request: Request) -> None:
     """Write the page of everything."""
-    from results.site import write_site
+    from results.page.site import write_site
 
     print(write_site(request, request.out or SITE))
 
 
 def fetch(request: Request) -> None:
     """Mirror an online project to a folder."""
-    from results import mirror
+    from results.sources import mirror
 
     project = _project(request)
     folder = request.out or Path(project.replace("/", "-"))
@@ -151,7 +151,7 @@ def fetch(request: Request) -> None:
 
 def sync(request: Request) -> None:
     """Upload the offline runs."""
-    from results import sync as syncing
+    from results.sources import sync as syncing
 
     syncing.sync(_project(request), request.source)
 

@@ -1,7 +1,7 @@
 """Names: of all tables and figures, those that need runs and those that the methods declare; of the runs' own logs."""
 
-from results.declared import DECLARED
-from sparse_rnn import table
+from results.tables.declared import DECLARED
+from sparse_rnn.tables import declaration as table
 
 DECLARED_TABLES = tuple(DECLARED)
 RUNS, RECORDS = "runs", "records"

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from sparse_rnn.registry import ConfigError
+from sparse_rnn.core.errors import ConfigError
 
 
 @contextmanager

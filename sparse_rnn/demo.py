@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from sparse_rnn.config import Run
-    from sparse_rnn.run_folder import RunFolder
+    from sparse_rnn.config.schema import Run
+    from sparse_rnn.runs.folder import RunFolder
 
 OVERRIDES = ["model=stacked_lstm", "dataset=pydoc", "sparsifier=selfish", "budget=demo", "optimizer.lr=20"]
 HELP = f"""\
@@ -23,15 +23,16 @@ def main() -> None:
     if {"-h", "--help"} & set(sys.argv[1:]):
         print(HELP, end="")
         return
-    from sparse_rnn import command_line
+    from sparse_rnn.core import command_line
 
     command_line.guard(_demo)
 
 
 def _demo() -> None:
-    from sparse_rnn.config import compose_run, run_id
-    from sparse_rnn.run_folder import RunFolder, read_record, runs_root
-    from sparse_rnn.session import train
+    from sparse_rnn.config.compose import compose_run
+    from sparse_rnn.config.identity import run_id
+    from sparse_rnn.runs.folder import RunFolder, read_record, runs_root
+    from sparse_rnn.training.session import train
 
     run = compose_run(OVERRIDES)
     print(f"python -m sparse_rnn.train {' '.join(OVERRIDES)}\n", flush=True)
@@ -56,8 +57,8 @@ def _untrained_perplexity(run: "Run") -> float:
     """Validation perplexity of the sparse network before its first step."""
     import torch
 
-    from sparse_rnn.run_folder import RunFolder
-    from sparse_rnn.trainer import Trainer
+    from sparse_rnn.runs.folder import RunFolder
+    from sparse_rnn.training.trainer import Trainer
 
     with tempfile.TemporaryDirectory() as empty:
         trainer = Trainer(run, run.dataset.load(), RunFolder(Path(empty)), torch.device("cpu"), read_only=True)
@@ -66,7 +67,7 @@ def _untrained_perplexity(run: "Run") -> float:
 
 def _best_densities(run: "Run", folder: "RunFolder", sizes: list[int]) -> dict[str, float]:
     """Density of every gate of the recurrent weights that were kept."""
-    from sparse_rnn.evaluation import load_best
+    from sparse_rnn.inference.load import load_best
 
     _, topology, _ = load_best(run, sizes, folder)
     return {name: value for name, value in topology.density(by="gate").items() if not name.endswith("/all")}

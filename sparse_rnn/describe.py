@@ -4,6 +4,11 @@ import json
 import sys
 from typing import Any
 
+from sparse_rnn.core import command_line
+from sparse_rnn.core.command_line import split_keys
+from sparse_rnn.core.conf import describe_groups
+from sparse_rnn.core.errors import ConfigError, suggest
+
 HELP = """\
 Every weight of a configuration with its gates, shape, sparsity and active count, and the FLOPs of the run; data are
 read only where their sizes are not published (text, labelled_text, pydoc, pydoc_topics).
@@ -19,21 +24,16 @@ Examples:
 
 def main() -> None:
     """Entry point."""
-    from sparse_rnn import command_line
-
     if {"-h", "--help"} & set(sys.argv[1:]):
-        print(HELP.format(groups=command_line.describe_groups()), end="")
+        print(HELP.format(groups=describe_groups()), end="")
         return
     command_line.guard(lambda: _print(sys.argv[1:]))
 
 
 def _print(arguments: list[str]) -> None:
-    from sparse_rnn.command_line import split_keys
-    from sparse_rnn.registry import ConfigError, near
-
     own, overrides = split_keys(arguments, {"format": "table"})
     if own["format"] not in ("table", "json"):
-        raise ConfigError(f"format={own['format']} does not exist{near(own['format'], ('table', 'json'))}.")
+        raise ConfigError(f"format={own['format']} does not exist{suggest(own['format'], ('table', 'json'))}.")
     facts = describe(overrides)
     if own["format"] == "json":
         print(json.dumps(facts, indent=1))
@@ -49,16 +49,16 @@ def describe(overrides: list[str]) -> dict[str, Any]:
     """
     import torch
 
-    from sparse_rnn.build import make_topology
-    from sparse_rnn.config import compose_run, run_id
-    from sparse_rnn.flops import run_flops
-    from sparse_rnn.sparsity.sparsifier import final_counts
+    from sparse_rnn.config.compose import compose_run
+    from sparse_rnn.config.identity import run_id
+    from sparse_rnn.runs.flops import run_flops
+    from sparse_rnn.sparsity.method import final_counts, make_topology
 
     run = compose_run(overrides)
     sizes = run.dataset.sizes()
     with torch.device("meta"):
         model = run.model.build(*sizes)
-    topology = make_topology(run, model)
+    topology = make_topology(run.sparsifier, model)
     active = final_counts(run.sparsifier, topology)
     weights = []
     for name, parameter in model.named_parameters():
@@ -98,7 +98,7 @@ def _print_table(facts: dict[str, Any]) -> None:
     from rich.measure import Measurement
     from rich.table import Table
 
-    from sparse_rnn.command_line import scientific
+    from sparse_rnn.core.wording import scientific
 
     table = Table(box=None, header_style="bold")
     for column in ("weight", "shape", "gates (rows)"):

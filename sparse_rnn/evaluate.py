@@ -19,7 +19,7 @@ Example:
 
 def main() -> None:
     """Entry point."""
-    from sparse_rnn import command_line
+    from sparse_rnn.core import command_line
 
     arguments = sys.argv[1:]
     if {"-h", "--help"} & set(arguments):
@@ -30,14 +30,14 @@ def main() -> None:
 
 def evaluate(run: str, split: str, weights: str, batch: str, device: str, threads: str) -> str:
     """A line with the loss and the metric; arguments as on the command line. Raises ConfigError."""
-    from sparse_rnn.build import make_device
-    from sparse_rnn.command_line import check_weights, set_threads, whole_number
+    from sparse_rnn.core.command_line import check_weights, set_threads, whole_number
+    from sparse_rnn.core.device import make_device
+    from sparse_rnn.core.errors import ConfigError
     from sparse_rnn.data.corpus import SPLITS
-    from sparse_rnn.registry import ConfigError, near
-    from sparse_rnn.trained_run import load_data, read_run, sound_files
+    from sparse_rnn.inference.load import load_data, read_run, reraise_damaged
 
     if split not in SPLITS:
-        raise ConfigError(f"split={split} does not exist{near(split, SPLITS)}.")
+        raise ConfigError(f"split={split} does not exist{suggest(split, SPLITS)}.")
     check_weights(weights)
     folder, record, config = read_run(run)
     set_threads(threads)
@@ -45,9 +45,9 @@ def evaluate(run: str, split: str, weights: str, batch: str, device: str, thread
     if batch:
         setattr(config.training, sizes[split], whole_number("batch", batch))
     data = load_data(folder, record, config)
-    from sparse_rnn.evaluation import evaluate_run
+    from sparse_rnn.inference.evaluate import evaluate_run
 
-    with sound_files():
+    with reraise_damaged():
         result, origin = evaluate_run(config, data, folder, split, weights, make_device(device))
     facts = "  ".join(f"{key} {value:.4f}" for key, value in result.items())
     return f"{folder.path.name}  {split}  {facts}  ({origin} weights)"

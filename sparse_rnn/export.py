@@ -8,8 +8,8 @@ if TYPE_CHECKING:
 
     from torch import nn
 
-    from sparse_rnn.config import Run
-    from sparse_rnn.run_folder import RunFolder
+    from sparse_rnn.config.schema import Run
+    from sparse_rnn.runs.folder import RunFolder
     from sparse_rnn.sparsity.topology import SparseTopology
 
 DEFAULTS = {"run": "", "format": "csr", "out": "", "weights": "best"}
@@ -38,7 +38,7 @@ Example:
 
 def main() -> None:
     """Entry point."""
-    from sparse_rnn import command_line
+    from sparse_rnn.core import command_line
 
     arguments = sys.argv[1:]
     if {"-h", "--help"} & set(arguments):
@@ -49,13 +49,13 @@ def main() -> None:
 
 def export_run(run: str, format: str, out: str, weights: str) -> str:
     """Write the file; a line with its size beside the dense one's. Raises ConfigError."""
-    from sparse_rnn.command_line import check_weights, output_file
-    from sparse_rnn.exported import LAYOUTS
-    from sparse_rnn.registry import ConfigError, near
-    from sparse_rnn.trained_run import read_run, sound_files
+    from sparse_rnn.core.command_line import check_weights, output_file
+    from sparse_rnn.core.errors import ConfigError
+    from sparse_rnn.inference.export import LAYOUTS
+    from sparse_rnn.inference.load import read_run, reraise_damaged
 
     if format not in LAYOUTS:
-        raise ConfigError(f"format={format} does not exist{near(format, LAYOUTS)}.")
+        raise ConfigError(f"format={format} does not exist{suggest(format, LAYOUTS)}.")
     check_weights(weights)
     folder, record, config = read_run(run)
     if format != "dense" and not config.sparsifier.masked:
@@ -63,7 +63,7 @@ def export_run(run: str, format: str, out: str, weights: str) -> str:
             f"{folder.path} is a run of sparsifier={config.sparsifier.name}, which has no masks: use format=dense."
         )
     path = output_file(out, folder.path / f"exported-{format}.safetensors")
-    with sound_files():
+    with reraise_damaged():
         facts = _export(path, format, weights, folder, record, config)
     return f"{folder.path.name}  {format}  {facts}  {path}"
 
@@ -71,8 +71,7 @@ def export_run(run: str, format: str, out: str, weights: str) -> str:
 def _export(path: "Path", layout: str, weights: str, folder: "RunFolder", record: dict[str, Any], config: "Run") -> str:
     import torch
 
-    from sparse_rnn.evaluation import last_weights, load_best
-    from sparse_rnn.trained_run import load_data
+    from sparse_rnn.inference.load import last_weights, load_best, load_data
 
     about = {"run": folder.path.name, "config": record["config"], "sizes": record["sizes"]}
     if weights == "best":
@@ -85,8 +84,8 @@ def _export(path: "Path", layout: str, weights: str, folder: "RunFolder", record
 
 def _write(path: "Path", layout: str, model: "nn.Module", topology: "SparseTopology", about: dict[str, Any]) -> str:
     """Write the file and read it back; what is said of its size. Raises DamagedFile, RunFailed."""
-    from sparse_rnn.exported import dense_weights, holds, load_exported, save_exported
-    from sparse_rnn.registry import RunFailed
+    from sparse_rnn.core.errors import RunFailed
+    from sparse_rnn.inference.export import dense_weights, holds, load_exported, save_exported
 
     save_exported(path, model, topology, layout, about)
     if not holds(load_exported(path), model, topology):

@@ -20,7 +20,7 @@ Example:
 
 def main() -> None:
     """Entry point."""
-    from sparse_rnn import command_line
+    from sparse_rnn.core import command_line
 
     arguments = sys.argv[1:]
     if {"-h", "--help"} & set(arguments):
@@ -31,20 +31,20 @@ def main() -> None:
 
 def extract_run(run: str, out: str) -> str:
     """Write the file; a line with the widths and the number of parameters. Raises ConfigError."""
-    from sparse_rnn.command_line import output_file
-    from sparse_rnn.registry import ConfigError, RunFailed
-    from sparse_rnn.trained_run import read_run, sound_files
+    from sparse_rnn.core.command_line import output_file
+    from sparse_rnn.core.errors import ConfigError, RunFailed
+    from sparse_rnn.inference.load import read_run, reraise_damaged
 
     folder, record, config = read_run(run)
     if config.sparsifier.name != "iss":
         raise ConfigError(
             f"{folder.path} is a run of sparsifier={config.sparsifier.name}: only sparsifier=iss removes whole units."
         )
-    from sparse_rnn.evaluation import load_best
-    from sparse_rnn.extraction import TOLERANCE, extract, largest_difference, load_extracted, save_extracted
+    from sparse_rnn.inference.extract import TOLERANCE, extract, largest_difference, load_extracted, save_extracted
+    from sparse_rnn.inference.load import load_best
 
     path = output_file(out, folder.path / "extracted.safetensors")
-    with sound_files():
+    with reraise_damaged():
         model, _, _ = load_best(config, record["sizes"], folder)
         extracted = extract(config.model, model)
         save_extracted(path, extracted, folder.path.name)

@@ -34,7 +34,7 @@ Example:
 
 def main() -> None:
     """Entry point."""
-    from sparse_rnn import command_line
+    from sparse_rnn.core import command_line
 
     arguments = sys.argv[1:]
     if {"-h", "--help"} & set(arguments):
@@ -45,14 +45,13 @@ def main() -> None:
 
 def generate(run: str, prompt: str, words: str, temperature: str, seed: str, threads: str) -> str:
     """Prompt and text; arguments as on the command line. Raises ConfigError."""
-    from sparse_rnn.command_line import set_threads, whole_number
+    from sparse_rnn.core.command_line import set_threads, whole_number
+    from sparse_rnn.core.errors import ConfigError
+    from sparse_rnn.core.random import generator
     from sparse_rnn.data.corpus import END_OF_SENTENCE, UNKNOWN, Corpus
-    from sparse_rnn.evaluation import load_best
-    from sparse_rnn.generation import next_words
-    from sparse_rnn.models.language_model import LanguageModel
-    from sparse_rnn.registry import ConfigError
-    from sparse_rnn.sparsity.selection import generator
-    from sparse_rnn.trained_run import load_data, read_run, sound_files
+    from sparse_rnn.inference.generate import next_words
+    from sparse_rnn.inference.load import load_best, load_data, read_run, reraise_damaged
+    from sparse_rnn.models.base import LanguageModel
 
     count, seed_number, heat = whole_number("words", words), whole_number("seed", seed, 0), _temperature(temperature)
     set_threads(threads)
@@ -63,7 +62,7 @@ def generate(run: str, prompt: str, words: str, temperature: str, seed: str, thr
     assert isinstance(data, Corpus)
     vocabulary = data.vocabulary
     _check_prompt(prompt, vocabulary)
-    with sound_files():
+    with reraise_damaged():
         model, topology, _ = load_best(config, record["sizes"], folder)
     path = _compute_sparse(model, topology)
     assert isinstance(model, LanguageModel)
@@ -79,7 +78,7 @@ def generate(run: str, prompt: str, words: str, temperature: str, seed: str, thr
 
 
 def _temperature(text: str) -> float:
-    from sparse_rnn.registry import ConfigError
+    from sparse_rnn.core.errors import ConfigError
 
     try:
         value = float(text)
@@ -92,8 +91,8 @@ def _temperature(text: str) -> float:
 
 def _check_prompt(prompt: str, vocabulary: "Vocabulary") -> None:
     """Say which words are not known; raises ConfigError if there is no <unk> to read them as."""
+    from sparse_rnn.core.errors import ConfigError
     from sparse_rnn.data.corpus import UNKNOWN
-    from sparse_rnn.registry import ConfigError
 
     unknown = [word for word in prompt.split() if word not in vocabulary.index]
     if unknown and UNKNOWN not in vocabulary.index:
@@ -104,10 +103,10 @@ def _check_prompt(prompt: str, vocabulary: "Vocabulary") -> None:
 
 def _compute_sparse(model: "nn.Module", topology: "SparseTopology") -> str:
     """Let the sparse kernels compute, if the model is sparse, large enough and they can; what computes, in a phrase."""
-    from sparse_rnn.kernels.backend import SMALL, small
-    from sparse_rnn.kernels.compile import kernels
-    from sparse_rnn.kernels.modules import use_sparse_kernels
-    from sparse_rnn.registry import ConfigError
+    from sparse_rnn.backends.choice import SMALL, small
+    from sparse_rnn.backends.cpu.compile import kernels
+    from sparse_rnn.backends.cpu.modules import use_sparse_kernels
+    from sparse_rnn.core.errors import ConfigError
 
     if not len(topology):
         return "dense"

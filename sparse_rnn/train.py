@@ -5,6 +5,10 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+from sparse_rnn.core import command_line
+from sparse_rnn.core.conf import config_dir, describe_groups
+from sparse_rnn.core.errors import ConfigError, RunFailed
+
 HELP = """\
 Train a sparse recurrent network, or go on with a run that was interrupted.
 
@@ -31,10 +35,8 @@ Examples:
 
 def main() -> None:
     """Entry point."""
-    from sparse_rnn import command_line
-
     if {"-h", "--help"} & set(sys.argv[1:]):
-        print(HELP.format(groups=command_line.describe_groups(), exit_codes=command_line.EXIT_CODES), end="")
+        print(HELP.format(groups=describe_groups(), exit_codes=command_line.EXIT_CODES), end="")
         return
     command_line.guard(_hydra_main)
 
@@ -43,27 +45,27 @@ def _hydra_main() -> None:
     import hydra
     from omegaconf import DictConfig
 
-    from sparse_rnn import command_line, config
-    from sparse_rnn.launchers import register_launchers
-    from sparse_rnn.registry import ConfigError
+    from sparse_rnn.config.checks import check
+    from sparse_rnn.config.compose import expand_shorthands, register_schemas
+    from sparse_rnn.config.launchers import register_launchers
 
     os.environ["HYDRA_FULL_ERROR"] = "1"  # so that Hydra raises instead of printing
-    config.register_schemas()
+    register_schemas()
     register_launchers()
-    arguments = config.expand_shorthands(sys.argv[1:])
+    arguments = expand_shorthands(sys.argv[1:])
     sys.argv[1:] = sorted(arguments, key=lambda argument: argument not in ("-m", "--multirun"))  # hydra wants it first
 
     failures: list[ConfigError] = []  # Hydra would print a line of its own before the sentence
 
-    @hydra.main(config_path=str(config.CONFIG_DIR), config_name="config", version_base="1.3")
+    @hydra.main(config_path=str(config_dir()), config_name="config", version_base="1.3")
     def run(composed: DictConfig) -> float | None:
         from hydra.core.hydra_config import HydraConfig
 
-        from sparse_rnn.session import train
+        from sparse_rnn.training.session import train
 
         hydra_config = HydraConfig.get()
         try:
-            return train(config.check(composed), list(hydra_config.overrides.task))
+            return train(check(composed), list(hydra_config.overrides.task))
         except ConfigError as error:
             if hydra_config.runtime.choices["hydra/launcher"] != "basic":
                 raise  # from the process of a job only what is raised comes back
@@ -83,8 +85,6 @@ def _hydra_main() -> None:
 def jobs_without_result() -> Iterator[None]:
     """What submitit raises for a job that was killed or ended some other way: RunFailed."""
     from submitit.core.utils import FailedSubmissionError, UncompletedJobError
-
-    from sparse_rnn.registry import RunFailed
 
     try:
         yield

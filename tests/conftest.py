@@ -41,15 +41,15 @@ def _the_same_draws_each_time():
 def _kernels_wherever_possible(monkeypatch):
     """For `make test-backend`: `auto` takes the kernels at any size and density, also in processes of tests."""
     if ON_KERNELS:
-        monkeypatch.setattr("sparse_rnn.kernels.backend.slower", lambda run, topology: "")
+        monkeypatch.setattr("sparse_rnn.backends.choice.slower", lambda run, topology: "")
         monkeypatch.setenv("PYTHONPATH", str(Path(__file__).parent / "kernels" / "everywhere"))
 
 
 @pytest.fixture(scope="module")
 def compose():
     """What `expand` asks of a composer; the whole configuration is kept as well, as `run`."""
-    from sparse_rnn.composer import Composer
-    from sparse_rnn.config import as_dict, run_id
+    from sparse_rnn.config.composer import Composer
+    from sparse_rnn.config.identity import as_dict, run_id
 
     composer = Composer()
 
@@ -63,6 +63,7 @@ def compose():
 @pytest.fixture(scope="module")
 def planned_of(compose):
     """All runs of a table, expanded once."""
-    from sparse_rnn.table import expand, load
+    from sparse_rnn.tables.declaration import load
+    from sparse_rnn.tables.expansion import expand
 
     return cache(lambda name: expand(load(name), compose))

@@ -6,10 +6,10 @@ import pytest
 from torch import Tensor
 from torch.optim import Optimizer
 
-from sparse_rnn.kernels.structure import Structure
-from sparse_rnn.kernels.watching import DenseContribution
+from sparse_rnn.backends.cpu.dense_gradient_taps import DenseContribution
+from sparse_rnn.backends.cpu.storage import Packed
+from sparse_rnn.backends.cpu.structure import Structure
 from sparse_rnn.sparsity.optimizer_state import tensors_like
-from sparse_rnn.sparsity.storage import Packed
 from sparse_rnn.sparsity.topology import SparseWeight
 
 ON_KERNELS = bool(os.environ.get("SPARSE_RNN_BACKEND_TEST"))  # `make test-backend`

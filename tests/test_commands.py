@@ -10,14 +10,17 @@ from pathlib import Path
 import pytest
 from storages import ON_KERNELS
 
-from sparse_rnn import command_line, demo, evaluate, trained_run
-from sparse_rnn.config import compose_run, run_id
-from sparse_rnn.data.datasets import PTB
+from sparse_rnn import demo, evaluate
+from sparse_rnn.config.compose import compose_run
+from sparse_rnn.config.identity import run_id
+from sparse_rnn.core import command_line
+from sparse_rnn.core.errors import ConfigError
+from sparse_rnn.data.language.corpora import PTB
 from sparse_rnn.describe import describe
 from sparse_rnn.describe import main as describe_main
-from sparse_rnn.registry import ConfigError
-from sparse_rnn.run_folder import RunFolder, read_record, runs_root
-from sparse_rnn.session import train
+from sparse_rnn.inference import load as trained_run
+from sparse_rnn.runs.folder import RunFolder, read_record, runs_root
+from sparse_rnn.training.session import train
 
 SMOKE = ["dataset=pydoc", "budget=smoke", "logger=files", "threads=1"]
 
@@ -202,7 +205,10 @@ def test_the_wheel_holds_the_configuration_and_works_from_any_folder(tmp_path):
     [wheel] = WheelBuilder(str(Path(__file__).parent.parent)).build(directory=str(tmp_path), versions=["standard"])
     zipfile.ZipFile(wheel).extractall(tmp_path / "installed")
     assert (tmp_path / "installed/sparse_rnn/conf/config.yaml").is_file()
-    code = "import sparse_rnn.config as c; print(c.CONFIG_DIR); print(c.compose_run(['model=rhn']).model.hidden)"
+    code = (
+        "from sparse_rnn.config.compose import compose_run; from sparse_rnn.core.conf import config_dir; "
+        "print(config_dir()); print(compose_run(['model=rhn']).model.hidden)"
+    )
     done = subprocess.run(
         [sys.executable, "-c", code],
         cwd=tmp_path,
@@ -216,7 +222,7 @@ def test_the_wheel_holds_the_configuration_and_works_from_any_folder(tmp_path):
 
 def test_too_frequent_updates_are_warned_of():
     """At 331 steps and p = .7 growth was seen to wreck the network; the paper has 1,328."""
-    from sparse_rnn.session import updates_too_often
+    from sparse_rnn.training.announcement import updates_too_often
 
     reduced = compose_run(["budget=reduced"])
     assert "331 steps" in updates_too_often(reduced, 331)

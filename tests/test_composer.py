@@ -2,9 +2,10 @@
 
 import pytest
 
-from sparse_rnn.composer import Composer
-from sparse_rnn.config import as_dict, compose_run, run_id
-from sparse_rnn.registry import ConfigError
+from sparse_rnn.config.compose import compose_run
+from sparse_rnn.config.composer import Composer
+from sparse_rnn.config.identity import as_dict, run_id
+from sparse_rnn.core.errors import ConfigError
 
 COMBINATIONS = [
     [],

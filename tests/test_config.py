@@ -2,17 +2,15 @@
 
 import pytest
 
-from sparse_rnn.config import (
-    CONFIG_DIR,
-    as_dict,
-    compose_run,
-    run_from_dict,
-    run_id,
-)
-from sparse_rnn.registry import ConfigError, choices, lookup
+from sparse_rnn.config.compose import compose_run
+from sparse_rnn.config.identity import as_dict, run_id
+from sparse_rnn.config.stored import run_from_dict
+from sparse_rnn.core.conf import config_dir
+from sparse_rnn.core.errors import ConfigError
+from sparse_rnn.core.registry import choices, lookup
 
 TEXT = ["dataset.train=a", "dataset.valid=b", "dataset.test=c"]
-METHODS = [path.stem for path in (CONFIG_DIR / "sparsifier").glob("*.yaml")]
+METHODS = [path.stem for path in (config_dir() / "sparsifier").glob("*.yaml")]
 TABLES = ["dataset.train=a", "dataset.test=c"]
 
 
@@ -20,7 +18,7 @@ NOT_RUN_OPTIONS = ("table", "figure", "cluster", "hydra")
 
 
 def options():
-    for path in sorted(CONFIG_DIR.glob("*/*.yaml")):
+    for path in sorted(config_dir().glob("*/*.yaml")):
         if path.parent.name not in NOT_RUN_OPTIONS:
             yield path.parent.name, path.stem
 

@@ -9,11 +9,11 @@ from pathlib import Path
 
 import pytest
 
-import launch.selection
-import results.request
+import launch.requests
+import results.requests
 from sparse_rnn import evaluate, export, extract, generate
-from sparse_rnn.command_line import split_keys
-from sparse_rnn.config import compose_run
+from sparse_rnn.config.compose import compose_run
+from sparse_rnn.core.command_line import split_keys
 from sparse_rnn.describe import describe
 
 ROOT = Path(__file__).parent.parent
@@ -45,7 +45,7 @@ def test_every_command_is_accepted(command):
     _, _, module, *arguments = shlex.split(command)
     overrides = [a for a in arguments if not a.startswith("-")]
     if module in ("launch", "results"):
-        parse = {"launch": launch.selection.parse, "results": results.request.parse}[module]
+        parse = {"launch": launch.requests.parse, "results": results.requests.parse}[module]
         parse(arguments[0], arguments[1:])
     elif module in OF_A_RUN:
         own, others = split_keys(overrides, OF_A_RUN[module].DEFAULTS)

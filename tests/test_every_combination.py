@@ -9,18 +9,21 @@ from pathlib import Path
 import pytest
 import torch
 
-from sparse_rnn.config import CONFIG_DIR, as_dict, compose_run
-from sparse_rnn.loggers import Loggers, Terminal
+from sparse_rnn.config.compose import compose_run
+from sparse_rnn.config.identity import as_dict
+from sparse_rnn.core.conf import config_dir
+from sparse_rnn.core.registry import lookup
 from sparse_rnn.optim.averaged_sgd import AveragedSGD
-from sparse_rnn.record import digest
-from sparse_rnn.registry import lookup
-from sparse_rnn.run_folder import RunFolder
+from sparse_rnn.runs.folder import RunFolder
+from sparse_rnn.runs.record import digest
 from sparse_rnn.sparsity.optimizer_state import tensors_like
-from sparse_rnn.trainer import Stopped, Trainer
+from sparse_rnn.training.loggers import Loggers, Terminal
+from sparse_rnn.training.state import Stopped
+from sparse_rnn.training.trainer import Trainer
 
 MODELS = ("stacked_lstm", "rhn", "on_lstm", "awd_lstm_mos", "lstm_classifier")
-METHODS = sorted(path.stem for path in (CONFIG_DIR / "sparsifier").glob("*.yaml"))
-OPTIMIZERS = sorted(path.stem for path in (CONFIG_DIR / "optimizer").glob("*.yaml"))
+METHODS = sorted(path.stem for path in (config_dir() / "sparsifier").glob("*.yaml"))
+OPTIMIZERS = sorted(path.stem for path in (config_dir() / "optimizer").glob("*.yaml"))
 EMBEDDED = {"language_modelling": "pydoc", "text_classification": "pydoc_topics"}
 STRUCTURED = ("stacked_lstm", "rhn")
 STATIC = ("static_er", "static_uniform")
@@ -48,7 +51,7 @@ def composed(model, method, optimizer, *more):
     """The run; the settings that a recipe would give, where the papers give none for the pair."""
     dataset = EMBEDDED[lookup("model", model).task]
     overrides = [f"model={model}", f"sparsifier={method}", f"optimizer={optimizer}", f"dataset={dataset}"]
-    if not (CONFIG_DIR / "recipe" / f"{model}_{optimizer}.yaml").exists():
+    if not (config_dir() / "recipe" / f"{model}_{optimizer}.yaml").exists():
         overrides += ["recipe=none", "optimizer.lr=0.5", "sparsifier.removal_rate=0.5"]
         overrides += ["sparsifier.sparsity=0.6"] if method not in ("dense", "iss") else []
     return compose_run([*overrides, "budget=smoke", *more])

@@ -11,20 +11,21 @@ import torch
 from safetensors.torch import load_file, load_model, save_file
 from scipy.sparse import csr_matrix
 
-from sparse_rnn import exported
-from sparse_rnn.build import make_optimizer, make_sparsifier, make_task, make_topology
-from sparse_rnn.checkpoint import DamagedFile
-from sparse_rnn.config import as_dict, compose_run, run_id
+from sparse_rnn.backends.cpu.modules import use_sparse_kernels
+from sparse_rnn.config.compose import compose_run
+from sparse_rnn.config.identity import as_dict, run_id
+from sparse_rnn.core.errors import ConfigError, DamagedFile, RunFailed
 from sparse_rnn.export import export_run
-from sparse_rnn.exported import LAYOUTS, holds, load_exported, save_exported
-from sparse_rnn.kernels.modules import use_sparse_kernels
-from sparse_rnn.models.language_model import LanguageModel
-from sparse_rnn.positions import pack_positions
-from sparse_rnn.registry import ConfigError, RunFailed
-from sparse_rnn.run_folder import RunFolder, read_record, runs_root
-from sparse_rnn.session import train
+from sparse_rnn.inference import export as exported
+from sparse_rnn.inference.export import LAYOUTS, holds, load_exported, save_exported
+from sparse_rnn.inference.load import load_data
+from sparse_rnn.inference.sparse_indices import pack_positions
+from sparse_rnn.models.base import LanguageModel
+from sparse_rnn.runs.folder import RunFolder, read_record, runs_root
+from sparse_rnn.sparsity.method import make_topology
 from sparse_rnn.sparsity.topology import SparseTopology
-from sparse_rnn.trained_run import load_data
+from sparse_rnn.training.assembly import make_optimizer, make_sparsifier, make_task
+from sparse_rnn.training.session import train
 
 SMOKE = ("budget=smoke", "logger=files", "threads=1")
 SPARSE = ("csr", "coo")
@@ -43,7 +44,7 @@ def made(model: str, *overrides: str, vocabulary: int = 11):
     sizes = [vocabulary, 3] if model == "lstm_classifier" else [vocabulary]
     torch.manual_seed(1)
     built = run.model.build(*sizes)
-    topology = make_topology(run, built)
+    topology = make_topology(run.sparsifier, built)
     make_sparsifier(run, topology, make_optimizer(run, built))
     with torch.no_grad():
         for parameter in built.parameters():

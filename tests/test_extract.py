@@ -7,17 +7,18 @@ import pytest
 import torch
 from safetensors import safe_open
 
-from sparse_rnn.checkpoint import DamagedFile, save_tensors
-from sparse_rnn.config import compose_run, run_id
+from sparse_rnn.config.compose import compose_run
+from sparse_rnn.config.identity import run_id
+from sparse_rnn.core.errors import ConfigError, DamagedFile
+from sparse_rnn.core.tensor_files import save_tensors
 from sparse_rnn.extract import extract_run
-from sparse_rnn.extraction import extract, largest_difference, load_extracted, save_extracted
+from sparse_rnn.inference.extract import extract, largest_difference, load_extracted, save_extracted
 from sparse_rnn.models.rhn import RHN, RHNConfig
 from sparse_rnn.models.stacked_lstm import StackedLSTMConfig
 from sparse_rnn.models.uneven_lstm import UnevenLSTM, UnevenLSTMConfig
-from sparse_rnn.registry import ConfigError
-from sparse_rnn.run_folder import RunFolder, read_record, runs_root
-from sparse_rnn.session import train
-from sparse_rnn.sparsity.structures import find_structures
+from sparse_rnn.runs.folder import RunFolder, read_record, runs_root
+from sparse_rnn.sparsity.iss.structures import find_structures
+from sparse_rnn.training.session import train
 
 VOCABULARY = 11
 SMOKE = ("dataset=pydoc", "budget=smoke", "logger=files", "threads=1")

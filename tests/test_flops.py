@@ -6,13 +6,14 @@ import pytest
 import torch
 from torch import nn
 
-from sparse_rnn.build import make_sparsifier
-from sparse_rnn.config import Run, compose_run
-from sparse_rnn.data.labelled_dataset import LabelledDataset
-from sparse_rnn.data.own_labelled import PyDocTopics
-from sparse_rnn.flops import Flops, mean_densities, mean_density, run_flops
+from sparse_rnn.config.compose import compose_run
+from sparse_rnn.config.schema import Run
+from sparse_rnn.data.labelled.dataset import LabelledDataset
+from sparse_rnn.data.labelled.own import PyDocTopics
+from sparse_rnn.runs.flops import Flops, mean_densities, mean_density, run_flops
 from sparse_rnn.sparsity.sparsifier import Clock
 from sparse_rnn.sparsity.topology import SparseTopology
+from sparse_rnn.training.assembly import make_sparsifier
 
 RHN_528, RHN_68 = "model=rhn sparsifier.sparsity=0.528", "model=rhn sparsifier.sparsity=0.68"
 PTB, ALL, EMBEDDING = 929_589, 51e6, 15e6  # of the stacked LSTM: weights used every token, and those looked up

@@ -11,19 +11,20 @@ import pytest
 import torch
 
 from sparse_rnn import generate
-from sparse_rnn.config import compose_run, run_id
+from sparse_rnn.backends import choice as backend
+from sparse_rnn.backends.cpu import compile as compiling
+from sparse_rnn.config.compose import compose_run
+from sparse_rnn.config.identity import run_id
+from sparse_rnn.core.errors import ConfigError, RunFailed
+from sparse_rnn.core.random import generator
 from sparse_rnn.data.corpus import END_OF_SENTENCE, UNKNOWN, Vocabulary
-from sparse_rnn.generation import draw, next_words
-from sparse_rnn.kernels import backend
-from sparse_rnn.kernels import compile as compiling
+from sparse_rnn.inference.generate import draw, next_words
 from sparse_rnn.models.awd_lstm_mos import AWDLSTMMoSConfig
 from sparse_rnn.models.on_lstm import ONLSTMConfig
 from sparse_rnn.models.rhn import RHNConfig
 from sparse_rnn.models.stacked_lstm import StackedLSTMConfig
-from sparse_rnn.registry import ConfigError, RunFailed
-from sparse_rnn.run_folder import RunFolder, read_record, runs_root
-from sparse_rnn.session import train
-from sparse_rnn.sparsity.selection import generator
+from sparse_rnn.runs.folder import RunFolder, read_record, runs_root
+from sparse_rnn.training.session import train
 
 SMOKE = ("budget=smoke", "logger=files", "threads=1")
 VOCABULARY = 13

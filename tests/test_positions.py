@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from sparse_rnn.positions import PARTS, index_type, pack_positions, unpack_positions
+from sparse_rnn.inference.sparse_indices import PARTS, index_type, pack_positions, unpack_positions
 
 
 @pytest.mark.parametrize("layout", PARTS)

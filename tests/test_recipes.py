@@ -5,12 +5,14 @@ import math
 
 import pytest
 
-from sparse_rnn.config import CONFIG_DIR, compose_run, run_id
-from sparse_rnn.registry import choices, lookup
-from sparse_rnn.run_folder import runs_root
-from sparse_rnn.session import train
+from sparse_rnn.config.compose import compose_run
+from sparse_rnn.config.identity import run_id
+from sparse_rnn.core.conf import config_dir
+from sparse_rnn.core.registry import choices, lookup
+from sparse_rnn.runs.folder import runs_root
+from sparse_rnn.training.session import train
 
-RECIPES = sorted(path.stem for path in (CONFIG_DIR / "recipe").glob("*.yaml") if path.stem != "none")
+RECIPES = sorted(path.stem for path in (config_dir() / "recipe").glob("*.yaml") if path.stem != "none")
 SMOKE = ["dataset=pydoc", "budget=smoke", "logger=files", "threads=1"]
 ST_RNN_TABLE_2 = ["snfs", "rigl", "set", "st_rnn", "dense"]
 
@@ -30,7 +32,7 @@ def dataset_for(model: str) -> str:
     if task == "language_modelling":
         return "pydoc"
     known = [name for name in choices("dataset") if getattr(lookup("dataset", name), "task", "") == task]
-    tuned = [name for name in known if list((CONFIG_DIR / "tuning").glob(f"{model}_*_{name}.yaml"))]
+    tuned = [name for name in known if list((config_dir() / "tuning").glob(f"{model}_*_{name}.yaml"))]
     return (tuned or known)[0]
 
 

@@ -5,9 +5,10 @@ from pathlib import Path
 
 import pytest
 
-from sparse_rnn import table
-from sparse_rnn.registry import ConfigError
-from sparse_rnn.table import expand, load
+from sparse_rnn.core.errors import ConfigError
+from sparse_rnn.tables import declaration as table
+from sparse_rnn.tables.declaration import load
+from sparse_rnn.tables.expansion import expand
 
 MINE = """
 title: T

@@ -4,8 +4,10 @@ import re
 
 import pytest
 
-from sparse_rnn.config import compose_run, run_id
-from sparse_rnn.table import expand, load, names
+from sparse_rnn.config.compose import compose_run
+from sparse_rnn.config.identity import run_id
+from sparse_rnn.tables.declaration import load, names
+from sparse_rnn.tables.expansion import expand
 
 # Counted by hand in the papers: rows, those of the literature among them, and runs of one seed each.
 ROWS = {

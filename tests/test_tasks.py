@@ -5,15 +5,15 @@ import math
 import pytest
 import torch
 
-from sparse_rnn.build import make_task
-from sparse_rnn.config import compose_run
+from sparse_rnn.config.compose import compose_run
+from sparse_rnn.core.errors import ConfigError
 from sparse_rnn.data.baselines import class_models
 from sparse_rnn.data.batches import Shuffled, Windows
-from sparse_rnn.data.labelled_texts import LabelledSplit, LabelledTexts
-from sparse_rnn.registry import ConfigError
-from sparse_rnn.run_folder import RunFolder
-from sparse_rnn.task import Totals
-from sparse_rnn.trainer import Trainer
+from sparse_rnn.data.labelled.texts import LabelledSplit, LabelledTexts
+from sparse_rnn.runs.folder import RunFolder
+from sparse_rnn.training.assembly import make_task
+from sparse_rnn.training.tasks.base import Totals
+from sparse_rnn.training.trainer import Trainer
 
 CPU = torch.device("cpu")
 

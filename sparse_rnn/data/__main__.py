@@ -21,20 +21,22 @@ def main() -> None:
     if {"-h", "--help"} & set(sys.argv[1:]):
         print(HELP, end="")
         return
-    from sparse_rnn import command_line
+    from sparse_rnn.core import command_line
 
     command_line.guard(lambda: fetch(sys.argv[1:]))
 
 
 def fetch(names: Sequence[str]) -> None:
     """Fetch the data sets of these names (none: all that are downloaded) and print what they hold."""
-    from sparse_rnn.data import classification, datasets  # noqa: F401  (fill the registry)
-    from sparse_rnn.registry import ConfigError, choices, lookup, near
+    from sparse_rnn.core.errors import ConfigError
+    from sparse_rnn.core.registry import choices, lookup
+    from sparse_rnn.data.labelled import published  # noqa: F401  (fill the registry)
+    from sparse_rnn.data.language import corpora  # noqa: F401  (fill the registry)
 
     named = [name for name in choices("dataset") if name not in OWN]
     for name in names:
         if name not in named:
-            raise ConfigError(f"{name} is not a data set that is published{near(name, named)}.")
+            raise ConfigError(f"{name} is not a data set that is published{suggest(name, named)}.")
     for name in names or [name for name in named if hasattr(lookup("dataset", name), "fetch")]:
         dataset = lookup("dataset", name)()
         files = dataset.fetch().values() if hasattr(dataset, "fetch") else []
@@ -43,7 +45,7 @@ def fetch(names: Sequence[str]) -> None:
 
 def describe(dataset: Any) -> str:
     """What a data set holds, in one line."""
-    from sparse_rnn.data.labelled_texts import LabelledTexts
+    from sparse_rnn.data.labelled.texts import LabelledTexts
 
     data = dataset.load()
     counts = " / ".join(f"{count:,}" for count in data.counts.values())

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from sparse_rnn.data.corpus import Corpus
-from sparse_rnn.data.labelled_texts import LabelledTexts
+from sparse_rnn.data.labelled.texts import LabelledTexts
 
 DISCOUNT = 0.75
 

@@ -6,9 +6,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from sparse_rnn.data.labelled_texts import LabelledSplit
-from sparse_rnn.registry import ConfigError
-from sparse_rnn.sparsity.selection import generator
+from sparse_rnn.core.errors import ConfigError
+from sparse_rnn.core.random import generator
+from sparse_rnn.data.labelled.texts import LabelledSplit
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,7 +10,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from sparse_rnn.registry import ConfigError
+from sparse_rnn.core.errors import ConfigError
 
 SPLITS = ("train", "valid", "test")
 END_OF_SENTENCE = "<eos>"

@@ -12,7 +12,7 @@ from filelock import FileLock
 from rich.console import Console
 from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TransferSpeedColumn
 
-from sparse_rnn.registry import ConfigError
+from sparse_rnn.core.errors import ConfigError
 
 TIMEOUT = 5.0, 30.0  # seconds to connect, and between bytes
 CHUNK = 1 << 14

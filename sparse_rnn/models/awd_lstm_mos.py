@@ -7,8 +7,8 @@ from typing import ClassVar, cast
 import torch
 from torch import Tensor, nn
 
-from sparse_rnn.models.dropout import LockedDropout, embed_with_word_dropout
-from sparse_rnn.models.language_model import (
+from sparse_rnn.core.registry import register
+from sparse_rnn.models.base import (
     Decoder,
     Hidden,
     LanguageModel,
@@ -17,9 +17,8 @@ from sparse_rnn.models.language_model import (
     check_penalties,
     check_sizes,
 )
-from sparse_rnn.models.lstm import LSTM
-from sparse_rnn.models.mixture_of_softmaxes import mixture_cross_entropy
-from sparse_rnn.registry import register
+from sparse_rnn.models.layers.dropout import LockedDropout, embed_with_word_dropout
+from sparse_rnn.models.layers.lstm import LSTM
 
 
 @register("model", "awd_lstm_mos")
@@ -126,8 +125,7 @@ class AWDLSTMMoS(LanguageModel):
         latent = self.dropout_latent(torch.tanh(self.latent(output)))
         latent = latent.view(targets.numel(), self.config.experts, self.config.embedding)
         log_prior = torch.log_softmax(self.prior(output), dim=-1).flatten(0, 1)
-        weight = getattr(self.decoder, "stored", self.decoder.weight)
-        return mixture_cross_entropy(latent, log_prior, weight, self.decoder.bias, targets.flatten())
+        return self.decoder.mixture_cross_entropy(latent, log_prior, targets.flatten())
 
     def log_probabilities(self, output: Tensor) -> Tensor:
         """See LanguageModel."""

@@ -6,10 +6,9 @@ from typing import ClassVar
 import torch
 from torch import Tensor, nn
 
-from sparse_rnn.models.language_model import check_dropouts, check_sizes
-from sparse_rnn.models.text_classifier import TextClassifier
-from sparse_rnn.registry import register
-from sparse_rnn.sparsity.gates import LSTM_GATES
+from sparse_rnn.core.declarations import LSTM_GATES
+from sparse_rnn.core.registry import register
+from sparse_rnn.models.base import TextClassifier, check_dropouts, check_sizes
 
 
 @register("model", "lstm_classifier")

@@ -7,8 +7,9 @@ from typing import ClassVar
 import torch
 from torch import Tensor, nn
 
-from sparse_rnn.models.dropout import LockedDropout, drop_connect, embed_with_word_dropout
-from sparse_rnn.models.language_model import (
+from sparse_rnn.core.errors import ConfigError
+from sparse_rnn.core.registry import register
+from sparse_rnn.models.base import (
     Decoder,
     Hidden,
     LanguageModel,
@@ -17,11 +18,8 @@ from sparse_rnn.models.language_model import (
     check_penalties,
     check_sizes,
 )
-from sparse_rnn.models.ordered_neurons import gate_rows, ordered_neurons
-from sparse_rnn.registry import ConfigError, register
-from sparse_rnn.sparsity.gates import Gates
-
-State = tuple[Tensor, Tensor]
+from sparse_rnn.models.layers.dropout import LockedDropout, embed_with_word_dropout
+from sparse_rnn.models.layers.ordered_neurons import ONLSTMLayer
 
 
 @register("model", "on_lstm")
@@ -57,29 +55,6 @@ class ONLSTMConfig:
     def build(self, vocabulary: int) -> "ONLSTM":
         """The model for so many words."""
         return ONLSTM(self, vocabulary)
-
-
-class ONLSTMLayer(nn.Module):
-    """One layer; in training single recurrent weights are dropped for a window, otherwise all are scaled by 1 - p."""
-
-    def __init__(self, inputs: int, hidden: int, chunk: int, p: float) -> None:
-        super().__init__()
-        self.hidden, self.chunk, self.p = hidden, chunk, p
-        rows = 4 * hidden + 2 * (hidden // chunk)
-        self.input = nn.Linear(inputs, rows)
-        self.recurrent = nn.Linear(hidden, rows)
-
-    def gates(self) -> dict[str, Gates]:
-        """Rows of the master gates and of the gates of units; the layer is one cell."""
-        own = Gates(gate_rows(self.hidden, self.chunk), cell="")
-        return {"input.weight": own, "recurrent.weight": own}
-
-    def forward(self, x: Tensor, state: State, training: bool) -> tuple[Tensor, State]:
-        """x [T, B, inputs], state (h, c), each [B, hidden]; returns all h [T, B, hidden] and the last state."""
-        weight = drop_connect(self.recurrent.weight, self.p, training, inverted=False)
-        projected = nn.functional.linear(x, self.input.weight, self.input.bias + self.recurrent.bias)
-        states, cell = ordered_neurons(projected, weight, *state)
-        return states, (states[-1], cell)
 
 
 class ONLSTM(LanguageModel):

@@ -6,7 +6,8 @@ from typing import ClassVar
 import torch
 from torch import Tensor, nn
 
-from sparse_rnn.models.language_model import (
+from sparse_rnn.core.registry import register
+from sparse_rnn.models.base import (
     Decoder,
     Hidden,
     LanguageModel,
@@ -15,8 +16,7 @@ from sparse_rnn.models.language_model import (
     check_sizes,
     init_uniform,
 )
-from sparse_rnn.models.lstm import LSTM
-from sparse_rnn.registry import register
+from sparse_rnn.models.layers.lstm import LSTM
 
 
 @register("model", "stacked_lstm")

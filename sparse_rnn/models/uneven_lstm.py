@@ -7,7 +7,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor, nn
 
-from sparse_rnn.models.language_model import Decoder, Hidden, LanguageModel, check_dropouts, check_sizes
+from sparse_rnn.models.base import Decoder, Hidden, LanguageModel, check_dropouts, check_sizes
 
 
 @dataclass

@@ -1,34 +1,12 @@
 """How the rows of a recurrent weight divide into gates."""
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 from typing import Protocol, TypeGuard
 
 from torch import nn
 
-from sparse_rnn.registry import ConfigError
-
-LSTM_GATES = ("input", "forget", "cell", "output")
-GRU_GATES = ("reset", "update", "new")
-
-
-@dataclass(frozen=True, slots=True)
-class Gates:
-    """Row ranges of one weight, by gate, and the cell that the weight belongs to.
-
-    `rows` must cover every row once. Weights of one `cell` are sorted together under `scope: cell`.
-    """
-
-    rows: Mapping[str, slice]
-    cell: str
-
-    @classmethod
-    def equal(cls, names: tuple[str, ...], hidden: int, cell: str) -> "Gates":
-        """Gates of `hidden` rows each, in the order of `names`."""
-        return cls({gate: slice(i * hidden, (i + 1) * hidden) for i, gate in enumerate(names)}, cell)
-
-
-GateMap = Mapping[str, Gates | Mapping[str, slice]]
+from sparse_rnn.core.declarations import GRU_GATES, LSTM_GATES, GateMap, Gates
+from sparse_rnn.core.errors import ConfigError
 
 
 class HasGates(Protocol):

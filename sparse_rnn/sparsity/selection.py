@@ -1,12 +1,13 @@
 """Exact selection: so many entries, no more and no fewer."""
 
-import hashlib
 import math
 from collections.abc import Sequence
 
 import numpy as np
 import torch
 from torch import Tensor
+
+from sparse_rnn.core.random import generator
 
 
 def apportion(total: int, shares: Sequence[float], capacities: Sequence[int]) -> list[int]:
@@ -83,9 +84,3 @@ def select_random(candidates: Tensor, count: int, *key: object) -> Tensor:
     """
     keys = torch.rand(candidates.numel(), generator=generator(*key)).to(candidates.device)
     return select_smallest(keys, candidates, count)
-
-
-def generator(*key: object) -> torch.Generator:
-    """A CPU generator seeded by a stable hash of `key` (strings and integers)."""
-    digest = hashlib.sha256(repr(key).encode()).digest()
-    return torch.Generator().manual_seed(int.from_bytes(digest[:8], "little") >> 1)

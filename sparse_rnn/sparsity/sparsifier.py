@@ -1,107 +1,23 @@
-"""A method: initial distribution x removal x growth x redistribution x schedule x interval."""
+"""A method at work: when a topology changes, and how."""
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import torch
-from omegaconf import II, MISSING
-from torch import Tensor, nn
+from torch import Tensor
 from torch.optim import Optimizer
 
-from sparse_rnn.protocol import ProtocolConfig
-from sparse_rnn.registry import ConfigError, choices, lookup, near
-from sparse_rnn.sparsity import initial, redistribution, removal, schedule  # noqa: F401  (fill the registry)
-from sparse_rnn.sparsity.group import Group, Scope, groups_of
-from sparse_rnn.sparsity.growth import GrowthRule, MomentumGrowth, Signal, Signals
+from sparse_rnn.core.protocol import ProtocolConfig
+from sparse_rnn.core.registry import lookup
+from sparse_rnn.sparsity.groups import groups_of
+from sparse_rnn.sparsity.method import SparsifierConfig, initial_counts, make_schedule, signals_needed
 from sparse_rnn.sparsity.optimizer_state import tensors_like
-from sparse_rnn.sparsity.redistribution import Budget
-from sparse_rnn.sparsity.schedule import RemovalSchedule, ScheduleSettings
-from sparse_rnn.sparsity.selection import apportion, select_random
+from sparse_rnn.sparsity.rules.growth import GrowthRule, MomentumGrowth, Signal, Signals
+from sparse_rnn.sparsity.rules.redistribution import Budget
+from sparse_rnn.sparsity.selection import select_random
 from sparse_rnn.sparsity.storage import DenseGradients, Gradient
 from sparse_rnn.sparsity.topology import SparseTopology, pack_bits, unpack_bits
-
-BACKENDS = ("auto", "masked", "sparse")
-
-
-@dataclass
-class SparsifierConfig:
-    """A method as a composition; conf/sparsifier holds the named ones.
-
-    sparsity: inactive share of the sparse weights. epsilon: gives it instead, for initial=er and er_gates.
-    scope: what recurrent weights are sorted and grown within.
-    removal_rate, final_rate: share of active weights that an update removes, at the start and the end of training.
-    update_interval: `epoch`, or a number of steps. update_until: share of training after which nothing changes, and
-    at which schedule=linear and cosine reach final_rate.
-    prune_start, prune_end: the window of schedule=cubic, in shares of training. keep_dense: globs of weight names.
-    backend: what computes with the weights (sparse_rnn.kernels.backend); it is no part of what a run is.
-    """
-
-    name: str = MISSING
-    sparsity: float = II("recipe.sparsity")
-    epsilon: float | None = None
-    initial: str = "uniform"
-    removal: str = "none"
-    redistribution: str = "none"
-    scope: str = "tensor"
-    schedule: str = "cosine"
-    removal_rate: float = II("recipe.removal_rate")
-    final_rate: float = II("protocol.final_rate")
-    update_interval: str = "epoch"
-    update_until: float = 1.0
-    prune_start: float = 0.0
-    prune_end: float = 1.0
-    keep_dense: list[str] = field(default_factory=list)
-    backend: str = "auto"
-
-    def __post_init__(self) -> None:
-        for key in ("initial", "removal", "redistribution", "schedule"):
-            known = (*choices(key), "none") if key == "removal" else choices(key)
-            if getattr(self, key) not in known:
-                value = getattr(self, key)
-                raise ConfigError(f"sparsifier.{key}={value} does not exist{near(value, known)}.")
-        if self.scope not in ("gate", "tensor", "cell"):
-            raise ConfigError(f"sparsifier.scope={self.scope} must be one of gate, tensor, cell.")
-        if self.backend not in BACKENDS:
-            raise ConfigError(f"sparsifier.backend={self.backend} must be one of {', '.join(BACKENDS)}.")
-        for key in ("sparsity", "removal_rate", "final_rate"):
-            if not 0 <= getattr(self, key) < 1:
-                raise ConfigError(f"sparsifier.{key}={getattr(self, key)} must lie in [0, 1).")
-        if not 0 <= self.prune_start < self.prune_end <= 1:
-            raise ConfigError("sparsifier.prune_start and prune_end must satisfy 0 <= prune_start < prune_end <= 1.")
-        if self.epsilon is not None and not (self.epsilon > 0 and self.initial in ("er", "er_gates")):
-            raise ConfigError(
-                f"sparsifier.epsilon={self.epsilon} must be above 0, and needs sparsifier.initial=er or er_gates."
-            )
-        if not 0 < self.update_until <= 1:
-            raise ConfigError(f"sparsifier.update_until={self.update_until} must lie in (0, 1].")
-        if self.prunes and self.update_until < self.prune_end:
-            raise ConfigError(
-                f"sparsifier.update_until={self.update_until} ends before sparsifier.prune_end={self.prune_end}: the "
-                "sparsity asked for would never be reached."
-            )
-        steps = self.update_interval.isdecimal() and int(self.update_interval) > 0
-        if self.update_interval != "epoch" and not steps:
-            raise ConfigError(f"sparsifier.update_interval={self.update_interval} must be epoch or a number of steps.")
-
-    @property
-    def dynamic(self) -> bool:
-        """Whether the topology changes during training."""
-        return self.removal != "none"
-
-    @property
-    def prunes(self) -> bool:
-        """Whether the number of active weights falls during training."""
-        return self.dynamic and self.schedule == "cubic"
-
-    @property
-    def masked(self) -> bool:
-        """Whether there is any topology at all."""
-        return self.dynamic or self.initial != "dense"
-
-    def dense_weights(self, model: nn.Module) -> Sequence[str]:
-        """Globs of the names of weights that stay dense; raises ConfigError if the method does not fit the model."""
-        return self.keep_dense
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,56 +44,6 @@ class UpdateReport:
     grown: int
     rate: float
     active: int
-
-
-def initial_counts(config: SparsifierConfig, topology: SparseTopology) -> list[tuple[Group, int]]:
-    """Each group and its number of active entries at the start; works on the meta device."""
-    scope: Scope = "gate" if config.scope == "gate" else "tensor"
-    groups = groups_of(topology, scope)
-    distribution = lookup("initial", config.initial)()
-    sparsity = config.sparsity if config.epsilon is None else distribution.sparsity(groups, config.epsilon)
-    return list(zip(groups, distribution(groups, sparsity), strict=True))
-
-
-def final_counts(config: SparsifierConfig, topology: SparseTopology) -> dict[str, int]:
-    """Active entries of each weight when training begins, for methods that prune when it ends; any device.
-
-    Where weights compete with each other, pruning decides how many each keeps: they are counted as equally dense.
-    Of ISS, whose sparsity is an outcome, all are counted.
-    """
-    if config.prunes and config.schedule == "cubic":
-        groups = groups_of(topology, config.scope)  # type: ignore[arg-type]
-        sizes = [group.size for group in groups]
-        removed = make_schedule(config).counts(sizes, sizes, 1.0)
-        counts = [(group, size - gone) for group, size, gone in zip(groups, sizes, removed, strict=True)]
-    else:
-        counts = initial_counts(config, topology)
-    active: dict[str, int] = {}
-    for group, count in counts:
-        sizes = [block.size for block in group.blocks]
-        for block, part in zip(group.blocks, apportion(count, sizes, sizes), strict=True):
-            active[block.weight.name] = active.get(block.weight.name, 0) + part
-    return active
-
-
-def signals_needed(config: SparsifierConfig, growth: GrowthRule) -> frozenset[Signal]:
-    """The dense signals that a method reads."""
-    redistributes = lookup("redistribution", config.redistribution)
-    return growth.needs | redistributes.needs if config.dynamic else frozenset()
-
-
-def make_schedule(config: SparsifierConfig) -> RemovalSchedule:
-    """The schedule of a configuration."""
-    settings = ScheduleSettings(
-        initial=config.removal_rate,
-        final=config.final_rate,
-        sparsity=config.sparsity,
-        start=config.prune_start,
-        end=config.prune_end,
-        until=config.update_until,
-    )
-    made: RemovalSchedule = lookup("schedule", config.schedule)(settings)
-    return made
 
 
 class Sparsifier:
@@ -380,14 +246,3 @@ class Sparsifier:
             kind: {name: tensor.to(device[name]) for name, tensor in tensors.items()}
             for kind, tensors in state["signals"].items()
         }
-
-
-def refuse_without_gates(config: SparsifierConfig, topology: SparseTopology) -> None:
-    """Raise ConfigError if a method that works on gates meets a model that has none."""
-    if any(len(weight.gates) > 1 for weight in topology):
-        return
-    needing: Sequence[str] = [config.scope] if config.scope == "gate" else []
-    if config.redistribution.startswith("gate_"):
-        needing = [config.redistribution]
-    if needing:
-        raise ConfigError(f"{needing[0]} needs gates, and the model has none: declare them with a gates() method.")

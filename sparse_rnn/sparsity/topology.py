@@ -10,8 +10,9 @@ import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from sparse_rnn.registry import ConfigError
-from sparse_rnn.sparsity.gates import GateMap, find_gates
+from sparse_rnn.core.declarations import GateMap
+from sparse_rnn.core.errors import ConfigError
+from sparse_rnn.sparsity.gates import find_gates
 from sparse_rnn.sparsity.optimizer_state import restart_entries, tensors_like
 from sparse_rnn.sparsity.storage import Gradient, Masked, Storage
 

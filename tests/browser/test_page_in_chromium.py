@@ -10,11 +10,12 @@ import matplotlib.image
 import numpy as np
 import pytest
 
-from results import site, sources
-from results.logs import Logs
-from results.request import Request
-from sparse_rnn.config import compose_run
-from sparse_rnn.session import train
+from results.page import site
+from results.requests import Request
+from results.sources import choice as sources
+from results.sources.logs import Logs
+from sparse_rnn.config.compose import compose_run
+from sparse_rnn.training.session import train
 
 SMOKE = ["dataset=pydoc", "budget=smoke"]
 OPTIONS = ["protocol=official_code", "optimizer=snt_asgd", "logger=files", "threads=1", "device=cpu"]

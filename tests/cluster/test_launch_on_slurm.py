@@ -14,8 +14,9 @@ import pytest
 
 from launch import slurm as slurm_module
 from launch.plan import look
-from launch.selection import parse, sent_before
-from sparse_rnn.config import compose_run, run_id
+from launch.requests import parse, sent_before
+from sparse_rnn.config.compose import compose_run
+from sparse_rnn.config.identity import run_id
 
 SMALL = ["dataset=pydoc", "budget=smoke", "logger=files", "device=cpu"]
 ONE = ["cluster=slurm", "cluster.cpus=1", "cluster.memory_gb=1", "cluster.time=10"]

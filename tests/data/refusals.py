@@ -2,8 +2,8 @@
 
 import pytest
 
-from sparse_rnn.data.datasets import DatasetConfig
-from sparse_rnn.registry import ConfigError
+from sparse_rnn.core.errors import ConfigError
+from sparse_rnn.data.base import DatasetConfig
 
 
 def refusal(dataset: DatasetConfig) -> str:

@@ -5,8 +5,8 @@ from statistics import mean
 import pytest
 import torch
 
+from sparse_rnn.core.errors import ConfigError
 from sparse_rnn.data.batches import Batch, Windows, side_by_side
-from sparse_rnn.registry import ConfigError
 
 SHAPES = pytest.mark.parametrize("variable", [False, True], ids=["fixed", "variable"])
 

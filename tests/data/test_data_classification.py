@@ -15,13 +15,15 @@ import pytest
 import torch
 from refusals import refusal
 
-from sparse_rnn.config import compose_run
-from sparse_rnn.data import acl_imdb, classification
-from sparse_rnn.data.classification import IMDB, AGNews, AmazonFineFood, SandersTwitter, Yelp2018, YelpPolarity
+from sparse_rnn.config.compose import compose_run
+from sparse_rnn.core.errors import ConfigError
+from sparse_rnn.core.registry import choices, lookup
 from sparse_rnn.data.corpus import SPLITS
-from sparse_rnn.data.labelled_dataset import LabelledDataset
-from sparse_rnn.data.labelled_texts import LabelledTexts, _drawn_test
-from sparse_rnn.registry import ConfigError, choices, lookup
+from sparse_rnn.data.labelled import acl_imdb
+from sparse_rnn.data.labelled import published as classification
+from sparse_rnn.data.labelled.dataset import LabelledDataset
+from sparse_rnn.data.labelled.published import IMDB, AGNews, AmazonFineFood, SandersTwitter, Yelp2018, YelpPolarity
+from sparse_rnn.data.labelled.texts import LabelledTexts, _drawn_test
 
 REAL = Path(os.environ.get("SPARSE_RNN_DATA", "-"))
 PUBLISHED: Mapping[str, tuple[int, int, int]] = {  # classes, training and test texts

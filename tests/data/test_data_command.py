@@ -9,10 +9,12 @@ from pathlib import Path
 
 import pytest
 
-from sparse_rnn import registry
+from sparse_rnn.core import registry
+from sparse_rnn.core.errors import ConfigError
+from sparse_rnn.core.registry import choices, lookup
 from sparse_rnn.data import __main__ as command
-from sparse_rnn.data import classification, datasets
-from sparse_rnn.registry import ConfigError, choices, lookup
+from sparse_rnn.data.labelled import published as classification
+from sparse_rnn.data.language import corpora as datasets
 
 
 @pytest.fixture

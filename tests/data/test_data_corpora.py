@@ -8,10 +8,10 @@ from pathlib import Path
 import pytest
 from refusals import refusal
 
-from sparse_rnn.config import compose_run
+from sparse_rnn.config.compose import compose_run
+from sparse_rnn.core.errors import ConfigError
 from sparse_rnn.data.corpus import END_OF_SENTENCE, SPLITS, UNKNOWN, Corpus, make_corpus
-from sparse_rnn.data.datasets import PTB, PyDoc, Text
-from sparse_rnn.registry import ConfigError
+from sparse_rnn.data.language.corpora import PTB, PyDoc, Text
 
 GOOD = "the cat sat\non the mat\n"
 

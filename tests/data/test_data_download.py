@@ -16,9 +16,10 @@ from typing import Self
 import pytest
 from filelock import FileLock
 
-from sparse_rnn.data import datasets, download
-from sparse_rnn.data.datasets import PTB
-from sparse_rnn.registry import ConfigError
+from sparse_rnn.core.errors import ConfigError
+from sparse_rnn.data import download
+from sparse_rnn.data.language import corpora as datasets
+from sparse_rnn.data.language.corpora import PTB
 
 TEXTS = {
     f"ptb.{split}.txt": "".join(f" {split} word{i * i % 97} in line {i} \n" for i in range(4000)).encode()

@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 from sparse_rnn.data.corpus import SPLITS
-from sparse_rnn.data.labelled_texts import LabelledTexts
-from sparse_rnn.data.own_labelled import LabelledText, PyDocTopics
+from sparse_rnn.data.labelled.own import LabelledText, PyDocTopics
+from sparse_rnn.data.labelled.texts import LabelledTexts
 
 TRAIN = "".join(f"{'up' if i % 3 else 'down'},word{i % 7} and word{i}\n" for i in range(40))
 TEST = "up,word1\ndown,word2 word3\n"

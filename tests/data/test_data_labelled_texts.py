@@ -12,9 +12,9 @@ import numpy as np
 import pytest
 import torch
 
+from sparse_rnn.core.errors import ConfigError
 from sparse_rnn.data.corpus import SPLITS
-from sparse_rnn.data.labelled_texts import Encoding, Labelled, LabelledTexts, make_labelled_texts, words_of
-from sparse_rnn.registry import ConfigError
+from sparse_rnn.data.labelled.texts import Encoding, Labelled, LabelledTexts, make_labelled_texts, words_of
 
 ENCODING = Encoding(vocabulary=20, length=4, valid_share=0.3)
 TRAIN: list[Labelled] = [("up", "b a b"), ("down", "c a c d")]

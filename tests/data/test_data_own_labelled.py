@@ -7,11 +7,11 @@ import pytest
 import torch
 from refusals import refusal
 
-from sparse_rnn.config import compose_run
+from sparse_rnn.config.compose import compose_run
+from sparse_rnn.core.errors import ConfigError
 from sparse_rnn.data.corpus import SPLITS
-from sparse_rnn.data.labelled_texts import LabelledTexts
-from sparse_rnn.data.own_labelled import LabelledText, PyDocTopics
-from sparse_rnn.registry import ConfigError
+from sparse_rnn.data.labelled.own import LabelledText, PyDocTopics
+from sparse_rnn.data.labelled.texts import LabelledTexts
 
 
 @pytest.fixture

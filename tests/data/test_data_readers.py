@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from sparse_rnn.data.readers import (
+from sparse_rnn.core.errors import ConfigError
+from sparse_rnn.data.labelled.readers import (
     Example,
     archive_lines,
     csv_examples,
@@ -17,9 +18,7 @@ from sparse_rnn.data.readers import (
     lines,
     named_csv_examples,
     snap_examples,
-    there,
 )
-from sparse_rnn.registry import ConfigError
 
 Reader = Callable[[Path], Iterator[Example]]
 AGAIN = "correct the file, or get it again."
@@ -105,13 +104,13 @@ def test_a_byte_order_mark_is_passed_over(reader: Reader, content: str, path: Pa
 
 
 def test_the_compressed_file_is_found_and_read(path: Path) -> None:
-    assert there(path) is None
+    assert find_file(path) is None
     packed = path.with_name("texts.csv.gz")
     packed.write_bytes(gzip.compress(b"1,a\n2,b\n"))
-    assert there(path) == packed
+    assert find_file(path) == packed
     assert [example.text for example in two_columns(packed)] == ["a", "b"]
     path.touch()
-    assert there(path) == path
+    assert find_file(path) == path
 
 
 @pytest.mark.parametrize(

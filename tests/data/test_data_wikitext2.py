@@ -7,11 +7,11 @@ from pathlib import Path
 
 import pytest
 
-from sparse_rnn.config import compose_run
-from sparse_rnn.data import datasets
+from sparse_rnn.config.compose import compose_run
+from sparse_rnn.core.errors import ConfigError
 from sparse_rnn.data.corpus import END_OF_SENTENCE, SPLITS, UNKNOWN, Corpus, read_words
-from sparse_rnn.data.datasets import WikiText2
-from sparse_rnn.registry import ConfigError
+from sparse_rnn.data.language import corpora as datasets
+from sparse_rnn.data.language.corpora import WikiText2
 
 PAGE = " \n = Homarus gammarus = \n \n A lobster of <unk> , 0 @.@ 5 m . \n \n"
 WORDS = re.findall(r"\S+", "<eos> = Homarus gammarus = <eos> <eos> A lobster of <unk> , 0 @.@ 5 m . <eos> <eos>")

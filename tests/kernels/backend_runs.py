@@ -4,11 +4,13 @@ import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from sparse_rnn.build import make_optimizer, make_sparsifier, make_topology
-from sparse_rnn.config import Run, compose_run
-from sparse_rnn.kernels.modules import use_sparse_kernels
+from sparse_rnn.backends.cpu.modules import use_sparse_kernels
+from sparse_rnn.config.compose import compose_run
+from sparse_rnn.config.schema import Run
+from sparse_rnn.sparsity.method import make_topology
 from sparse_rnn.sparsity.sparsifier import Clock, Sparsifier
 from sparse_rnn.sparsity.topology import SparseTopology
+from sparse_rnn.training.assembly import make_optimizer, make_sparsifier
 
 MODELS = ("stacked_lstm", "rhn", "on_lstm", "awd_lstm_mos", "lstm_classifier")
 WORDS, CLASSES, LENGTH, BATCH = 23, 4, 7, 3
@@ -33,7 +35,7 @@ class Network:
         torch.manual_seed(1)
         sizes = (WORDS, CLASSES) if run.model.task == "text_classification" else (WORDS,)
         self.model: nn.Module = run.model.build(*sizes).to(dtype)
-        self.topology: SparseTopology = make_topology(run, self.model)
+        self.topology: SparseTopology = make_topology(run.sparsifier, self.model)
         self.optimizer: Optimizer = make_optimizer(run, self.model)
         self.sparsifier: Sparsifier = make_sparsifier(run, self.topology, self.optimizer)
         if sparse:

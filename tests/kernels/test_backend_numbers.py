@@ -5,9 +5,9 @@ import torch
 from backend_runs import BATCH, LENGTH, MODELS, WORDS, Network, composed
 from torch import Tensor
 
-from sparse_rnn.kernels.modules import SparseLinear, use_sparse_kernels
-from sparse_rnn.models import mixture_of_softmaxes
-from sparse_rnn.registry import ConfigError
+from sparse_rnn.backends.cpu.modules import SparseLinear, use_sparse_kernels
+from sparse_rnn.core.errors import ConfigError
+from sparse_rnn.models.layers import mixture as mixture_of_softmaxes
 from sparse_rnn.sparsity.topology import SparseTopology
 
 TOLERANCE = {torch.float64: 1e-10, torch.float32: 1e-5}

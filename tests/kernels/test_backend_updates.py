@@ -9,7 +9,7 @@ from backend_runs import MODELS, Network, composed
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from sparse_rnn.kernels.modules import use_sparse_kernels
+from sparse_rnn.backends.cpu.modules import use_sparse_kernels
 from sparse_rnn.optim.averaged_sgd import AveragedSGD
 from sparse_rnn.sparsity.optimizer_state import tensors_like
 from sparse_rnn.sparsity.topology import SparseTopology

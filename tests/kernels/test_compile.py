@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from sparse_rnn.kernels import __main__ as command
-from sparse_rnn.kernels import compile as compiling
-from sparse_rnn.kernels import toolchain
-from sparse_rnn.kernels.compile import NOTICE, KernelsUnavailable, Library, load
+from sparse_rnn import kernels as command
+from sparse_rnn.backends.cpu import compile as compiling
+from sparse_rnn.backends.cpu import toolchain
+from sparse_rnn.backends.cpu.compile import NOTICE, KernelsUnavailable, Library, load
 
 TINY = """
 #include <Python.h>
@@ -100,7 +100,7 @@ def use(sources, environment, connection):
 def start_user(sources):
     """Another process that wants the library, and what it says."""
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["sparse_rnn.kernels.compile"])
+    context.set_forkserver_preload(["sparse_rnn.backends.cpu.compile"])
     here, there = context.Pipe(duplex=False)
     process = context.Process(target=use, args=(sources, dict(os.environ), there))
     process.start()

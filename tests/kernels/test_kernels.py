@@ -10,16 +10,16 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from sparse_rnn.kernels.cross_entropy import linear_cross_entropy
-from sparse_rnn.kernels.dropout import dropout
-from sparse_rnn.kernels.highway import highway
-from sparse_rnn.kernels.lstm import lstm_layer
-from sparse_rnn.kernels.operators import operators
-from sparse_rnn.kernels.ordered_neurons import on_lstm_layer
-from sparse_rnn.kernels.products import Stored, embedding, linear
-from sparse_rnn.kernels.structure import Structure
-from sparse_rnn.models.on_lstm import ONLSTMLayer
-from sparse_rnn.models.rhn import HighwayRecurrence
+from sparse_rnn.backends.cpu.functions.cross_entropy import linear_cross_entropy
+from sparse_rnn.backends.cpu.functions.dropout import dropout
+from sparse_rnn.backends.cpu.functions.highway import highway
+from sparse_rnn.backends.cpu.functions.lstm import lstm_layer
+from sparse_rnn.backends.cpu.functions.ordered_neurons import on_lstm_layer
+from sparse_rnn.backends.cpu.functions.products import Stored, embedding, linear
+from sparse_rnn.backends.cpu.operators import operators
+from sparse_rnn.backends.cpu.structure import Structure
+from sparse_rnn.models.layers.highway import HighwayRecurrence
+from sparse_rnn.models.layers.ordered_neurons import ONLSTMLayer
 
 TOLERANCE = {torch.float32: 1e-5, torch.float64: 1e-11}
 WEIGHTS = [

@@ -5,15 +5,16 @@ from typing import Any
 
 import pytest
 
-from launch.catalogue import Catalogue
 from results import commands
-from results.asked import Asked
-from results.layout import Field, Grid, Heading, Section
-from results.logs import LoggedRun, Logs
+from results.gathering import Asked
 from results.names import DECLARED_TABLES, tables
-from results.render import LATEX, latex
-from results.request import Request
-from sparse_rnn.table import expand, load
+from results.requests import Request
+from results.sources.logs import LoggedRun, Logs
+from results.tables.grid import Field, Grid, Heading, Section
+from results.tables.render import LATEX, latex
+from sparse_rnn.tables.catalogue import Catalogue
+from sparse_rnn.tables.declaration import load
+from sparse_rnn.tables.expansion import expand
 
 LANDSCAPE = r"\documentclass{article}\usepackage[a4paper,landscape,margin=1.5cm]{geometry}"
 PORTRAIT = r"\documentclass{article}\usepackage[a4paper,margin=2cm]{geometry}\usepackage{graphicx}"

@@ -10,7 +10,8 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from sparse_rnn.config import compose_run, run_id
+from sparse_rnn.config.compose import compose_run
+from sparse_rnn.config.identity import run_id
 
 SMALL = ["dataset=pydoc", "budget=smoke", "logger=files", "device=cpu", "threads=1"]
 LONG = [*SMALL, "training.epochs=60"]  # a second of training, with a checkpoint after every epoch

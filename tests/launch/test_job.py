@@ -12,7 +12,7 @@ import pytest
 from launch_helpers import LONG, SMALL, id_of, record_of, rows_of, start_job, wait_until
 
 from launch.job import KILLS_IN_VAIN, Attempts, JobFiles, last_error
-from sparse_rnn.lock import RunLock
+from sparse_rnn.core.lock import RunLock
 
 
 @pytest.fixture(scope="session")
@@ -85,7 +85,7 @@ def test_a_run_whose_data_are_missing_leaves_its_sentence(tmp_path):
 
 
 def test_a_run_that_somebody_works_on_is_left_alone(tmp_path, monkeypatch):
-    monkeypatch.setattr("sparse_rnn.lock.HEARTBEAT_SECONDS", 0.1)
+    monkeypatch.setattr("sparse_rnn.core.lock.HEARTBEAT_SECONDS", 0.1)
     folder = tmp_path / id_of(*LONG)
     folder.mkdir()
     with RunLock(folder / "run.lock"):

@@ -10,11 +10,11 @@ import pytest
 from launch_helpers import SMALL, id_of, launch, record_of, rows_of, wait_until
 
 from launch import commands
-from launch.catalogue import Catalogue
 from launch.clusters import LocalCluster, SlurmCluster, compose_cluster
-from launch.selection import entries, parse
-from sparse_rnn.config import config_dir
-from sparse_rnn.registry import ConfigError
+from launch.requests import entries, parse
+from sparse_rnn.core.conf import config_dir
+from sparse_rnn.core.errors import ConfigError
+from sparse_rnn.tables.catalogue import Catalogue
 
 SECONDS = [*SMALL, "training.epochs=360"]
 TWO = ["--sweep", "sparsifier=set,rigl", *SECONDS, "cluster.runs=1"]

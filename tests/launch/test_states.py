@@ -9,9 +9,10 @@ from launch_helpers import SMALL
 
 from launch.job import EXIT_LINE
 from launch.states import standing
-from sparse_rnn.config import as_dict, compose_run, run_id
-from sparse_rnn.lock import RunLock
-from sparse_rnn.run_folder import RunFolder, read_record
+from sparse_rnn.config.compose import compose_run
+from sparse_rnn.config.identity import as_dict, run_id
+from sparse_rnn.core.lock import RunLock
+from sparse_rnn.runs.folder import RunFolder, read_record
 
 RUN = compose_run(SMALL)
 CONFIG = as_dict(RUN)

@@ -3,8 +3,8 @@
 import pytest
 from torch import Tensor
 
-from sparse_rnn.models import dropout as dropout_module
-from sparse_rnn.models import rhn as rhn_module
+from sparse_rnn.models.layers import dropout as dropout_module
+from sparse_rnn.models.layers import highway as highway_module
 
 
 @pytest.fixture
@@ -18,5 +18,5 @@ def masks(monkeypatch) -> list[Tensor]:
         return drawn[-1]
 
     monkeypatch.setattr(dropout_module, "inverted_mask", recorded)
-    monkeypatch.setattr(rhn_module, "inverted_mask", recorded)
+    monkeypatch.setattr(highway_module, "inverted_mask", recorded)
     return drawn

@@ -6,12 +6,13 @@ import pytest
 import torch
 from torch import Tensor
 
-from sparse_rnn.build import make_topology
-from sparse_rnn.config import compose_run
+from sparse_rnn.config.compose import compose_run
+from sparse_rnn.core.declarations import LSTM_GATES
+from sparse_rnn.core.errors import ConfigError
 from sparse_rnn.models.awd_lstm_mos import AWDLSTMMoS, AWDLSTMMoSConfig
-from sparse_rnn.models.language_model import detach
-from sparse_rnn.registry import ConfigError
-from sparse_rnn.sparsity.gates import LSTM_GATES, find_gates
+from sparse_rnn.models.base import detach
+from sparse_rnn.sparsity.gates import find_gates
+from sparse_rnn.sparsity.method import make_topology
 
 WORDS, EMBEDDING, HIDDEN, LAST, EXPERTS, STEPS, BATCH = 11, 4, 5, 3, 2, 6, 3
 SIZES = {"embedding": EMBEDDING, "hidden": HIDDEN, "last_hidden": LAST, "experts": EXPERTS}
@@ -252,7 +253,7 @@ def test_the_recipes_make_all_weights_sparse_but_the_prior(optimizer):
     assert (run.sparsifier.sparsity, run.sparsifier.removal_rate) == (0.55, 0.5)
     with torch.device("meta"):
         model = run.model.build(*run.dataset.sizes())
-        topology = make_topology(run, model)
+        topology = make_topology(run.sparsifier, model)
     weights = {name for name, parameter in model.named_parameters() if parameter.dim() > 1}
     assert weights - {weight.name for weight in topology} == {"prior.weight"}
     assert topology.size * 0.45 == pytest.approx(15.6e6, rel=0.01)

@@ -2,7 +2,7 @@ import pytest
 import torch
 from torch import nn
 
-from sparse_rnn.models.dropout import drop_connect
+from sparse_rnn.models.layers.dropout import drop_connect
 
 
 @pytest.fixture

@@ -2,7 +2,7 @@ import pytest
 import torch
 from torch import nn
 
-from sparse_rnn.models.dropout import LockedDropout, embed_with_word_dropout, inverted_mask
+from sparse_rnn.models.layers.dropout import LockedDropout, embed_with_word_dropout, inverted_mask
 
 
 def test_masks_are_zero_or_scale_up():

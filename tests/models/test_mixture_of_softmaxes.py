@@ -8,8 +8,8 @@ import torch
 from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from sparse_rnn.models import mixture_of_softmaxes
-from sparse_rnn.models.mixture_of_softmaxes import mixture_cross_entropy
+from sparse_rnn.models.layers import mixture as mixture_of_softmaxes
+from sparse_rnn.models.layers.mixture import mixture_cross_entropy
 
 TOKENS, EXPERTS, WIDTH, WORDS = 7, 3, 4, 11
 NAMES = ("latent", "log_prior", "weight", "bias")

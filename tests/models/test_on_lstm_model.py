@@ -6,11 +6,11 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from sparse_rnn.models import on_lstm as on_lstm_module
-from sparse_rnn.models.language_model import detach
+from sparse_rnn.core.errors import ConfigError
+from sparse_rnn.models.base import detach
+from sparse_rnn.models.layers import ordered_neurons as on_lstm_module
+from sparse_rnn.models.layers.ordered_neurons import ordered_neurons
 from sparse_rnn.models.on_lstm import ONLSTM, ONLSTMConfig
-from sparse_rnn.models.ordered_neurons import ordered_neurons
-from sparse_rnn.registry import ConfigError
 from sparse_rnn.sparsity.gates import find_gates
 
 WORDS, STEPS, BATCH = 11, 6, 4

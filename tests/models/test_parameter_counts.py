@@ -3,9 +3,9 @@
 import pytest
 import torch
 
+from sparse_rnn.core.errors import ConfigError
 from sparse_rnn.models.rhn import RHNConfig
 from sparse_rnn.models.stacked_lstm import StackedLSTMConfig
-from sparse_rnn.registry import ConfigError
 
 
 def count(config) -> int:

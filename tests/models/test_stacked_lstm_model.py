@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from sparse_rnn.models.language_model import detach
+from sparse_rnn.models.base import detach
 from sparse_rnn.models.stacked_lstm import StackedLSTM, StackedLSTMConfig
 
 WORDS, HIDDEN, BATCH = 13, 7, 3

@@ -2,11 +2,11 @@ import pytest
 import torch
 from torch import nn
 
+from sparse_rnn.core.errors import ConfigError
+from sparse_rnn.core.protocol import ProtocolConfig
+from sparse_rnn.optim.after_validation import NonMonotonicTrigger, Plateau, StepDecay
 from sparse_rnn.optim.averaged_sgd import AveragedSGD
-from sparse_rnn.optim.build import AdamConfig, MomentumSGDConfig, NTASGDConfig, SGDConfig, SNTASGDConfig
-from sparse_rnn.optim.schedule import NonMonotonicTrigger, Plateau, StepDecay
-from sparse_rnn.protocol import ProtocolConfig
-from sparse_rnn.registry import ConfigError
+from sparse_rnn.optim.configurations import AdamConfig, MomentumSGDConfig, NTASGDConfig, SGDConfig, SNTASGDConfig
 
 
 def optimizer() -> AveragedSGD:

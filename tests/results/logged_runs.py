@@ -10,10 +10,11 @@ from typing import Any
 import pytest
 import wandb
 
-from sparse_rnn import session
-from sparse_rnn.config import as_dict, compose_run, run_id
-from sparse_rnn.run_folder import SCHEMA, RunFolder, runs_root
-from sparse_rnn.trainer import Trainer
+from sparse_rnn.config.compose import compose_run
+from sparse_rnn.config.identity import as_dict, run_id
+from sparse_rnn.runs.folder import SCHEMA, RunFolder, runs_root
+from sparse_rnn.training import session
+from sparse_rnn.training.trainer import Trainer
 
 SMALL = (
     *("dataset=pydoc", "budget=smoke", "model=stacked_lstm", "model.hidden=8", "sparsifier=selfish", "threads=1"),
@@ -56,7 +57,7 @@ def stop(monkeypatch: pytest.MonkeyPatch, *overrides: str, after: int = 2) -> No
 def kill(*overrides: str, after: int = 2) -> None:
     """Begin, or go on with, a small run in a process of its own that SIGKILL ends after some epochs."""
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["sparse_rnn.session", "wandb"])
+    context.set_forkserver_preload(["sparse_rnn.training.session", "wandb"])
     process = context.Process(target=_be_killed, args=(dict(os.environ), after, overrides))
     process.start()
     process.join(120)

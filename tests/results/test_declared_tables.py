@@ -6,12 +6,12 @@ from functools import cache
 
 import pytest
 
-from results import declared
-from results.declared import DECLARED, NOT_IN_PAPER, TITLES
-from results.layout import Grid
-from results.paper import Line
-from sparse_rnn.command_line import config_dir
-from sparse_rnn.config import compose_run
+from results.reported import Line
+from results.tables import declared
+from results.tables.declared import DECLARED, NOT_IN_PAPER, TITLES
+from results.tables.grid import Grid
+from sparse_rnn.config.compose import compose_run
+from sparse_rnn.core.conf import config_dir
 
 
 @cache
@@ -175,7 +175,7 @@ def test_st_table_1_says_what_is_unknown_and_what_differs() -> None:
 
 
 def test_importing_the_module_is_cheap() -> None:
-    program = "import sys, results.declared; print('torch' in sys.modules, 'hydra' in sys.modules)"
+    program = "import sys, results.tables.declared; print('torch' in sys.modules, 'hydra' in sys.modules)"
     assert (
         subprocess.run([sys.executable, "-c", program], capture_output=True, text=True).stdout.split() == ["False"] * 2
     )

@@ -8,13 +8,14 @@ import pytest
 from numpy.typing import NDArray
 from safetensors.numpy import save_file
 
-from results.distance import chance, distances, expected, row_distances
-from results.matching import partners, standardised
-from results.snapshots import Connections, Snapshot, epochs, read
-from sparse_rnn.config import compose_run, run_id
-from sparse_rnn.registry import ConfigError
-from sparse_rnn.run_folder import RunFolder, runs_root
-from sparse_rnn.session import train
+from results.figures.distance import chance, distances, expected, row_distances
+from results.figures.matching import partners, standardised
+from results.figures.snapshots import Connections, Snapshot, epochs, read
+from sparse_rnn.config.compose import compose_run
+from sparse_rnn.config.identity import run_id
+from sparse_rnn.core.errors import ConfigError
+from sparse_rnn.runs.folder import RunFolder, runs_root
+from sparse_rnn.training.session import train
 
 TOKENS, UNITS = 200, 12
 

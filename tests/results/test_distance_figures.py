@@ -7,17 +7,18 @@ import numpy as np
 import pytest
 from safetensors.numpy import save_file
 
-from launch.catalogue import Catalogue
-from results.asked import Asked
-from results.distance_figures import COLUMNS
-from results.figures import draw
-from results.logs import LoggedRun, Logs
-from results.style import save
-from sparse_rnn.config import compose_run
-from sparse_rnn.registry import ConfigError
-from sparse_rnn.run_folder import RunFolder
-from sparse_rnn.session import train
-from sparse_rnn.table import expand, load
+from results.figures.catalogue import draw
+from results.figures.distance_curves import COLUMNS
+from results.figures.style import save
+from results.gathering import Asked
+from results.sources.logs import LoggedRun, Logs
+from sparse_rnn.config.compose import compose_run
+from sparse_rnn.core.errors import ConfigError
+from sparse_rnn.runs.folder import RunFolder
+from sparse_rnn.tables.catalogue import Catalogue
+from sparse_rnn.tables.declaration import load
+from sparse_rnn.tables.expansion import expand
+from sparse_rnn.training.session import train
 
 SMOKE = ("dataset=pydoc", "budget=smoke", "logger=files", "threads=1", "device=cpu")
 PLACES = {"lstm.weight_ih_l0": 0, "lstm.weight_hh_l0": 0, "lstm.weight_ih_l1": 1, "lstm.weight_hh_l1": 1}

@@ -7,21 +7,22 @@ import random
 import pytest
 from matplotlib.colors import to_rgb
 
-from launch.catalogue import Catalogue
-from results import style
-from results.asked import Asked
-from results.curves import draw as draw_curves
-from results.figures import NAMES, draw
-from results.gates import draw_gates_over_time, final_gates, gate_means, gates_over_time
-from results.logs import LoggedRun, Logs
-from results.panels import warning
-from results.points import crossings, points
-from results.weight_figures import large_weights
-from results.weights import input_weights, short_names
-from sparse_rnn.config import compose_run
-from sparse_rnn.registry import ConfigError
-from sparse_rnn.session import train
-from sparse_rnn.table import Axis, Block, Row, TableSpec, expand, load
+from results.figures import style
+from results.figures.catalogue import NAMES, draw
+from results.figures.curves import draw as draw_curves
+from results.figures.gates import draw_gates_over_time, final_gates, gate_means, gates_over_time
+from results.figures.large_weights import large_weights
+from results.figures.panels import warning
+from results.figures.points import crossings, points
+from results.figures.weight_names import input_weights, short_names
+from results.gathering import Asked
+from results.sources.logs import LoggedRun, Logs
+from sparse_rnn.config.compose import compose_run
+from sparse_rnn.core.errors import ConfigError
+from sparse_rnn.tables.catalogue import Catalogue
+from sparse_rnn.tables.declaration import Axis, Block, Row, TableSpec, load
+from sparse_rnn.tables.expansion import expand
+from sparse_rnn.training.session import train
 
 FROM_RUNS = [name for name in NAMES if name not in ("figure1", "figure2")]
 INPUT, RECURRENT = "layers.0.input.weight", "layers.0.recurrent.weight"

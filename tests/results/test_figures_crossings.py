@@ -2,7 +2,7 @@ import math
 
 import pytest
 
-from results.crossings import crossing
+from results.figures.crossings import crossing
 
 SPARSITIES = [0.5, 0.6, 0.8, 0.9]
 

@@ -3,11 +3,11 @@
 import pytest
 import torch
 
-from results.cost_figure import costs
-from results.method_figure import draw_method, stages
-from sparse_rnn.config import compose_run
-from sparse_rnn.flops import run_flops
-from sparse_rnn.registry import ConfigError
+from results.figures.cost import costs
+from results.figures.method import draw_method, stages
+from sparse_rnn.config.compose import compose_run
+from sparse_rnn.core.errors import ConfigError
+from sparse_rnn.runs.flops import run_flops
 
 
 def test_an_update_moves_weights_between_gates_and_keeps_their_number():

@@ -2,8 +2,8 @@
 
 import pytest
 
-from results.layout import Field, Grid, Heading, Section
-from results.render import latex, to_latex_text
+from results.tables.grid import Field, Grid, Heading, Section
+from results.tables.render import latex, to_latex_text
 
 
 @pytest.mark.parametrize(

@@ -10,11 +10,11 @@ import pytest
 from logged_runs import kill, stop, train
 from wandb_double import ENTITY, Server, end_client, serving
 
-from results import mirror
-from results.logs import LoggedRun
-from results.sources import load
-from results.sync import sync
-from sparse_rnn.run_folder import SCHEMA, RunFolder, runs_root
+from results.sources import mirror
+from results.sources.choice import load
+from results.sources.logs import LoggedRun
+from results.sources.sync import sync
+from sparse_rnn.runs.folder import SCHEMA, RunFolder, runs_root
 
 PROJECT = f"{ENTITY}/papers"
 ONLINE = ("logger.mode=online", f"logger.entity={ENTITY}", "logger.project=papers")

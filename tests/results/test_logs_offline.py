@@ -14,10 +14,10 @@ from typing import Any
 import pytest
 from logged_runs import config_of, epoch, last, write_segment
 
-from results import log_index, offline, wandb_file
-from results.sources import load
-from results.wandb_file import NotALog, Segment, read_rows, read_segment
-from sparse_rnn.registry import ConfigError
+from results.sources import log_index, offline, wandb_file
+from results.sources.choice import load
+from results.sources.wandb_file import NotALog, Segment, read_rows, read_segment
+from sparse_rnn.core.errors import ConfigError
 
 LONG = "x" * 40_000  # longer than a block of the format
 

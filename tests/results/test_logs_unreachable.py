@@ -8,10 +8,10 @@ import pytest
 from logged_runs import config_of, last, write_segment
 from wandb_double import ENTITY, Server, end_client, serving
 
-from results.sources import load
-from results.sync import sync
-from sparse_rnn.registry import ConfigError
-from sparse_rnn.run_folder import runs_root
+from results.sources.choice import load
+from results.sources.sync import sync
+from sparse_rnn.core.errors import ConfigError
+from sparse_rnn.runs.folder import runs_root
 
 PROJECT = f"{ENTITY}/papers"
 

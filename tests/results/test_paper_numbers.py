@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from results.paper import FILES, FOLDER, KEYS, PRINTED, Claim, Reported, ReportedValue, claims, read_rows, reported
-from sparse_rnn.registry import ConfigError
-from sparse_rnn.table import load, names
+from results.reported import FILES, FOLDER, KEYS, PRINTED, Claim, Reported, ReportedValue, claims, read_rows, reported
+from sparse_rnn.core.errors import ConfigError
+from sparse_rnn.tables.declaration import load, names
 
 TABLES = [name for name in names() if load(name).columns]
 REFERENCE = os.environ.get("SPARSE_RNN_REFERENCE")

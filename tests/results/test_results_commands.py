@@ -11,12 +11,12 @@ from pathlib import Path
 import pytest
 
 from results.__main__ import main
-from results.declared import DECLARED
 from results.names import DECLARED_TABLES
-from results.render import grid_csv, latex, markdown
 from results.replacing import replacing
-from results.request import parse
-from sparse_rnn.registry import ConfigError
+from results.requests import parse
+from results.tables.declared import DECLARED
+from results.tables.render import grid_csv, latex, markdown
+from sparse_rnn.core.errors import ConfigError
 
 ROOT = Path(__file__).parent.parent.parent
 SMALL = ("dataset=pydoc", "budget=smoke", "seeds=1")

@@ -8,12 +8,13 @@ from typing import Any
 
 import pytest
 
-from launch.catalogue import Catalogue
-from results import run_list, site
-from results.logs import LoggedRun, Logs
-from results.request import Request
-from sparse_rnn.registry import ConfigError
-from sparse_rnn.table import expand, load
+from results.page import run_list, site
+from results.requests import Request
+from results.sources.logs import LoggedRun, Logs
+from sparse_rnn.core.errors import ConfigError
+from sparse_rnn.tables.catalogue import Catalogue
+from sparse_rnn.tables.declaration import load
+from sparse_rnn.tables.expansion import expand
 
 SMOKE = ["dataset=pydoc", "budget=smoke"]
 VOID = {"meta", "link", "img", "input", "br"}

@@ -8,17 +8,18 @@ from typing import Any
 
 import pytest
 
-from launch.catalogue import Catalogue, RunFacts
-from results.asked import Asked, declared
-from results.cells import Cell, Table, fill, lines
 from results.commands import filled
-from results.flops import FlopsOfRuns
-from results.logs import LoggedRun, Logs
-from results.paper import ReportedValue
-from results.render import html, latex, lines_csv, markdown
-from results.request import parse
-from results.table_layout import lay_out, number
-from sparse_rnn.table import PlannedRun, load
+from results.gathering import Asked, declared
+from results.reported import ReportedValue
+from results.requests import parse
+from results.sources.logs import LoggedRun, Logs
+from results.tables.cells import Cell, Table, fill, lines
+from results.tables.flop_columns import FlopsOfRuns
+from results.tables.layout import lay_out, number
+from results.tables.render import html, latex, lines_csv, markdown
+from sparse_rnn.tables.catalogue import Catalogue, RunFacts
+from sparse_rnn.tables.declaration import load
+from sparse_rnn.tables.expansion import PlannedRun
 
 ENVIRONMENT = {"commit": "0123456789abcdef", "modified": False, "host": "here"}
 NOON = 1_790_000_000.0

@@ -7,8 +7,8 @@ import pytest
 import torch
 from run_helpers import Commands, Train, composed, folder_of, write_texts
 
-from sparse_rnn.run_folder import RunFolder
-from sparse_rnn.session import train
+from sparse_rnn.runs.folder import RunFolder
+from sparse_rnn.training.session import train
 
 
 @pytest.fixture(autouse=True)

@@ -12,8 +12,10 @@ from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import Any
 
-from sparse_rnn.config import Run, compose_run, run_id
-from sparse_rnn.run_folder import RunFolder
+from sparse_rnn.config.compose import compose_run
+from sparse_rnn.config.identity import run_id
+from sparse_rnn.config.schema import Run
+from sparse_rnn.runs.folder import RunFolder
 
 SMALL = [
     *("model.hidden=16", "training.epochs=4", "training.batch=4", "training.bptt=10"),
@@ -99,7 +101,7 @@ class Commands:
     def __init__(self, root: Path) -> None:
         self.root, self.output = root, root.parent / f"{root.name}.output"
         self._context = multiprocessing.get_context("forkserver")
-        self._context.set_forkserver_preload(["sparse_rnn.session", "sparse_rnn.train", "torch._dynamo"])
+        self._context.set_forkserver_preload(["sparse_rnn.training.session", "sparse_rnn.train", "torch._dynamo"])
         self._started: list[BaseProcess] = []
 
     def start(self, arguments: Sequence[str], terminal: str | None = None, **environment: str) -> BaseProcess:

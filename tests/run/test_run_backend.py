@@ -10,17 +10,18 @@ from safetensors import safe_open
 from storages import ON_KERNELS
 from test_run_resume import StoppedAt
 
-from sparse_rnn import session
-from sparse_rnn.build import check_method
-from sparse_rnn.checkpoint import load_checkpoint
-from sparse_rnn.config import as_dict, run_id
-from sparse_rnn.evaluation import evaluate_run
-from sparse_rnn.kernels import backend, compile
-from sparse_rnn.kernels.compile import KernelsUnavailable
-from sparse_rnn.record import differences
-from sparse_rnn.registry import ConfigError, RunFailed
-from sparse_rnn.run_folder import RunFolder
-from sparse_rnn.trainer import Trainer
+from sparse_rnn.backends import choice as backend
+from sparse_rnn.backends.cpu import compile
+from sparse_rnn.backends.cpu.compile import KernelsUnavailable
+from sparse_rnn.config.identity import as_dict, run_id
+from sparse_rnn.config.stored import differences
+from sparse_rnn.core.errors import ConfigError, RunFailed
+from sparse_rnn.inference.evaluate import evaluate_run
+from sparse_rnn.runs.folder import RunFolder
+from sparse_rnn.training import session
+from sparse_rnn.training.assembly import check_method
+from sparse_rnn.training.checkpoint import load_checkpoint
+from sparse_rnn.training.trainer import Trainer
 
 SPARSE, MASKED = "sparsifier.backend=sparse", "sparsifier.backend=masked"
 CLOSE = 2e-3  # float32, after 60 steps

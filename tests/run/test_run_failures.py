@@ -13,11 +13,12 @@ import pytest
 import torch
 from run_helpers import Commands, Train, composed, folder_of, record_of, rows_of
 
-from sparse_rnn import evaluate, session
-from sparse_rnn.checkpoint import DamagedFile, load_checkpoint
-from sparse_rnn.registry import ConfigError
-from sparse_rnn.run_folder import RunFolder, read_record
-from sparse_rnn.trainer import Trainer
+from sparse_rnn import evaluate
+from sparse_rnn.core.errors import ConfigError, DamagedFile
+from sparse_rnn.runs.folder import RunFolder, read_record
+from sparse_rnn.training import session
+from sparse_rnn.training.checkpoint import load_checkpoint
+from sparse_rnn.training.trainer import Trainer
 
 CALM = "checkpoint.every_minutes=1000"
 

@@ -10,13 +10,13 @@ from run_helpers import Train, composed, record_of, rows_of
 from safetensors import safe_open
 from storages import ON_KERNELS
 
-from sparse_rnn.build import make_topology
-from sparse_rnn.checkpoint import load_checkpoint
 from sparse_rnn.evaluate import evaluate
-from sparse_rnn.evaluation import evaluate_run
-from sparse_rnn.run_folder import RunFolder
+from sparse_rnn.inference.evaluate import evaluate_run
+from sparse_rnn.runs.folder import RunFolder
+from sparse_rnn.sparsity.method import make_topology
 from sparse_rnn.sparsity.topology import unpack_bits
-from sparse_rnn.trainer import Trainer
+from sparse_rnn.training.checkpoint import load_checkpoint
+from sparse_rnn.training.trainer import Trainer
 
 ALWAYS = {"record.json", "metrics.jsonl"}
 
@@ -37,7 +37,7 @@ def test_best_weights_take_the_space_of_the_active_ones(tiny: list[str], train_h
     overrides = [*tiny, *method.split(), "model.hidden=64"]
     folder = train_here(overrides)
     record = record_of(folder)
-    topology = make_topology(composed(overrides), composed(overrides).model.build(*record["sizes"]))
+    topology = make_topology(composed(overrides).sparsifier, composed(overrides).model.build(*record["sizes"]))
     masks = sum((weight.mask.numel() + 7) // 8 for weight in topology)
     size = folder.best.stat().st_size
     assert 0 <= size - 4 * record["active_parameters"] - masks < 6000  # the header
@@ -90,7 +90,7 @@ def test_raw_and_averaged_weights_of_the_last_checkpoint(tiny: list[str], train_
     model = run.model.build(*record_of(folder)["sizes"])
     assert saved is not None
     model.load_state_dict(saved["model"])
-    from sparse_rnn.language_modelling import LanguageModelling
+    from sparse_rnn.training.tasks.language_modelling import LanguageModelling
 
     assert LanguageModelling(run, corpus_of(run), model, cpu).evaluate("valid") == raw
 
@@ -146,6 +146,6 @@ def test_snapshot_states_are_those_of_the_evaluated_weights(tiny: list[str], tra
 
 
 def load_best(folder: RunFolder, run: Any, model: Any) -> None:
-    from sparse_rnn.checkpoint import load_weights
+    from sparse_rnn.runs.weights import load_weights
 
-    load_weights(folder.best, model, make_topology(run, model))
+    load_weights(folder.best, model, make_topology(run.sparsifier, model))

@@ -14,8 +14,8 @@ from typing import Any
 import pytest
 from run_helpers import Commands, folder_of, record_of, rows_of, wait_until
 
-from sparse_rnn import lock
-from sparse_rnn.lock import RunLock, RunLocked, process_namespace, process_start
+from sparse_rnn.core import lock
+from sparse_rnn.core.lock import RunLock, RunLocked, process_namespace, process_start
 
 CONTENDER = """
 import sys, time

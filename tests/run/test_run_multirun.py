@@ -16,10 +16,11 @@ from hydra.core.global_hydra import GlobalHydra
 from run_helpers import Train, folder_of, lines_in, record_of, wait_until
 from submitit.core.utils import UncompletedJobError
 
-from sparse_rnn.config import CONFIG_DIR, register_schemas
-from sparse_rnn.launchers import register_launchers
-from sparse_rnn.registry import RunFailed
-from sparse_rnn.run_folder import RunFolder
+from sparse_rnn.config.compose import register_schemas
+from sparse_rnn.config.launchers import register_launchers
+from sparse_rnn.core.conf import config_dir
+from sparse_rnn.core.errors import RunFailed
+from sparse_rnn.runs.folder import RunFolder
 from sparse_rnn.train import jobs_without_result
 
 LONG = ["logger=files", "training.epochs=40", "checkpoint.every_minutes=1000"]
@@ -111,7 +112,7 @@ def test_settings_of_slurm(root: Path) -> None:
     register_launchers()
     GlobalHydra.instance().clear()
     chosen = ["hydra/launcher=submitit_slurm", "hydra.launcher.partition=gpu", "hydra.launcher.gpus_per_node=1"]
-    with initialize_config_dir(str(CONFIG_DIR), version_base="1.3"):
+    with initialize_config_dir(str(config_dir()), version_base="1.3"):
         launcher: Any = compose("config", chosen, return_hydra_config=True).hydra.launcher
     assert launcher.srun_args == ["env", "--ignore-signal=USR2"]
     assert launcher.max_num_timeout >= 100

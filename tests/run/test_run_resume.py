@@ -8,10 +8,10 @@ import torch
 from run_helpers import Train, folder_of, record_of, rows_of
 from safetensors import safe_open
 
-from sparse_rnn import session, trainer
-from sparse_rnn.checkpoint import load_checkpoint
-from sparse_rnn.run_folder import RunFolder
-from sparse_rnn.trainer import Trainer
+from sparse_rnn.runs.folder import RunFolder
+from sparse_rnn.training import session, trainer
+from sparse_rnn.training.checkpoint import load_checkpoint
+from sparse_rnn.training.trainer import Trainer
 
 LAST = -1
 MOMENTS = (

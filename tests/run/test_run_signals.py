@@ -14,8 +14,8 @@ import pytest
 from run_helpers import Commands, Train, folder_of, lines_in, record_of, rows_of, wait_until
 from wandb_files import exit_codes, segments
 
-from sparse_rnn.checkpoint import load_checkpoint
-from sparse_rnn.trainer import Trainer
+from sparse_rnn.training.checkpoint import load_checkpoint
+from sparse_rnn.training.trainer import Trainer
 
 
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130), (signal.SIGUSR2, 140)])
@@ -49,7 +49,7 @@ def test_signals_that_come_again_while_the_run_saves_do_not_end_it() -> None:
     """SLURM sends SIGTERM to every process of a step, and the supervisor among them hands it on."""
     code = (
         "import os, signal\n"
-        "from sparse_rnn.session import stopping_on_signals\n"
+        "from sparse_rnn.training.signals import stopping_on_signals\n"
         "class Trainer: stop_requested, stop_signal = False, 0\n"
         "trainer = Trainer()\n"
         "with stopping_on_signals(trainer):\n"

@@ -8,7 +8,8 @@ import torch
 from run_helpers import Train, folder_of, record_of
 from test_run_resume import StoppedAt
 
-from sparse_rnn import record, session
+from sparse_rnn.runs import record
+from sparse_rnn.training import session
 
 EPOCH = 4 * 149  # tokens: of 600 in four columns, the last row is only predicted
 

@@ -15,8 +15,9 @@ import pytest
 from rich.console import Console
 from run_helpers import Commands, Train, folder_of, record_of
 
-from sparse_rnn import loggers
-from sparse_rnn.loggers import STEPS_BEFORE_ESTIMATE, Terminal, duration
+from sparse_rnn.core.wording import duration
+from sparse_rnn.training import loggers
+from sparse_rnn.training.loggers import STEPS_BEFORE_ESTIMATE, Terminal
 
 METRICS = {"loss": 5.0, "perplexity": 148.41}
 

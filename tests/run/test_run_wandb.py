@@ -10,7 +10,7 @@ import pytest
 from run_helpers import VARYING, Commands, Train, composed, folder_of, lines_in, record_of, rows_of, wait_until
 from wandb_files import exit_codes, history, joined, run_record, segments
 
-from sparse_rnn.config import as_dict
+from sparse_rnn.config.identity import as_dict
 
 
 def without_times(rows: list[dict[str, object]]) -> list[dict[str, object]]:

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from sparse_rnn.run_folder import RunFolder
+from sparse_rnn.runs.folder import RunFolder
 
 HEADER, BLOCK, FRAME = 7, 32768, struct.Struct("<IHB")
 FULL, FIRST, MIDDLE, LAST = 1, 2, 3, 4

@@ -7,14 +7,16 @@ import torch
 from storages import ON_KERNELS, as_tested
 from torch import Tensor, nn
 
-from sparse_rnn.build import make_optimizer, make_sparsifier, make_topology
-from sparse_rnn.config import Run, compose_run
-from sparse_rnn.kernels.backend import obstacle
-from sparse_rnn.kernels.modules import use_sparse_kernels
+from sparse_rnn.backends.choice import obstacle
+from sparse_rnn.backends.cpu.modules import use_sparse_kernels
+from sparse_rnn.config.compose import compose_run
+from sparse_rnn.config.schema import Run
 from sparse_rnn.optim.averaged_sgd import AveragedSGD
-from sparse_rnn.sparsity.group import Group, groups_of
-from sparse_rnn.sparsity.sparsifier import Clock, SparsifierConfig, UpdateReport
+from sparse_rnn.sparsity.groups import Group, groups_of
+from sparse_rnn.sparsity.method import SparsifierConfig, make_topology
+from sparse_rnn.sparsity.sparsifier import Clock, UpdateReport
 from sparse_rnn.sparsity.topology import SparseTopology, SparseWeight
+from sparse_rnn.training.assembly import make_optimizer, make_sparsifier
 
 
 def make_weight(
@@ -71,7 +73,7 @@ class Training:
         torch.manual_seed(run.init_seed)
         self.run, self.epochs, self.step_count = run, epochs, 0
         self.model = run.model.build(23)
-        self.topology = make_topology(run, self.model)
+        self.topology = make_topology(run.sparsifier, self.model)
         if ON_KERNELS and (reason := obstacle(run, self.model, self.topology, torch.device("cpu"))):
             pytest.skip(reason)
         self.optimizer = make_optimizer(run, self.model)

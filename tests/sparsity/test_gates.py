@@ -4,8 +4,9 @@ import pytest
 import torch
 from torch import nn
 
-from sparse_rnn.registry import ConfigError
-from sparse_rnn.sparsity.gates import Gates, find_gates
+from sparse_rnn.core.declarations import Gates
+from sparse_rnn.core.errors import ConfigError
+from sparse_rnn.sparsity.gates import find_gates
 from sparse_rnn.sparsity.topology import SparseTopology
 
 

@@ -3,8 +3,8 @@
 import pytest
 import torch
 
-from sparse_rnn.registry import ConfigError
-from sparse_rnn.sparsity.growth import GradientGrowth, MomentumGrowth, NoGrowth, RandomGrowth
+from sparse_rnn.core.errors import ConfigError
+from sparse_rnn.sparsity.rules.growth import GradientGrowth, MomentumGrowth, NoGrowth, RandomGrowth
 
 VALUES = [1.0, 0.0, 0.0, 0.0, 1.0, 0.0, 0.0, 1.0]
 SIGNAL = torch.tensor([9.0, -3.0, 0.5, 2.0, 9.0, -0.1, 3.0, 9.0]).reshape(4, 2)

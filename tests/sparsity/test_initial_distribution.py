@@ -5,10 +5,11 @@ from torch import nn
 
 from sparse_rnn.models.rhn import RHNConfig
 from sparse_rnn.models.stacked_lstm import StackedLSTMConfig
-from sparse_rnn.sparsity.group import groups_of
-from sparse_rnn.sparsity.growth import NoGrowth
-from sparse_rnn.sparsity.initial import Dense, ErdosRenyi, Uniform
-from sparse_rnn.sparsity.sparsifier import Sparsifier, final_counts, initial_counts
+from sparse_rnn.sparsity.groups import groups_of
+from sparse_rnn.sparsity.method import final_counts, initial_counts
+from sparse_rnn.sparsity.rules.growth import NoGrowth
+from sparse_rnn.sparsity.rules.initial import Dense, ErdosRenyi, Uniform
+from sparse_rnn.sparsity.sparsifier import Sparsifier
 from sparse_rnn.sparsity.topology import SparseTopology
 
 

@@ -5,14 +5,16 @@ import math
 import pytest
 import torch
 
-from sparse_rnn.build import check_method
-from sparse_rnn.config import as_dict, compose_run, run_from_dict
+from sparse_rnn.config.compose import compose_run
+from sparse_rnn.config.identity import as_dict
+from sparse_rnn.config.stored import run_from_dict
+from sparse_rnn.core.errors import ConfigError
 from sparse_rnn.models.rhn import RHNConfig
 from sparse_rnn.models.stacked_lstm import StackedLSTMConfig
 from sparse_rnn.optim.averaged_sgd import AveragedSGD
-from sparse_rnn.registry import ConfigError
-from sparse_rnn.sparsity.iss import ISSConfig, add_group_lasso_gradient, group_lasso
-from sparse_rnn.sparsity.structures import find_structures
+from sparse_rnn.sparsity.iss.penalty import ISSConfig, add_group_lasso_gradient, group_lasso
+from sparse_rnn.sparsity.iss.structures import find_structures
+from sparse_rnn.training.assembly import check_method
 
 CONFIGS = [StackedLSTMConfig(hidden=5, layers=3), RHNConfig(hidden=5, depth=3)]
 

@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from sparse_rnn.sparsity.redistribution import (
+from sparse_rnn.sparsity.rules.redistribution import (
     FreePositions,
     GateGradient,
     GateMagnitude,

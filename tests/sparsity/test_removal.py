@@ -4,8 +4,8 @@ import pytest
 import torch
 from storages import as_tested
 
-from sparse_rnn.sparsity.group import groups_of
-from sparse_rnn.sparsity.removal import AdaptiveThreshold, Magnitude, SignedMagnitude
+from sparse_rnn.sparsity.groups import groups_of
+from sparse_rnn.sparsity.rules.removal import AdaptiveThreshold, Magnitude, SignedMagnitude
 from sparse_rnn.sparsity.topology import SparseTopology
 
 IH = [0.9, -0.5, 0.4, 0.0, -0.02, 0.3, 0.0, -0.1]

@@ -2,8 +2,8 @@ import math
 
 import pytest
 
-from sparse_rnn.sparsity.schedule import Constant, Cosine, Cubic, Linear, ScheduleSettings
-from sparse_rnn.sparsity.sparsifier import make_schedule
+from sparse_rnn.sparsity.method import make_schedule
+from sparse_rnn.sparsity.rules.schedule import Constant, Cosine, Cubic, Linear, ScheduleSettings
 
 PAPER = ScheduleSettings(initial=0.7, final=0.0, sparsity=0.67, start=0.0, end=1.0)
 OFFICIAL = ScheduleSettings(initial=0.7, final=0.005, sparsity=0.67, start=0.0, end=1.0)

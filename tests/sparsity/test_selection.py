@@ -4,7 +4,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from sparse_rnn.sparsity.selection import apportion, generator, select_random, select_smallest
+from sparse_rnn.core.random import generator
+from sparse_rnn.sparsity.selection import apportion, select_random, select_smallest
 
 GOLDEN = Path(__file__).parent.parent / "golden"
 NAN, INF = float("nan"), float("inf")

@@ -7,15 +7,16 @@ import torch
 from storages import ON_KERNELS, gradient_of, masked_only, state_of
 from torch import nn
 
-from sparse_rnn.config import CONFIG_DIR
+from sparse_rnn.core.conf import config_dir
+from sparse_rnn.core.errors import ConfigError
 from sparse_rnn.optim.averaged_sgd import AveragedSGD
-from sparse_rnn.registry import ConfigError
-from sparse_rnn.sparsity.growth import GradientGrowth, RandomGrowth
+from sparse_rnn.sparsity.method import refuse_without_gates
 from sparse_rnn.sparsity.optimizer_state import tensors_like
-from sparse_rnn.sparsity.sparsifier import Clock, Sparsifier, refuse_without_gates
+from sparse_rnn.sparsity.rules.growth import GradientGrowth, RandomGrowth
+from sparse_rnn.sparsity.sparsifier import Clock, Sparsifier
 from sparse_rnn.sparsity.topology import SparseTopology
 
-METHODS = sorted({path.stem for path in (CONFIG_DIR / "sparsifier").glob("*.yaml")} - {"iss"})  # see test_iss.py
+METHODS = sorted({path.stem for path in (config_dir() / "sparsifier").glob("*.yaml")} - {"iss"})  # see test_iss.py
 OPTIMIZERS = ["adam", "momentum_sgd", "nt_asgd", "snt_asgd"]
 STATIC = {"dense", "static_er", "static_uniform"}
 

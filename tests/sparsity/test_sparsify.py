@@ -13,12 +13,14 @@ from storages import masked_only
 from torch import Tensor, nn
 
 from sparse_rnn import sparsify
-from sparse_rnn.any_module import StepSparsifier
-from sparse_rnn.config import CONFIG_DIR, compose_run
+from sparse_rnn.config.compose import compose_run
+from sparse_rnn.core.conf import config_dir
+from sparse_rnn.core.errors import ConfigError
 from sparse_rnn.optim.averaged_sgd import AveragedSGD
-from sparse_rnn.registry import ConfigError
+from sparse_rnn.sparsity.api import StepSparsifier
+from sparse_rnn.sparsity.method import SparsifierConfig
 from sparse_rnn.sparsity.optimizer_state import tensors_like
-from sparse_rnn.sparsity.sparsifier import Clock, SparsifierConfig
+from sparse_rnn.sparsity.sparsifier import Clock
 
 pytestmark = masked_only("sparsify masks dense weights")
 
@@ -26,7 +28,7 @@ STEPS, INTERVAL = 40, 8
 CLASSES, LENGTH, BATCH = 4, 6, 16
 
 
-METHODS = sorted({path.stem for path in (CONFIG_DIR / "sparsifier").glob("*.yaml")} - {"dense", "iss"})
+METHODS = sorted({path.stem for path in (config_dir() / "sparsifier").glob("*.yaml")} - {"dense", "iss"})
 STATIC = {"static_er", "static_uniform"}
 
 
@@ -370,7 +372,7 @@ def test_frozen_weights_are_refused_unless_kept_dense(frozen):
 def test_the_package_offers_it_without_importing_torch_at_once():
     code = (
         "import sys, sparse_rnn; assert 'torch' not in sys.modules; from sparse_rnn import sparsify; "
-        "from sparse_rnn.any_module import sparsify as same; assert sparsify is same is sparse_rnn.sparsify"
+        "from sparse_rnn.sparsity.api import sparsify as same; assert sparsify is same is sparse_rnn.sparsify"
     )
     subprocess.run([sys.executable, "-c", code], check=True)
     assert isinstance(Loop().sparsifier, StepSparsifier)

@@ -4,10 +4,10 @@ import pytest
 import torch
 from torch import nn
 
+from sparse_rnn.core.errors import ConfigError
 from sparse_rnn.models.rhn import RHNConfig
 from sparse_rnn.models.stacked_lstm import StackedLSTMConfig
-from sparse_rnn.registry import ConfigError
-from sparse_rnn.sparsity.structures import check_structures, find_structures, without_absent
+from sparse_rnn.sparsity.iss.structures import check_structures, find_structures, without_absent
 
 
 def filled(model: nn.Module, values: dict[str, float]) -> dict[str, torch.Tensor]:

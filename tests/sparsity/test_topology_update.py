@@ -4,9 +4,9 @@ import pytest
 import torch
 from storages import as_tested, gradient_of, masked_only, set_gradient, state_of
 
+from sparse_rnn.core.protocol import ProtocolConfig
 from sparse_rnn.optim.averaged_sgd import AveragedSGD
-from sparse_rnn.protocol import ProtocolConfig
-from sparse_rnn.sparsity.growth import GradientGrowth, MomentumGrowth, NoGrowth, RandomGrowth
+from sparse_rnn.sparsity.rules.growth import GradientGrowth, MomentumGrowth, NoGrowth, RandomGrowth
 from sparse_rnn.sparsity.sparsifier import Clock, Sparsifier
 from sparse_rnn.sparsity.topology import SparseTopology
 

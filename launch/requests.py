@@ -1,0 +1,124 @@
+"""The runs that a command is about: rows of tables, the points of a sweep, or what was sent before."""
+
+import shlex
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field, replace
+from itertools import product
+from pathlib import Path
+
+from launch.job import JobFiles
+from sparse_rnn.core.errors import ConfigError, suggest
+from sparse_rnn.tables.catalogue import Catalogue, RunFacts
+from sparse_rnn.tables.declaration import ALL, load
+from sparse_rnn.tables.declaration import names as table_names
+from sparse_rnn.tables.expansion import expand
+from sparse_rnn.tables.overrides import parse_seeds, values_of
+
+SEEDS = "seeds"
+FLAGS = {
+    "plan": {"--sweep"},
+    "submit": {"--sweep", "--retry", "--dry-run"},
+    "status": {"--sweep", "--watch"},
+    "cancel": {"--sweep", "--yes"},
+    "logs": set(),
+}
+
+
+@dataclass(frozen=True)
+class Request:
+    """A command line, taken apart: names of tables and figures, overrides of all runs and of the cluster."""
+
+    command: str
+    names: list[str] = field(default_factory=list)
+    overrides: list[str] = field(default_factory=list)
+    cluster: list[str] = field(default_factory=list)
+    seeds: list[int] | None = None
+    sweep: list[str] = field(default_factory=list)
+    flags: frozenset[str] = frozenset()
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One run as it is asked for: where it stands in a table, under what label, and what it is (None: unknown)."""
+
+    run_id: str
+    block: str
+    label: str
+    overrides: tuple[str, ...] = ()
+    facts: RunFacts | None = None
+
+
+def parse(command: str, arguments: Sequence[str]) -> Request:
+    """The request of a command line; raises ConfigError."""
+    request, flags, rest = Request(command), set(), list(arguments)
+    while rest:
+        argument = rest.pop(0)
+        key, equals, value = argument.partition("=")
+        if key == "--sweep" and key in FLAGS[command]:
+            request.sweep.extend(_swept(value if equals else rest.pop(0) if rest else ""))
+        elif argument.startswith("--"):
+            flags.add(_flag(command, argument))
+        elif not equals:
+            request.names.append(argument)
+        elif key == SEEDS:
+            request = replace(request, seeds=parse_seeds(value))
+        elif (plain := argument.lstrip("+")).startswith(("cluster=", "cluster.")):
+            request.cluster.append(plain)
+        else:
+            request.overrides.append(argument)
+    return replace(request, flags=frozenset(flags))
+
+
+def _swept(text: str) -> list[str]:
+    """The overrides of a --sweep; raises ConfigError."""
+    try:
+        swept = shlex.split(text)
+    except ValueError as error:
+        raise ConfigError(f"--sweep {text!r} cannot be read ({error}): quote it as a whole.") from None
+    if not swept:
+        raise ConfigError("--sweep is empty: give it keys and values, as in --sweep 'sparsifier=set,rigl seed=1,2'.")
+    return swept
+
+
+def _flag(command: str, argument: str) -> str:
+    if argument not in FLAGS[command]:
+        known = suggest(argument, FLAGS[command]) or " (it has no options)"
+        raise ConfigError(f"{command} does not know {argument}{known}.")
+    return argument
+
+
+def entries(request: Request, catalogue: Catalogue) -> list[Entry]:
+    """All runs that a request names, in order; raises ConfigError."""
+    if not request.names and not request.sweep:
+        raise ConfigError("Which runs? Give tables or figures, as in `plan table2 figure5`, or all, or --sweep '...'.")
+    try:
+        return [*_of_tables(request, catalogue), *_of_sweep(request, catalogue)]
+    finally:
+        catalogue.save()
+
+
+def _of_tables(request: Request, catalogue: Catalogue) -> Iterator[Entry]:
+    names = table_names() if ALL in request.names else list(dict.fromkeys(request.names))
+    for name in names:
+        spec = load(name)
+        for run in expand(spec, catalogue.facts, seeds=request.seeds, overrides=request.overrides):
+            x = f", {run.x}" if run.x is not None else ""
+            block = f"{name}: {run.block}" if run.block else name
+            yield Entry(run.run_id, block, f"{run.row}{x}, seed {run.seed}", run.overrides, run.facts)
+
+
+def _of_sweep(request: Request, catalogue: Catalogue) -> Iterator[Entry]:
+    if not request.sweep:
+        return
+    swept = [f"seed={','.join(map(str, request.seeds))}"] if request.seeds else []
+    for point in product(*map(values_of, [*request.sweep, *swept])):
+        facts = catalogue.facts([*request.overrides, *point])
+        yield Entry(facts.run_id, "sweep", " ".join(point), (*request.overrides, *point), facts)
+
+
+def sent_before(request: Request, root: Path) -> list[Entry]:
+    """Every run below `root` that was sent to a cluster; raises ConfigError if the request would choose among them."""
+    if request.overrides or request.seeds:
+        raise ConfigError("Overrides and seeds choose among the runs of tables or of a --sweep: name one.")
+    folders = sorted(path.parent for path in root.glob(f"*/{JobFiles(Path()).submission.name}"))
+    return [Entry(folder.name, "", "") for folder in folders]

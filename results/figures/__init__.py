@@ -1,0 +1,1 @@
+"""Figures: curves, gates, distances, and how they look."""

@@ -1,0 +1,87 @@
+"""How many weights are large as training goes on (Selfish-RNN section 3.2, Figure 3)."""
+
+from collections.abc import Mapping
+
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.ticker import MaxNLocator
+
+from results.figures.panels import by_block, drawing
+from results.figures.style import COLORS, DASHES, MARKERS, Drawing, empty
+from results.figures.weight_names import input_weights, short_names
+from results.gathering import Asked
+from results.sources.logs import LoggedRun
+
+KEY = "large_weights/"
+EVALUATED = f"{KEY}evaluated/"
+TRIGGER = "averaging/trigger_epoch"
+MARKS = 12  # on a curve
+
+
+def draw(asked: Asked) -> Drawing:
+    """Weights above 0.1 in magnitude, of the weights that are evaluated: the averages once averaging has begun.
+
+    A curve for every input weight (its colour and marker) of every row (its dashes), a line where averaging begins.
+    """
+    data = large_weights(asked)
+    figure, axes = by_block(asked.spec, height=3.2)
+    for block in asked.spec.blocks:
+        panel = data[data["panel"] == block.label]
+        if panel.empty:
+            empty(axes[block.label])
+            continue
+        _panel(axes[block.label], panel, {row.label: number for number, row in enumerate(block.rows)})
+    begins = data.groupby("row", sort=False)["trigger"].first().dropna()
+    said = ", ".join(f"{epoch:g} ({row})" for row, epoch in begins.items())
+    return drawing(asked, figure, data, [f"Averaging begins after epoch {said}."] if said else [])
+
+
+def large_weights(asked: Asked) -> pd.DataFrame:
+    """Columns panel, row, weight, epoch, evaluated, raw, trigger, finished: counts as means over seeds.
+
+    trigger: the epoch after which averaging began, NaN if it never did.
+    """
+    parts = [
+        _counts(run).assign(panel=planned.block, row=planned.row, trigger=(run.final or {}).get(TRIGGER))
+        for planned, run in asked.finished()
+    ]
+    columns = ["panel", "row", "weight", "epoch", "evaluated", "raw", "trigger", "finished"]
+    if not parts:
+        return pd.DataFrame(columns=columns)
+    together = pd.concat(parts).astype({"trigger": float})
+    grouped = together.groupby(["panel", "row", "weight", "epoch"], sort=False)
+    means = {name: grouped[name].mean() for name in ("evaluated", "raw", "trigger")}
+    return pd.DataFrame({**means, "finished": grouped["raw"].count()}).reset_index()[columns]
+
+
+def _counts(run: LoggedRun) -> pd.DataFrame:
+    """Columns weight, epoch, evaluated, raw, of the input weights."""
+    lines = []
+    for row in run.read():
+        if "valid/loss" in row:
+            weights = input_weights(key.removeprefix(EVALUATED) for key in row if key.startswith(EVALUATED))
+            lines += [(name, int(row["epoch"]), row[EVALUATED + name], row[f"{KEY}raw/{name}"]) for name in weights]
+    return pd.DataFrame(lines, columns=["weight", "epoch", "evaluated", "raw"])
+
+
+def _panel(axes: Axes, panel: pd.DataFrame, dashes: Mapping[str, int]) -> None:
+    short = short_names(panel["weight"].unique())
+    looks = {weight: number for number, weight in enumerate(short)}
+    for (row, weight), curve in panel.groupby(["row", "weight"], sort=False):
+        number = looks[str(weight)]
+        axes.plot(
+            curve["epoch"],
+            curve["evaluated"],
+            color=COLORS[number % len(COLORS)],
+            marker=MARKERS[number % len(MARKERS)],
+            markersize=4,
+            markevery=max(1, len(curve) // MARKS),
+            linestyle=DASHES[dashes[str(row)]],
+            label=f"{short[str(weight)]}, {row}",
+        )
+    for row, trigger in panel.groupby("row", sort=False)["trigger"].first().dropna().items():
+        dash = DASHES[dashes[str(row)]]
+        axes.axvline(trigger, color="0.45", linewidth=1, linestyle=dash, label=f"averaging begins, {row}")
+    axes.set(xlabel="epoch", ylabel="weights above 0.1 in magnitude")
+    axes.set_ylim(0, 1.06 * panel["evaluated"].max() or 1)
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True))

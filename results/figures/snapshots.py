@@ -1,0 +1,99 @@
+"""The snapshots of a run: after every epoch its recurrent topology, and its hidden states on the same test tokens."""
+
+import re
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from safetensors import SafetensorError, safe_open
+
+from results.figures.matching import Mask, States, standardised
+from sparse_rnn.core.errors import ConfigError
+
+OF_LSTM = re.compile(r"(?:(?:^|\.)(\d+)\.)?weight_(ih|hh)_l(\d+)$")
+OF_RHN = re.compile(r"highway\.(?:input|recurrent\.(\d+))\.weight$")
+
+
+@dataclass(frozen=True)
+class Connections:
+    """The mask of one recurrent weight, bool [gates, units, inputs].
+
+    name: ih or hh and the number of the layer from 1, of an RHN that of the depth. layer, source: from 0, whose units
+    the rows and the inputs belong to; source None: the dimensions of the embedding.
+    """
+
+    name: str
+    layer: int
+    source: int | None
+    mask: Mask
+
+
+@dataclass(frozen=True)
+class Snapshot:
+    """One network at the end of one epoch. states: of each layer, float32 [tokens, units]."""
+
+    connections: tuple[Connections, ...]
+    states: tuple[States, ...]
+
+    @cached_property
+    def standardised(self) -> tuple[States, ...]:
+        """The states of each layer, see `standardised`; made once for all comparisons."""
+        return tuple(standardised(states) for states in self.states)
+
+
+def epochs(folder: Path) -> list[int]:
+    """The epochs, from 1, of which a folder of snapshots holds one; none if there is no such folder."""
+    return sorted(int(path.stem.removeprefix("epoch")) for path in folder.glob("epoch*.safetensors"))
+
+
+def read(folder: Path, epoch: int) -> Snapshot:
+    """The snapshot of an epoch. Raises ConfigError for a file that cannot be read, and for a model whose units cannot
+    be exchanged with one another: the LSTMs and the RHN it is known of."""
+    path = folder / f"epoch{epoch:04d}.safetensors"
+    try:
+        with safe_open(path, framework="numpy") as stored:
+            shapes = {name.removeprefix("shape/"): shape for name, shape in (stored.metadata() or {}).items()}
+            places = {name: place for name in shapes if (place := _place(name))}
+            masks = {name: _unpacked(stored.get_tensor(f"mask/{name}"), shapes[name]) for name in places}
+            layers = sum(name.startswith("hidden/") for name in stored.keys())  # noqa: SIM118
+            states = tuple(stored.get_tensor(f"hidden/{layer}").astype(np.float32) for layer in range(layers))
+        connections = [_connections(place, masks[name], states) for name, place in places.items()]
+        if len({each.name for each in connections}) < len(connections):
+            raise ValueError(f"more than one of {', '.join(places)} has the same place in the network")
+    except (OSError, SafetensorError, IndexError, ValueError) as error:
+        raise ConfigError(f"{path} cannot be read as a snapshot: {error}.") from error
+    if not connections:
+        raise ConfigError(
+            f"{path} holds no masks of an LSTM or RHN: other units, such as the ordered ones of on_lstm, "
+            "cannot be exchanged with one another, and a dense network has no topology."
+        )
+    return Snapshot(tuple(sorted(connections, key=_in_order)), states)
+
+
+def _place(name: str) -> tuple[str, int, int | None] | None:
+    """What `Connections` says of a weight beside its mask; None for one that is not known to be recurrent."""
+    if found := OF_LSTM.search(name):
+        layer = int(found[1] or 0) + int(found[3])
+        below = layer - 1 if layer else None
+        return f"{found[2]}{layer + 1}", layer, layer if found[2] == "hh" else below
+    if found := OF_RHN.search(name):
+        return (f"hh{int(found[1]) + 1}", 0, 0) if found[1] else ("ih1", 0, None)
+    return None
+
+
+def _connections(place: tuple[str, int, int | None], mask: Mask, states: tuple[States, ...]) -> Connections:
+    name, layer, source = place
+    if source is not None and mask.shape[1] != states[source].shape[1]:
+        raise ValueError(f"{name} has {mask.shape[1]} columns for {states[source].shape[1]} units")
+    return Connections(name, layer, source, mask.reshape(-1, states[layer].shape[1], mask.shape[1]))
+
+
+def _unpacked(bits: NDArray[np.uint8], shape: str) -> Mask:
+    rows, columns = map(int, shape.split("x"))
+    return np.unpackbits(bits, count=rows * columns).view(np.bool_).reshape(rows, columns)
+
+
+def _in_order(connections: Connections) -> tuple[int, bool]:
+    return int(connections.name[2:]), connections.name.startswith("hh")

@@ -1,0 +1,159 @@
+"""How figures look: distinguishable without colour, the same bytes from the same data."""
+
+import textwrap
+from collections.abc import Iterable, Mapping
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import matplotlib.style
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.container import Container
+from matplotlib.figure import Figure
+from matplotlib.layout_engine import ConstrainedLayoutEngine
+
+from results.replacing import replacing
+
+# Okabe & Ito (2008), dark and light in turn, so that neighbours differ in grey as well.
+COLORS = ("#000000", "#E69F00", "#0072B2", "#56B4E9", "#009E73", "#CC79A7", "#D55E00", "#F0E442")
+MARKERS = ("o", "s", "^", "D", "v", "P", "X", "*")
+DASHES = ("-", "--", "-.", ":", (0, (5, 1)), (0, (3, 1, 1, 1)), (0, (1, 1)), (0, (8, 2, 2, 2)))
+HATCHES = ("", "//", "..", "xx", "\\\\", "++", "oo", "--")
+SMALL = 7.0
+LINE = 0.14  # inches that a line of small text takes
+CHARACTERS = 18  # of small text in an inch
+
+SETTINGS: dict[Any, Any] = {
+    "svg.hashsalt": "sparse_rnn",
+    "svg.fonttype": "none",
+    "font.size": 9,
+    "axes.grid": True,
+    "axes.axisbelow": True,
+    "axes.titlesize": 9,
+    "axes.formatter.useoffset": False,
+    "grid.alpha": 0.3,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "legend.frameon": False,
+    "legend.fontsize": 8,
+    "hatch.linewidth": 0.6,
+    "xtick.labelsize": 8,
+    "ytick.labelsize": 8,
+    "figure.dpi": 100,
+    "savefig.dpi": 160,
+}
+
+
+@dataclass(frozen=True)
+class Drawing:
+    """A figure, the numbers drawn in it, and what is to be known of them (written below the figure as well)."""
+
+    figure: Figure
+    data: pd.DataFrame
+    notes: tuple[str, ...]
+
+
+def styled() -> AbstractContextManager[None]:
+    """Whatever the user's matplotlibrc says, the look of this project; around all drawing."""
+    return matplotlib.style.context(["default", SETTINGS])
+
+
+def line(number: int) -> Mapping[str, Any]:
+    """Colour, marker and dashes of the curve of that number, from 0."""
+    return {
+        "color": COLORS[number % len(COLORS)],
+        "marker": MARKERS[number % len(MARKERS)],
+        "linestyle": DASHES[number % len(DASHES)],
+        "markersize": 4,
+        "linewidth": 1.4,
+    }
+
+
+def bar(number: int) -> Mapping[str, Any]:
+    """Colour and hatching of the bars of that number, from 0."""
+    dark = number % len(COLORS) == 0
+    return {
+        "facecolor": COLORS[number % len(COLORS)],
+        "hatch": HATCHES[number % len(HATCHES)],
+        "edgecolor": "white" if dark else "black",
+        "linewidth": 0.5,
+    }
+
+
+def panels(rows: int, columns: int, *, width: float = 3.4, height: float = 2.6) -> tuple[Figure, Any]:
+    """A figure with a grid of axes (array [rows, columns]), without any global state; sizes of a panel in inches."""
+    with styled():
+        figure = Figure(figsize=(width * columns, height * rows), layout="constrained")
+        return figure, figure.subplots(rows, columns, squeeze=False)
+
+
+def empty(axes: Axes, text: str = "no finished run") -> None:
+    """A panel without anything to draw, which says so."""
+    axes.set(xticks=[], yticks=[])
+    axes.text(0.5, 0.5, text, ha="center", va="center", transform=axes.transAxes, color="0.4")
+
+
+def finish(figure: Figure, title: str, source: str, notes: Iterable[str] = (), *, warning: str = "") -> None:
+    """Title, legend of all panels, and below the figure warning, source and notes; the figure grows by their height.
+
+    Everything that has a label gets one place in the legend, whichever panel it stands in.
+    """
+    with styled():
+        width, height = figure.get_size_inches()
+        small = int(width * CHARACTERS)
+        above = textwrap.fill(title, int(width * CHARACTERS * 0.75))
+        warnings = textwrap.wrap(warning, int(small * 0.85))
+        below = [text for note in (f"Source: {source}.", *notes) for text in textwrap.wrap(note, small)]
+        top, bottom = 0.16 * above.count("\n"), LINE * (len(warnings) + len(below)) + 0.1
+        handles = _labelled(figure)
+        columns = max(1, min(len(handles), int(width / (0.5 + 0.062 * max(map(len, handles), default=1)))))
+        legend = 0.18 * -(-len(handles) // columns) + 0.08 if handles else 0.0
+        total = height + top + legend + bottom
+        figure.set_size_inches(width, total)
+        share = (legend + bottom) / total
+        engine = figure.get_layout_engine()
+        assert isinstance(engine, ConstrainedLayoutEngine)
+        engine.set(w_pad=0.07, h_pad=0.05, rect=(0, share, 1, 1 - share))
+        figure.suptitle(above, fontsize=9)
+        if handles:
+            figure.legend(
+                list(handles.values()),
+                list(handles),
+                loc="lower center",
+                ncols=columns,
+                bbox_to_anchor=(0.5, bottom / total),
+                borderaxespad=0.2,
+                borderpad=0.2,
+                labelspacing=0.4,
+            ).set_in_layout(False)
+        for number, text in enumerate([*warnings, *below]):
+            weight = "bold" if number < len(warnings) else "normal"
+            y = (bottom - 0.04 - LINE * number) / total
+            figure.text(0.08 / width, y, text, va="top", fontsize=SMALL, fontweight=weight)
+
+
+def _labelled(figure: Figure) -> dict[str, Any]:
+    """What is drawn under each label, first come first served; lines across come after what has bars or points."""
+    found: dict[str, Any] = {}
+    for axes in figure.axes:
+        for handle, label in zip(*axes.get_legend_handles_labels(), strict=True):
+            found.setdefault(label, handle)
+    return dict(sorted(found.items(), key=lambda each: not isinstance(each[1], Container)))
+
+
+def save(figure: Figure, data: pd.DataFrame, path: Path) -> list[Path]:
+    """Write path.png, path.svg and path.csv with what is drawn; `path` has no ending. Returns what was written.
+
+    Raises ConfigError if one of them cannot be.
+    """
+    png, svg, csv = (path.with_name(f"{path.name}.{ending}") for ending in ("png", "svg", "csv"))
+    with styled():
+        with replacing(png) as beside:
+            figure.savefig(beside, metadata={"Software": None})
+        with replacing(svg) as beside:
+            figure.savefig(beside, metadata={"Date": None, "Creator": None})
+    with replacing(csv) as beside:
+        data.to_csv(beside, index=False, float_format="%.8g")
+    return [png, svg, csv]

@@ -1,0 +1,76 @@
+"""All runs of the logs as lines of a page: what each is, what it kept, and where its log is."""
+
+import math
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, TypeGuard
+from urllib.parse import quote
+
+from results.sources.logs import LoggedRun, Logs
+from results.tables.layout import number
+
+IDENTITY = ("model", "dataset", "sparsifier", "growth", "optimizer", "seed", "budget", "protocol", "state")
+HEADINGS = ("run", *IDENTITY, "valid", "test", "active parameters", "sparsity", "commit", "finished (UTC)")
+WEB = ("http://", "https://")
+
+
+@dataclass(frozen=True)
+class Item:
+    """A field of a line. key: what to sort by, empty where there is nothing to show."""
+
+    text: str = ""
+    key: str = ""
+    is_number: bool = False
+
+
+@dataclass(frozen=True)
+class Line:
+    """A run, the address of its log, and its fields in the order of HEADINGS after the first."""
+
+    run_id: str
+    address: str
+    state: str
+    items: tuple[Item, ...]
+
+
+def lines(logs: Logs, folder: Path) -> list[Line]:
+    """A line a run for a page in `folder`, from which addresses of local logs are relative."""
+    return [
+        Line(run.run_id, address(run.link, folder), run.state, tuple(_items(run, facts)))
+        for run, facts in zip(logs.runs.values(), logs.frame.to_dict("records"), strict=True)
+    ]
+
+
+def address(link: str, folder: Path) -> str:
+    """Where a log is: on the web, or relative to a folder."""
+    return link if link.startswith(WEB) else quote(Path(os.path.relpath(link, folder)).as_posix())
+
+
+def _items(run: LoggedRun, facts: dict[Any, Any]) -> Iterator[Item]:
+    for name in IDENTITY:
+        yield Item(str(facts[name]), str(facts[name]), is_number=name == "seed")
+    for split in ("valid", "test"):
+        yield _number(split, facts.get(f"{split}/{run.metric}"), accuracy=run.metric == "accuracy")
+    yield _number("parameters", facts.get("active_parameters"))
+    yield _number("sparsity", (run.final or {}).get("best/sparsity/model"))
+    commit = f"{facts['commit'][:7]}{'+' if facts['modified'] else ''}" if facts["commit"] else ""
+    yield Item(commit, commit)
+    yield _date(facts.get("clock/finished"))
+
+
+def _number(column: str, value: float | None, *, accuracy: bool = False) -> Item:
+    """A number as tables print it."""
+    if not _known(value):
+        return Item(is_number=True)
+    return Item(number(column, value, accuracy=accuracy), repr(float(value)).replace("inf", "Infinity"), is_number=True)
+
+
+def _date(seconds: float | None) -> Item:
+    return Item(f"{datetime.fromtimestamp(seconds, UTC):%Y-%m-%d %H:%M}", str(seconds)) if _known(seconds) else Item()
+
+
+def _known(value: float | None) -> TypeGuard[float]:
+    return value is not None and not math.isnan(value)

@@ -1,0 +1,116 @@
+"""A command line of `python -m results`, taken apart."""
+
+import shlex
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+from results.names import RUNS, figures, tables
+from results.tables.render import FORMATS
+from sparse_rnn.core.errors import ConfigError, suggest
+from sparse_rnn.tables.declaration import ALL
+from sparse_rnn.tables.overrides import parse_seeds
+
+FLAGS = {
+    "table": {"--source", "--format", "--out", "--allow-missing"},
+    "figure": {"--source", "--out", "--allow-missing"},
+    "site": {"--source", "--out"},
+    "fetch": {"--out"},
+    "sync": {"--source"},
+}
+
+SWITCHES = {"--allow-missing"}
+
+NAMES: dict[str, Callable[[], list[str]]] = {"table": tables, "figure": figures}
+
+
+@dataclass(frozen=True)
+class Request:
+    """Names of tables or figures (of a project for fetch and sync), overrides of all runs, and the options."""
+
+    command: str
+    names: list[str] = field(default_factory=list)
+    overrides: list[str] = field(default_factory=list)
+    seeds: list[int] | None = None
+    source: str = RUNS
+    format: str | None = None
+    out: Path | None = None
+    allow_missing: bool = False
+
+    def again(self, *words: str) -> str:
+        """The command line that does the same, of `python -m results` and these words."""
+        source = ["--source", self.source] if self.source != RUNS else []
+        return shlex.join(["python", "-m", "results", *words, *self.arguments, *source])
+
+    @property
+    def arguments(self) -> list[str]:
+        """What chooses the runs, as it is written on a command line."""
+        return [*self.overrides, *([f"seeds={','.join(map(str, self.seeds))}"] if self.seeds else [])]
+
+
+def parse(command: str, arguments: Sequence[str]) -> Request:
+    """The request of a command line; raises ConfigError."""
+    names: list[str] = []
+    overrides: list[str] = []
+    options: dict[str, str] = {}
+    seeds: list[int] | None = None
+    rest = list(arguments)
+    while rest:
+        argument = rest.pop(0)
+        key, equals, value = argument.partition("=")
+        if key.startswith("--"):
+            name = _option(command, key)
+            options[name] = _value(name, value, rest) if name not in SWITCHES else "yes"
+        elif not equals:
+            names.append(argument)
+        elif key == "seeds":
+            seeds = parse_seeds(value)
+        elif key.lstrip("+").partition(".")[0] == "cluster":
+            continue  # of the command that sends the runs, and may stand here as there
+        else:
+            overrides.append(argument)
+    request = Request(command, _names(command, names), overrides, seeds)
+    return replace(
+        request,
+        source=options.get("--source", RUNS),
+        format=_format(options.get("--format")),
+        out=Path(options["--out"]) if "--out" in options else None,
+        allow_missing="--allow-missing" in options,
+    )
+
+
+def _option(command: str, key: str) -> str:
+    if key not in FLAGS[command]:
+        raise ConfigError(f"{command} does not know {key}{suggest(key, FLAGS[command])}.")
+    return key
+
+
+def _value(key: str, value: str, rest: list[str]) -> str:
+    value = value or (rest.pop(0) if rest else "")
+    if not value:
+        raise ConfigError(f"{key} needs a value.")
+    return value
+
+
+def _format(name: str | None) -> str | None:
+    if name is not None and name not in FORMATS:
+        raise ConfigError(f"--format {name} does not exist{suggest(name, FORMATS)}.")
+    return name
+
+
+def _names(command: str, names: list[str]) -> list[str]:
+    if command == "site" and names:
+        raise ConfigError(f"site shows every table and figure: leave {names[0]} out.")
+    if command not in NAMES:
+        return names
+    known = NAMES[command]()
+    if ALL in names:
+        return known
+    for name in names:
+        if name not in known:
+            other = "figure" if command == "table" else "table"
+            hint = f": it is a {other}" if name in NAMES[other]() else suggest(name, known)
+            raise ConfigError(f"{name} is no {command}{hint}.")
+    if not names:
+        raise ConfigError(f"Which {command}? Give names, as in `{command} {known[0]}`, or all.")
+    return list(dict.fromkeys(names))

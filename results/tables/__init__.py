@@ -1,0 +1,1 @@
+"""Tables: cells from runs, layout, rendering."""

@@ -1,0 +1,228 @@
+"""How a table of runs is laid out: the paper's order, the paper's numbers beside, notes and provenance below."""
+
+import math
+from collections.abc import Iterable, Iterator, Sequence
+from datetime import UTC, datetime
+from itertools import groupby
+
+from results.sources.logs import FORCED, NO_AVERAGING, NOT_AVERAGED, LoggedRun
+from results.tables.cells import SCORES, Cell, Table, TableBlock, TableRow
+from results.tables.flop_columns import INTEGRATED, FlopsOfRuns
+from results.tables.grid import Field, Grid, Heading, Section
+from sparse_rnn.core.wording import scientific
+
+NAMES = {"parameters": "parameters", "flops_train": "FLOPs (train)", "flops_test": "FLOPs (test)"}
+
+NAMES[INTEGRATED] = "FLOPs (train, over time)"
+
+WIDEST = 13
+NOTHING = Field("")
+LITERATURE = Field("-", muted=True)
+OUTSIDE = "†"
+MARKS = {
+    NO_AVERAGING: "No averaging: the trigger of NT-ASGD and SNT-ASGD never fired; these are the weights as they were.",
+    FORCED: "Averaging forced: the trigger had not fired by the epoch at which the budget begins to average.",
+    NOT_AVERAGED: "Not averaged: the best validation was before averaging began.",
+}
+
+MILLION = 1e6
+Columns = Sequence[tuple[str, bool]]
+
+
+def lay_out(table: Table, flops: FlopsOfRuns | None, command: str) -> Grid:
+    """The page of a table. command: what makes it again, for the footer; flops: where it has such columns."""
+    spec, columns = table.asked.spec, _columns(table)
+    bands = list(_bands(table.blocks))
+    if max(len(band) for band in bands) * len(columns) > WIDEST:
+        bands = [[block] for block in table.blocks]
+    width = max(len(band) for band in bands)
+    return Grid(
+        spec.name,
+        spec.title,
+        spec.source,
+        tuple(_header(table, columns, bands[0], width)),
+        tuple(_section(columns, band, width, labelled=len(bands) > 1 or width == 1) for band in bands),
+        tuple(_notes(table, flops)),
+        tuple(_footer(table, command)),
+    )
+
+
+def _bands(blocks: Sequence[TableBlock]) -> Iterator[list[TableBlock]]:
+    """Blocks that stand side by side."""
+    band: list[TableBlock] = []
+    for block in blocks:
+        if band and not block.beside:
+            yield band
+            band = []
+        band.append(block)
+    yield band
+
+
+def _cells(table: Table) -> Iterator[Cell]:
+    return (cell for block in table.blocks for row in block.rows for cell in row.cells)
+
+
+def _columns(table: Table) -> Columns:
+    """Column by column: what it is, and whether it is the paper's, which only some have."""
+    reported = {cell.column for cell in _cells(table) if cell.reported}
+    return [(column, paper) for column in table.asked.spec.columns for paper in sorted({False, column in reported})]
+
+
+def _header(table: Table, columns: Columns, band: Sequence[TableBlock], width: int) -> Iterator[tuple[Heading, ...]]:
+    """The names of the columns, those of the blocks above; where bands differ in width each has its blocks' instead."""
+    if len(band) == width > 1:
+        yield (Heading(""), *(Heading(block.label, len(columns)) for block in band))
+    paper = "paper" if table.asked.comparable else "paper (full size)"
+    names = [paper if is_paper else NAMES.get(column, column) for column, is_paper in columns]
+    yield (Heading(""), *(Heading(name) for _ in range(width) for name in names))
+
+
+def _section(columns: Columns, band: Sequence[TableBlock], width: int, *, labelled: bool) -> Section:
+    labels = list(dict.fromkeys(row.label for block in band for row in block.rows))
+    rows = []
+    for label in labels:
+        fields = [Field(label)]
+        for block in band:
+            row = next((row for row in block.rows if row.label == label), None)
+            fields.extend(_fields(columns, row))
+        fields.extend([NOTHING] * (len(columns) * (width - len(band))))
+        rows.append(tuple(fields))
+    title = " | ".join(block.label for block in band) if labelled else ""
+    return Section(title, tuple(rows))
+
+
+def _fields(columns: Columns, row: TableRow | None) -> Iterator[Field]:
+    for column, paper in columns:
+        cell = _cell(row, column) if row else None
+        if cell is None:
+            yield NOTHING
+        elif paper:
+            yield Field(cell.reported.text if cell.reported else "")
+        else:
+            yield _field(cell)
+
+
+def _field(cell: Cell) -> Field:
+    """What stands in a field: the mean, and all that keeps it from being a plain one."""
+    if not cell.expected:
+        return LITERATURE
+    mean = cell.mean
+    if mean is None:
+        return Field("failed" if cell.failed else "missing", muted=True)
+    text = number(cell.column, mean, accuracy=cell.accuracy)
+    if cell.column not in SCORES:
+        return Field(text)
+    if cell.std is not None:
+        text += f" ± {number(cell.column, cell.std, accuracy=cell.accuracy)}"
+    marks = [*cell.notes, *([] if cell.complete else [f"{len(cell.values)}/{cell.expected} seeds"])]
+    text += OUTSIDE if cell.outside else ""
+    return Field(text + (f" ({', '.join(marks)})" if marks else ""), bold=cell.best)
+
+
+def number(column: str, value: float, *, accuracy: bool = False) -> str:
+    """A number as its column shows it: perplexities with two digits, accuracies in per cent, parameters in millions."""
+    if math.isnan(value):
+        return "nan" if column in SCORES else "unknown"
+    if column == "parameters":
+        return f"{value / MILLION:.1f}M" if value >= MILLION / 10 else f"{value / MILLION:.3f}M"
+    if column.startswith("flops"):
+        return f"{value:.3f}x"
+    if accuracy:
+        return f"{value:.2%}"
+    return f"{value:.2f}" if value < MILLION else scientific(value)
+
+
+def _notes(table: Table, flops: FlopsOfRuns | None) -> Iterator[str]:
+    cells = list(_cells(table))
+    yield from _comparability(table)
+    if any(cell.best for cell in cells):
+        yield "Bold: the best mean of its block."
+    if any(cell.std is not None for cell in cells):
+        yield "Mean ± standard deviation over seeds."
+    if any(cell.outside for cell in cells):
+        yield f"{OUTSIDE} The paper's number lies outside mean ± 2 standard deviations."
+    for words, explained in MARKS.items():
+        if any(note.startswith(words) for cell in cells for note in cell.notes):
+            yield explained
+    yield from _assumed(table)
+    if flops is not None and any(name.startswith("flops") for name in table.columns):
+        yield from _flops_notes(table, flops)
+    yield from _said_of_rows(table)
+
+
+def _assumed(table: Table) -> Iterator[str]:
+    """What the recipes had to assume, because the papers do not say it."""
+    recipes = [run.facts.config["recipe"] for run in table.asked.planned]
+    for name, assumed in dict.fromkeys((recipe["name"], recipe.get("assumed")) for recipe in recipes):
+        if assumed:
+            yield f"Assumed by the recipe {name}: {assumed}."
+
+
+def _said_of_rows(table: Table) -> Iterator[str]:
+    """The notes of the paper's numbers, each once with all rows that it is about."""
+    rows: dict[str, list[str]] = {}
+    for block in table.blocks:
+        for row in block.rows:
+            rows.setdefault(row.note, []).append(f"{row.label} ({block.label})")
+    everywhere = sum(len(block.rows) for block in table.blocks)
+    for note, labels in rows.items():
+        if note:
+            yield note if len(labels) == everywhere else f"{', '.join(labels)}: {note}"
+
+
+def _comparability(table: Table) -> Iterator[str]:
+    if table.asked.comparable or not any(cell.reported for cell in _cells(table)):
+        return
+    budgets = sorted({run.facts.config["budget"]["name"] for run in table.asked.planned})
+    changes = [override for override in table.asked.overrides if not override.startswith("budget=")]
+    said = [*(f"budget {name}" for name in budgets if name != "paper"), *changes]
+    yield f"Not comparable with the paper's numbers: {', '.join(said)}."
+
+
+def _flops_notes(table: Table, flops: FlopsOfRuns) -> Iterator[str]:
+    for (model, dataset), dense in flops.dense.items():
+        train, test = scientific(dense["flops_train"] or None), scientific(dense["flops_test"])
+        yield f"FLOPs of the dense {model} on {dataset}: {train} to train, {test} for one minibatch of test."
+    differing = [
+        f"{row.label} ({block.label}) {number(INTEGRATED, over_time.mean)} over time"
+        for block in table.blocks
+        for row in block.rows
+        for final, over_time in [(_cell(row, "flops_train"), _cell(row, INTEGRATED))]
+        if final and over_time and final.mean and over_time.mean and abs(final.mean - over_time.mean) >= 0.005
+    ]
+    if differing:
+        yield f"Counted at every step instead of by the distribution at the end: {', '.join(differing)}."
+
+
+def _cell(row: TableRow, column: str) -> Cell | None:
+    return next((cell for cell in row.cells if cell.column == column), None)
+
+
+def _footer(table: Table, command: str) -> Iterator[str]:
+    asked = table.asked
+    wanted = {run.run_id for run in asked.planned}
+    finished = {run.run_id: log for run, log in asked.finished()}
+    configs = [run.facts.config for run in asked.planned]
+    seeds = _seeds(run.seed for run in asked.planned)
+    yield f"Runs: {len(finished)} of {len(wanted)} finished (the CSV has their ids), seeds {seeds}"
+    for what in ("budget", "protocol"):
+        yield f"{what.capitalize()}: {', '.join(dict.fromkeys(config[what]['name'] for config in configs))}"
+    if finished:
+        yield f"Commit: {', '.join(_commits(finished.values()))}"
+        newest = max(log.final["clock/finished"] for log in finished.values() if log.final)
+        yield f"Newest run: {datetime.fromtimestamp(newest, UTC):%Y-%m-%d}"
+    yield f"Source: {asked.logs.source}"
+    yield f"Made by: {command}"
+
+
+def _seeds(seeds: Iterable[int]) -> str:
+    """Whole numbers as ranges: 1-3, 7."""
+    ordered = sorted(set(seeds))
+    runs = [[seed for _, seed in group] for _, group in groupby(enumerate(ordered), lambda pair: pair[1] - pair[0])]
+    return ", ".join(str(run[0]) if len(run) == 1 else f"{run[0]}-{run[-1]}" for run in runs)
+
+
+def _commits(logs: Iterable[LoggedRun]) -> list[str]:
+    """The commits that the runs are of, a modified one marked by a plus."""
+    environments = [log.provenance["environment"] for log in logs]
+    return sorted({f"{(each['commit'] or 'unknown')[:7]}{'+' if each['modified'] else ''}" for each in environments})

@@ -1,0 +1,51 @@
+"""Every command by one name: python -m sparse_rnn COMMAND, or sparse-rnn COMMAND once installed."""
+
+import sys
+from importlib import import_module
+from importlib.util import find_spec
+
+from sparse_rnn.core.command_line import guard
+from sparse_rnn.core.errors import ConfigError, suggest
+
+COMMANDS = {
+    "train": "train a run, or resume one",
+    "evaluate": "evaluate a trained run",
+    "describe": "count a configuration's parameters and FLOPs without data",
+    "generate": "let a trained language model write",
+    "export": "write a trained model as one file",
+    "extract": "write the smaller dense network that ISS leaves",
+    "demo": "train on the embedded corpus for two minutes",
+    "data": "fetch data sets ahead of training",
+    "kernels": "compile the sparse kernels ahead of training",
+    "launch": "send the runs of tables to a cluster and watch them",
+    "results": "tables, figures and a page from logged runs",
+}
+PACKAGES = ("data", "launch", "results")
+
+
+def main() -> None:
+    """Entry point."""
+    words = sys.argv[1:]
+    if not words or words[0] in ("-h", "--help"):
+        lines = (f"  {name:<10}{what}\n" for name, what in COMMANDS.items())
+        print(f"sparse-rnn COMMAND [arguments]\n\n{''.join(lines)}\nsparse-rnn COMMAND --help says more.")
+        return
+    guard(lambda: _require(words[0]))
+    sys.argv = [f"{sys.argv[0]} {words[0]}", *words[1:]]
+    import_module(_module(words[0])).main()
+
+
+def _require(word: str) -> None:
+    if word not in COMMANDS:
+        raise ConfigError(f"{word} is not a command{suggest(word, COMMANDS)}.")
+
+
+def _module(command: str) -> str:
+    """A checkout has launch and results beside the package, an installation inside it."""
+    inside = f"{__package__}.{command}"
+    home = inside if find_spec(inside) else command
+    return f"{home}.__main__" if command in PACKAGES else home
+
+
+if __name__ == "__main__":
+    main()

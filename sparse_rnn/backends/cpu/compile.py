@@ -1,0 +1,218 @@
+"""The C++ of the kernels, compiled on first use and kept in a folder that many processes and machines may share."""
+
+import errno
+import hashlib
+import json
+import os
+import re
+import shutil
+import socket
+import subprocess
+import sys
+import sysconfig
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager, suppress
+from functools import cache
+from importlib.machinery import ExtensionFileLoader
+from importlib.util import module_from_spec, spec_from_file_location
+from pathlib import Path
+from types import ModuleType
+
+from filelock import FileLock
+
+from sparse_rnn.backends.cpu.toolchain import OPENMP, find_compiler, flags, runs_with
+from sparse_rnn.core.errors import ConfigError
+from sparse_rnn.core.lock import process_namespace, process_start
+
+CSRC = Path(__file__).parent / "csrc"
+NAME = "sparse_rnn_kernels"
+PATIENCE_SECONDS = 600.0  # with another process that compiles the same
+FOREIGN_SECONDS = 86400.0  # until the folder of a builder on another host counts as left behind
+NOTICE = "Compiling the sparse kernels for this CPU, once (about 30 s) ..."
+OTHERWISE = "or use sparsifier.backend=masked"
+BUILD = "import json, sys; from torch.utils.cpp_extension import load; load(**json.loads(sys.argv[1]))"
+
+
+class KernelsUnavailable(ConfigError, RuntimeError):
+    """The kernels cannot be compiled or loaded here."""
+
+
+@cache
+def kernels() -> ModuleType:
+    """The extension module, compiled if need be; raises KernelsUnavailable."""
+    library = Library(CSRC)
+    return load(library.find() or library.compile())
+
+
+def load(path: Path) -> ModuleType:
+    """The module in a shared library; raises KernelsUnavailable."""
+    spec = spec_from_file_location(NAME, path, loader=ExtensionFileLoader(NAME, str(path)))
+    assert spec is not None
+    assert spec.loader is not None
+    try:
+        module = module_from_spec(spec)
+        spec.loader.exec_module(module)
+    except ImportError as error:
+        raise KernelsUnavailable(
+            f"The compiled kernels cannot be loaded ({error}): remove {path} to have them compiled again, {OTHERWISE}."
+        ) from None
+    return module
+
+
+class Library:
+    """What the sources in a folder become here: `path`, beside what other compilers make for the same machine."""
+
+    def __init__(self, sources: Path, portable: bool = False) -> None:
+        self.sources, self.flags = sources, flags(portable)
+        self.compiler, version = find_compiler()
+        texts = [(path.name, path.read_text(encoding="utf-8")) for path in sorted(sources.iterdir()) if path.is_file()]
+        self.folder = cache_folder() / _digest([texts, runs_with(self.flags)])
+        self.path = self.folder / f"{_digest(version)}.so"
+        self.log = self.folder / "compile.log"
+
+    def find(self) -> Path | None:
+        """The library if it is there; without a compiler, what a machine of the same kind has made with any."""
+        if self.compiler is None:
+            return next(self.folder.glob("*.so"), None)
+        return self.path if os.path.exists(self.path) else None  # Path.exists raises in a folder that is closed to us
+
+    def compile(self) -> Path:
+        """Make the library, or wait until another process has; raises KernelsUnavailable."""
+        self._check()
+        try:
+            self.folder.mkdir(parents=True, exist_ok=True)
+            with _telling():
+                self._compile_once()
+        except OSError as error:
+            raise _unusable(self.folder, error) from None
+        return self.path
+
+    def _check(self) -> None:
+        if self.compiler is None:
+            named = os.environ.get("CXX")
+            lacking = f"CXX={named} is not a C++ compiler that runs here" if named else "There is no C++ compiler"
+            raise KernelsUnavailable(f"{lacking}: install g++ (Debian: apt install g++), {OTHERWISE}.")
+        header = Path(sysconfig.get_path("include", "posix_prefix"), "Python.h")
+        if not os.path.exists(header):
+            raise KernelsUnavailable(
+                f"The sparse kernels cannot be compiled without {header}: install Python's headers (Debian: apt "
+                f"install python3-dev), {OTHERWISE}."
+            )
+
+    def _compile_once(self) -> None:
+        """Of several processes one compiles; the others take what it made, or its failure."""
+        failed_before = _changed(self.log)
+        with ExitStack() as stack:
+            with suppress(OSError, NotImplementedError):  # without a lock all compile, and the last library stays
+                stack.enter_context(FileLock(self.folder / "lock", timeout=PATIENCE_SECONDS))
+            if self.path.exists():
+                return
+            if _changed(self.log) > failed_before:
+                raise self._failure()
+            remove_left_behind(self.folder)
+            building = Path(tempfile.mkdtemp(prefix=f"{_builder()}-", dir=self.folder))
+            stack.callback(shutil.rmtree, building, ignore_errors=True)
+            self._compile_in(building)
+
+    def _compile_in(self, building: Path) -> None:
+        """Compile in a process of its own, which loads the library as well, then put it in its place at once."""
+        request = {
+            "name": NAME,
+            "sources": [str(path) for path in sorted(self.sources.glob("*.cpp"))],
+            "extra_cflags": self.flags,
+            "extra_ldflags": OPENMP,
+            "build_directory": str(building),
+            "with_cuda": False,
+            "verbose": True,
+        }
+        command = [sys.executable, "-P", "-c", BUILD, json.dumps(request)]
+        done = subprocess.run(
+            command, cwd=building, env=self._environment(building), stdout=subprocess.PIPE, stderr=subprocess.STDOUT
+        )
+        if done.returncode:
+            self.log.write_bytes(done.stdout)
+            raise self._failure()
+        made = building / f"{NAME}.so"
+        with made.open("rb") as library:
+            os.fsync(library.fileno())
+        made.replace(self.path)
+
+    def _environment(self, building: Path) -> dict[str, str]:
+        import ninja
+
+        path = os.pathsep.join([ninja.BIN_DIR, os.environ.get("PATH", os.defpath)])
+        return os.environ | {"PATH": path, "CXX": str(self.compiler), "TMPDIR": str(building), "LC_ALL": "C"}
+
+    def _failure(self) -> KernelsUnavailable:
+        """What the log says, in a sentence."""
+        said = self.log.read_text(errors="replace")
+        if os.strerror(errno.ENOSPC) in said:
+            return _unusable(self.folder, OSError(errno.ENOSPC, os.strerror(errno.ENOSPC)))
+        errors = re.findall(r"^.*(?:\berror: |\bld: (?!warning)).*$", said, re.MULTILINE)
+        reason = errors[0] if errors else said.strip().rpartition("\n")[2]
+        return KernelsUnavailable(
+            f"The sparse kernels cannot be compiled with {self.compiler} ({reason.strip()}): see {self.log}, name "
+            f"another compiler with CXX, {OTHERWISE}."
+        )
+
+
+def cache_folder() -> Path:
+    """Where compiled kernels are kept: below SPARSE_RNN_CACHE, or sparse_rnn in the user's folder for such things."""
+    if folder := os.environ.get("SPARSE_RNN_CACHE"):
+        return Path(folder).absolute() / "kernels"
+    users = os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache")
+    return Path(users).absolute() / "sparse_rnn" / "kernels"
+
+
+def _unusable(folder: Path, error: OSError) -> KernelsUnavailable:
+    return KernelsUnavailable(
+        f"The folder of compiled kernels, {folder}, cannot be used ({error.strerror or error}): choose another with "
+        f"SPARSE_RNN_CACHE, {OTHERWISE}."
+    )
+
+
+@contextmanager
+def _telling() -> Iterator[None]:
+    """Say that something is compiled while it is."""
+    from rich.console import Console
+
+    console = Console(stderr=True)
+    if console.is_terminal:
+        with console.status(NOTICE):
+            yield
+    else:
+        print(NOTICE, file=sys.stderr, flush=True)
+        yield
+
+
+def _builder() -> str:
+    """Names this process: where it runs (host and container), its number, and when it started."""
+    return f"{_digest([socket.gethostname(), process_namespace()])}-{os.getpid()}-{process_start(os.getpid())}"
+
+
+def remove_left_behind(folder: Path) -> None:
+    """Remove the folders of builders that were killed."""
+    here = _builder().partition("-")[0]
+    for building in folder.glob("*-*-*-*"):
+        place, process, started, _ = building.name.split("-", 3)
+        gone = process_start(int(process)) != started if place == here else _age(building) > FOREIGN_SECONDS
+        if gone:
+            shutil.rmtree(building, ignore_errors=True)
+
+
+def _age(path: Path) -> float:
+    return time.time() - _changed(path) / 1e9
+
+
+def _changed(path: Path) -> int:
+    """When a file changed last, in ns; 0 if it is not there."""
+    try:
+        return path.stat().st_mtime_ns
+    except FileNotFoundError:
+        return 0
+
+
+def _digest(content: object) -> str:
+    return hashlib.sha256(json.dumps(content).encode()).hexdigest()[:16]

@@ -1,0 +1,1 @@
+"""Differentiable functions of sparse weights, each over a whole window."""

@@ -1,0 +1,70 @@
+"""What makes no sense in a configuration is refused here, in one sentence, before any data is read."""
+
+from dataclasses import fields, is_dataclass
+
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import (
+    OmegaConfBaseException,
+)
+
+from sparse_rnn.config.schema import Run, RunConfig
+from sparse_rnn.core.errors import ConfigError, suggest
+from sparse_rnn.core.hydra_errors import explain
+from sparse_rnn.core.registry import choices, lookup
+from sparse_rnn.sparsity.method import check_composition
+
+OFFICIAL_CODE_MODELS = ("stacked_lstm", "rhn")
+
+
+def check(composed: DictConfig) -> Run:
+    """The typed configuration; raises ConfigError for unknown keys, values out of range and what makes no sense."""
+    try:
+        _refuse_unknown_keys(composed)
+        run = OmegaConf.to_object(composed)
+    except OmegaConfBaseException as error:
+        raise ConfigError(explain(error)) from error
+    assert isinstance(run, RunConfig)
+    checked = Run(**{f.name: getattr(run, f.name) for f in fields(RunConfig)})
+    _refuse_nonsense(checked)
+    return checked
+
+
+def _refuse_unknown_keys(node: DictConfig, prefix: str = "") -> None:
+    schema = OmegaConf.get_type(node)
+    if not is_dataclass(schema):
+        raise ConfigError(f"{prefix.rstrip('.')} has no schema; choose it by name, as in `model=rhn`.")
+    known = {f.name for f in fields(schema)}
+    for key in map(str, node):
+        if key not in known:
+            raise ConfigError(f"{prefix}{key} is not a key of the configuration{suggest(key, known)}.")
+        child = node._get_node(key)
+        if isinstance(child, DictConfig) and not child._is_missing() and not child._is_none():
+            _refuse_unknown_keys(child, f"{prefix}{key}.")
+
+
+def _refuse_nonsense(run: Run) -> None:
+    method = run.sparsifier
+    for group, only in (("model", run.recipe.model), ("optimizer", run.recipe.optimizer)):
+        if only not in (None, name := getattr(run, group).name):
+            raise ConfigError(f"recipe={run.recipe.name} is for {group}={only}: choose another for {group}={name}.")
+    if run.model.task != run.dataset.task:
+        fitting = [name for name in choices("model") if lookup("model", name).task == run.dataset.task]
+        raise ConfigError(
+            f"model={run.model.name} is for {run.model.task} and dataset={run.dataset.name} for {run.dataset.task}: "
+            f"choose model={' or '.join(fitting)}, or another data set."
+        )
+    check_composition(method, run.growth.name)
+    if method.epsilon is not None and run.recipe.sparsity not in (None, method.sparsity):
+        raise ConfigError("sparsifier.epsilon and sparsifier.sparsity both say how sparse: leave one of them out.")
+    if run.model.task == "text_classification":
+        for key, neutral in (("sub_batch", None), ("variable_bptt", False), ("max_bptt", None)):
+            if getattr(run.training, key) != neutral:
+                raise ConfigError(f"training.{key} means nothing for {run.model.task}: leave it out.")
+    if run.protocol.name == "official_code" and run.model.name not in OFFICIAL_CODE_MODELS:
+        raise ConfigError(f"protocol=official_code has no working code for model={run.model.name}; use protocol=paper.")
+    if run.threads is not None and run.threads < 1:
+        raise ConfigError(f"threads={run.threads} must be at least 1.")
+    if run.seed < 0 or run.init_seed < 0:
+        raise ConfigError("seed and init_seed must not be negative.")
+    if run.device.split(":")[0] not in ("auto", "cpu", "cuda"):
+        raise ConfigError(f"device={run.device} must be auto, cpu or cuda.")

@@ -1,0 +1,50 @@
+"""What of a configuration decides what a run computes. Imports nothing heavy."""
+
+import hashlib
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import MISSING as NO_DEFAULT
+from dataclasses import fields, is_dataclass
+from typing import Any
+
+from sparse_rnn.config.schema import Run
+
+NOT_IDENTITY = frozenset({"logger", "device", "threads", "checkpoint"})
+NOT_OF_GROUP = {"recipe": ("assumed", "model", "optimizer"), "sparsifier": ("backend",)}
+
+
+def identity(config: Mapping[str, Any]) -> dict[str, Any]:
+    """The part of a configuration (as_dict) that decides what a run computes."""
+    own = {key: value for key, value in config.items() if key not in NOT_IDENTITY}
+    for group, keys in NOT_OF_GROUP.items():
+        own[group] = {key: value for key, value in config[group].items() if key not in keys}
+    return own
+
+
+def as_dict(config: Any) -> Any:
+    """A configuration as plain dictionaries, lists and values."""
+    if is_dataclass(config):
+        return {f.name: as_dict(getattr(config, f.name)) for f in fields(config)}
+    return list(config) if isinstance(config, list | tuple) else config
+
+
+def run_id(run: Run) -> str:
+    """<model>-<dataset>-<sparsifier>-s<seed>-<hash8>; values equal to their schema's default do not count, so a new
+    option with a neutral default keeps old runs valid."""
+    chosen = {path: value for path, value in _chosen(run) if path.split(".")[0] not in NOT_IDENTITY}
+    for group, keys in NOT_OF_GROUP.items():
+        for key in keys:
+            chosen.pop(f"{group}.{key}", None)
+    digest = hashlib.sha256(json.dumps(chosen, sort_keys=True).encode()).hexdigest()[:8]
+    return f"{run.model.name}-{run.dataset.name}-{run.sparsifier.name}-s{run.seed}-{digest}"
+
+
+def _chosen(config: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:
+    for f in fields(config):
+        value = getattr(config, f.name)
+        if is_dataclass(value):
+            yield from _chosen(value, f"{prefix}{f.name}.")
+            continue
+        default = f.default_factory() if f.default_factory is not NO_DEFAULT else f.default
+        if f.name == "name" or value != default:
+            yield f"{prefix}{f.name}", as_dict(value)

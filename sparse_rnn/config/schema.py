@@ -1,0 +1,164 @@
+"""The schema of a run's configuration, made of the components' own dataclasses."""
+
+from dataclasses import dataclass, field
+from typing import Any
+
+from omegaconf import II, MISSING
+
+from sparse_rnn import models  # noqa: F401  (fill the registry)
+from sparse_rnn.core.errors import ConfigError
+from sparse_rnn.core.protocol import ProtocolConfig
+from sparse_rnn.data.base import DatasetConfig
+from sparse_rnn.data.labelled import own, published  # noqa: F401  (fill the registry)
+from sparse_rnn.data.language import corpora  # noqa: F401  (fill the registry)
+from sparse_rnn.models.base import ModelConfig
+from sparse_rnn.optim.configurations import OptimizerConfig
+from sparse_rnn.sparsity.iss import penalty  # noqa: F401  (fill the registry)
+from sparse_rnn.sparsity.method import SparsifierConfig
+from sparse_rnn.sparsity.rules.growth import GrowthRule
+
+
+@dataclass
+class RecipeConfig:
+    """The papers' settings for a model and an optimizer. `assumed`: what the papers do not give.
+
+    er: the distribution of methods that start from Erdos-Renyi. model, optimizer: the only ones that the settings are
+    for, if the recipe's name does not say so.
+    """
+
+    name: str = MISSING
+    sparsity: float | None = None
+    removal_rate: float | None = None
+    er: str = "er"
+    model: str | None = None
+    optimizer: str | None = None
+    assumed: str = ""
+
+
+@dataclass
+class TrainingConfig:
+    """Length and shape of training. clip: largest gradient norm, None: any. bptt: window length, in tokens.
+
+    max_bptt: longest window with variable_bptt, None: any. sub_batch: sequences that are trained at a time, with
+    dropout masks of their own, before an optimizer step on the whole batch; None: all of it. valid_batch, test_batch:
+    sequences side by side in evaluation.
+    """
+
+    epochs: int = MISSING
+    batch: int = 20
+    bptt: int = 35
+    variable_bptt: bool = False
+    max_bptt: int | None = None
+    sub_batch: int | None = None
+    clip: float | None = 0.25
+    valid_batch: int = 10
+    test_batch: int = 1
+
+    def __post_init__(self) -> None:
+        for key in ("epochs", "batch", "bptt", "valid_batch", "test_batch", "max_bptt", "sub_batch"):
+            value = getattr(self, key)
+            if value is not None and value < 1:
+                raise ConfigError(f"training.{key}={value} must be at least 1.")
+        if self.clip is not None and not self.clip > 0:
+            raise ConfigError(f"training.clip={self.clip} must be greater than 0, or null for none.")
+
+
+@dataclass
+class BudgetConfig:
+    """How much of the paper's size and length a run has; None: all tokens of a split.
+
+    average_by: share of the epochs after which averaging starts in any case.
+    """
+
+    name: str = MISSING
+    average_by: float = 1.0
+    train_tokens: int | None = None
+    eval_tokens: int | None = None
+
+
+@dataclass
+class CheckpointConfig:
+    """every_minutes: between checkpoints inside an epoch. keep: what a finished run leaves: best, last or none."""
+
+    every_minutes: float = 10.0
+    keep: str = "best"
+
+    def __post_init__(self) -> None:
+        if self.keep not in ("best", "last", "none"):
+            raise ConfigError(f"checkpoint.keep={self.keep} must be one of best, last, none.")
+        if not self.every_minutes > 0:
+            raise ConfigError(f"checkpoint.every_minutes={self.every_minutes} must be greater than 0.")
+
+
+@dataclass
+class SnapshotsConfig:
+    """Whether masks and hidden states on the first `tokens` test tokens are stored after every epoch."""
+
+    enabled: bool = False
+    tokens: int = 2000
+
+    def __post_init__(self) -> None:
+        if self.tokens < 2:
+            raise ConfigError(f"snapshots.tokens={self.tokens} must be at least 2.")
+
+
+@dataclass
+class LoggerConfig:
+    """wandb: whether a W&B run is written, in `mode` offline or online; every: steps between rows of training loss."""
+
+    name: str = MISSING
+    wandb: bool = True
+    mode: str = "offline"
+    project: str = "sparse_rnn"
+    entity: str | None = None
+    every: int = 200
+
+    def __post_init__(self) -> None:
+        if self.mode not in ("offline", "online"):
+            raise ConfigError(f"logger.mode={self.mode} must be one of offline, online.")
+        if self.every < 1:
+            raise ConfigError(f"logger.every={self.every} must be at least 1.")
+
+
+@dataclass
+class RunConfig:
+    """All that a run is. `init_seed` draws weights and first topology, `seed` everything else."""
+
+    model: Any = MISSING
+    dataset: Any = MISSING
+    optimizer: Any = MISSING
+    growth: Any = MISSING
+    sparsifier: SparsifierConfig = MISSING
+    recipe: RecipeConfig = MISSING
+    training: TrainingConfig = MISSING
+    protocol: ProtocolConfig = field(default_factory=ProtocolConfig)
+    budget: BudgetConfig = MISSING
+    checkpoint: CheckpointConfig = field(default_factory=CheckpointConfig)
+    snapshots: SnapshotsConfig = field(default_factory=SnapshotsConfig)
+    logger: LoggerConfig = MISSING
+    seed: int = 1
+    init_seed: int = II("seed")
+    device: str = "auto"
+    threads: int | None = None
+
+
+@dataclass
+class Run:
+    """A checked configuration: the typed view of RunConfig."""
+
+    model: ModelConfig
+    dataset: DatasetConfig
+    optimizer: OptimizerConfig
+    growth: GrowthRule
+    sparsifier: SparsifierConfig
+    recipe: RecipeConfig
+    training: TrainingConfig
+    protocol: ProtocolConfig
+    budget: BudgetConfig
+    checkpoint: CheckpointConfig
+    snapshots: SnapshotsConfig
+    logger: LoggerConfig
+    seed: int
+    init_seed: int
+    device: str
+    threads: int | None

@@ -1,0 +1,49 @@
+"""Configurations that were recorded: read back, and compared with today's."""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import fields, is_dataclass
+from typing import Any
+
+from sparse_rnn.config.identity import as_dict, identity
+from sparse_rnn.config.schema import Run
+from sparse_rnn.core.errors import ConfigError
+from sparse_rnn.core.registry import choices, lookup
+
+
+def differences(recorded: Mapping[str, Any], config: Mapping[str, Any]) -> list[str]:
+    """Keys whose values differ between two configurations, as far as they decide what a run computes.
+
+    An option that is younger than the recorded configuration counts there as its default. Raises ConfigError if the
+    recorded one cannot be read.
+    """
+    old, new = dict(_flat(identity(as_dict(run_from_dict(recorded))))), dict(_flat(identity(config)))
+    return sorted(key for key in old.keys() | new.keys() if old.get(key, ...) != new.get(key, ...))
+
+
+def _flat(node: Mapping[str, Any], prefix: str = "") -> Iterable[tuple[str, Any]]:
+    for key, value in node.items():
+        if isinstance(value, Mapping):
+            yield from _flat(value, f"{prefix}{key}.")
+        else:
+            yield f"{prefix}{key}", value
+
+
+def changed_keys(recorded: Mapping[str, Any], config: Mapping[str, Any]) -> list[str]:
+    """Keys whose values differ, of those that decide what a run computes; quick if there are none."""
+    if identity(recorded) == identity(config):
+        return []
+
+    return differences(recorded, config)
+
+
+def run_from_dict(config: Mapping[str, Any]) -> Run:
+    """The configuration that `as_dict` was made from; raises ConfigError if it is of another version."""
+    components = {group: lookup(group, config[group]["name"]) for group in ("model", "dataset", "optimizer", "growth")}
+    if config["sparsifier"]["name"] in choices("sparsifier"):
+        components["sparsifier"] = lookup("sparsifier", config["sparsifier"]["name"])
+    schemas = {f.name: f.type for f in fields(Run) if is_dataclass(f.type)} | components
+    try:
+        values = {f.name: config.get(f.name, {}) if f.name in schemas else config[f.name] for f in fields(Run)}
+        return Run(**{key: schemas[key](**value) if key in schemas else value for key, value in values.items()})
+    except (KeyError, TypeError) as error:
+        raise ConfigError(f"The recorded configuration is of another version of sparse_rnn: {error}.") from None

@@ -1,0 +1,31 @@
+"""Numbers as people read them."""
+
+from collections.abc import Mapping
+from typing import Any
+
+DAYS_WORTH_NAMING = 1.0
+
+
+def duration(seconds: float) -> str:
+    """A time span in the two largest units that matter."""
+    minutes = round(seconds / 60)
+    if minutes < 1:
+        return f"{max(seconds, 1):.0f} s"
+    if minutes < 60:
+        return f"{minutes} min"
+    if minutes < 48 * 60:
+        return f"{minutes // 60} h {minutes % 60:02d} min"
+    return f"{minutes / 1440:.1f} days"
+
+
+def scientific(number: float | None) -> str:
+    """A large number in three digits, as in 3.12e16; "unknown" without one."""
+    return "unknown" if number is None else f"{number:.2e}".replace("e+0", "e").replace("e+", "e")
+
+
+def shown_metric(row: Mapping[str, Any], split: str) -> str:
+    """The perplexity of a split, or the accuracy in per cent."""
+    if f"{split}/accuracy" in row:
+        return f"{row[f'{split}/accuracy']:.2%}"
+    value = row[f"{split}/perplexity"]
+    return f"{value:.2f}" if value < 1e6 else f"{value:.2g}"

@@ -1,0 +1,98 @@
+"""What the labelled data sets have in common."""
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import ClassVar
+
+from sparse_rnn.core.errors import ConfigError
+from sparse_rnn.data.labelled.readers import Example, find_file
+from sparse_rnn.data.labelled.texts import Encoding, Labelled, LabelledTexts, make_labelled_texts
+
+EMBEDDED, OWN = "pydoc_topics", "labelled_text"
+
+
+@dataclass
+class LabelledDataset:
+    """What all share: how texts are encoded, and loading by way of the cache.
+
+    vocabulary: rows of the embedding, padding among them; length: tokens a text; valid_share: share of the training
+    texts held out for validation, which the paper does not mention. labels: class names by the labels of the files.
+    published: number of texts that training, validation and, with test_share, test texts are drawn from.
+    """
+
+    task: ClassVar[str] = "text_classification"
+    labels: ClassVar[Mapping[str, str]] = {}
+    test_share: ClassVar[float] = 0.0
+    published: ClassVar[int | None] = None
+
+    name: str = ""
+    vocabulary: int = 20_000
+    length: int = 100
+    valid_share: float = 0.1
+
+    def __post_init__(self) -> None:
+        for key, least in (("vocabulary", 2), ("length", 1)):
+            if getattr(self, key) < least:
+                raise ConfigError(f"dataset.{key}={getattr(self, key)} must be at least {least}.")
+        if not 0 < self.valid_share < 1:
+            raise ConfigError(f"dataset.valid_share={self.valid_share} must be between 0 and 1, both excluded.")
+
+    @property
+    def folder(self) -> Path:
+        """Where its files and its cache are."""
+        from sparse_rnn.data.download import data_root
+
+        return data_root() / self.name
+
+    def sources(self) -> list[Path]:
+        """The files it is read from, or folders full of them; raises ConfigError if they cannot be had."""
+        raise NotImplementedError
+
+    def examples(self) -> Mapping[str, Iterable[Example]]:
+        """What the files hold, by split; "train" alone if they are not split."""
+        raise NotImplementedError
+
+    def load(self) -> LabelledTexts:
+        """The texts, encoded."""
+        from sparse_rnn.data.labelled.encoded_cache import cached, identity
+
+        return cached(self.folder / ".encoded", [asdict(self), identity(self.sources())], self.encode)
+
+    def encode(self) -> LabelledTexts:
+        """The texts, encoded anew."""
+        texts = {split: self._classes(stream) for split, stream in self.examples().items()}
+        encoding = Encoding(self.vocabulary, self.length, self.valid_share)
+        return make_labelled_texts(texts, encoding, tuple(self.labels.values()), self.test_share)
+
+    def _classes(self, examples: Iterable[Example]) -> Iterator[Labelled]:
+        for example in examples:
+            yield self.labels.get(example.label, example.label), example.text
+
+    def sizes(self) -> tuple[int, int]:
+        """Rows of the embedding, number of classes."""
+        return self.vocabulary, len(self.labels)
+
+    def train_tokens(self, limit: int | None) -> int | None:
+        """Of as many texts as the published number leaves for training, padding among them; None without it."""
+        if self.published is None:
+            return None
+        texts = self.published - round(self.test_share * self.published)
+        texts -= max(1, round(self.valid_share * texts))
+        return self.length * (texts if limit is None else min(texts, max(1, limit // self.length)))
+
+    def supplied(self, names: Sequence[str], what: str) -> Path:
+        """The first of these files that is there; raises ConfigError saying where to get one."""
+        for name in names:
+            if path := find_file(self.folder / name):
+                return path
+        raise ConfigError(
+            f"dataset={self.name} needs {' or '.join(names)} in {self.folder}: get {what}, or use dataset={EMBEDDED}, "
+            "which needs nothing."
+        )
+
+    def downloaded(self, mirrors: Sequence[str], files: Mapping[str, tuple[str, str]]) -> dict[str, Path]:
+        """Paths of published files by name (see `mirrored`), downloaded if they are not there, and checked."""
+        from sparse_rnn.data.download import fetch, mirrored
+
+        return fetch(self.folder, mirrored(mirrors, files), dataset=self.name, embedded=EMBEDDED, own=OWN)

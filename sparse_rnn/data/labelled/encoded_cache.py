@@ -1,0 +1,99 @@
+"""Encoded texts kept on disk, so that a second start reads no source text."""
+
+import hashlib
+import json
+import os
+import zlib
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, suppress
+from pathlib import Path
+
+from filelock import FileLock
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save
+
+from sparse_rnn.data.corpus import SPLITS
+from sparse_rnn.data.labelled.readers import reading
+from sparse_rnn.data.labelled.texts import LabelledSplit, LabelledTexts
+
+VERSION = 1  # of the encoding and of the files
+
+
+def cached(folder: Path, key: object, make: Callable[[], LabelledTexts]) -> LabelledTexts:
+    """What `make` returns, from the file of this key in `folder` if it is there and whole.
+
+    key: whatever JSON can hold. Of several processes one makes it. A folder that cannot be used means no cache.
+    """
+    name = hashlib.sha256(json.dumps([VERSION, key]).encode()).hexdigest()[:16]
+    path = folder / f"{name}.safetensors"
+    if found := _read(path):
+        return found
+    with ExitStack() as stack:
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            stack.enter_context(FileLock(folder / f".{name}.lock"))
+        except (OSError, NotImplementedError):  # the second: a file system without locks
+            return make()
+        if found := _read(path):
+            return found
+        made = make()
+        _write(path, made)
+        return made
+
+
+def identity(sources: Sequence[Path]) -> list[tuple[str, int, int]]:
+    """Path, size in bytes and time of the last change, in ns, of files and of the files in folders."""
+    found = []
+    for source in sources:
+        with reading(source):
+            found += [(path, status.st_size, status.st_mtime_ns) for path, status in _files(source.resolve())]
+    return found
+
+
+def _files(source: Path) -> Iterator[tuple[str, os.stat_result]]:
+    if not source.is_dir():
+        yield str(source), source.stat()
+        return
+    with os.scandir(source) as entries:
+        for entry in sorted(entries, key=lambda entry: entry.name):
+            if not entry.is_dir():
+                yield entry.path, entry.stat()
+
+
+def _read(path: Path) -> LabelledTexts | None:
+    """None if there is no such file, or if it is damaged."""
+    try:
+        with safe_open(path, "pt") as stream:
+            written = stream.metadata()
+            splits = {
+                split: LabelledSplit(stream.get_tensor(f"{split}.tokens"), stream.get_tensor(f"{split}.labels"))
+                for split in SPLITS
+            }
+        if written["crc32"] != _checksum(written["labelled_texts"], splits):
+            return None
+    except (OSError, SafetensorError, KeyError, TypeError):
+        return None
+    classes, *others = json.loads(written["labelled_texts"])
+    return LabelledTexts(splits, tuple(classes), *others)
+
+
+def _write(path: Path, made: LabelledTexts) -> None:
+    tensors = {f"{name}.tokens": split.tokens for name, split in made.splits.items()}
+    tensors |= {f"{name}.labels": split.labels for name, split in made.splits.items()}
+    described = json.dumps([made.classes, made.vocabulary, made.words, made.sha256])
+    written = {"labelled_texts": described, "crc32": _checksum(described, made.splits)}
+    draft = path.with_name(f".{path.name}.{os.getpid()}.draft")
+    try:
+        draft.write_bytes(save(tensors, written))
+        draft.replace(path)
+    except OSError:
+        with suppress(OSError):
+            draft.unlink()
+
+
+def _checksum(described: str, splits: Mapping[str, LabelledSplit]) -> str:
+    checksum = zlib.crc32(described.encode())
+    for name in SPLITS:
+        checksum = zlib.crc32(splits[name].tokens.numpy().data, checksum)
+        checksum = zlib.crc32(splits[name].labels.numpy().data, checksum)
+    return str(checksum)

@@ -1,0 +1,202 @@
+"""Labelled texts as integers."""
+
+import hashlib
+import json
+from array import array
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import ClassVar
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+from sparse_rnn.core.errors import ConfigError
+from sparse_rnn.core.random import generator
+from sparse_rnn.data.corpus import SPLITS
+
+Labelled = tuple[str, str]  # name of the class, text
+Integers = npt.NDArray[np.int64]
+FILTERED = '!"#$%&()*+,-./:;<=>?@[\\]^_`{|}~\t\n'
+BLANKS = str.maketrans(dict.fromkeys(FILTERED, " "))
+
+
+@dataclass(frozen=True)
+class LabelledSplit:
+    """tokens: int32 [texts, length], 0 is padding; labels: int64 [texts]."""
+
+    tokens: Tensor
+    labels: Tensor
+
+    def first(self, texts: int | None) -> "LabelledSplit":
+        """The first texts (None: all)."""
+        return LabelledSplit(self.tokens[:texts], self.labels[:texts])
+
+
+@dataclass(frozen=True)
+class LabelledTexts:
+    """Three splits, the names of the classes, and the SHA-256 of texts, labels, order and settings.
+
+    vocabulary: rows of the embedding asked for; words: how many of its numbers, from 1, stand for a word.
+    """
+
+    unit: ClassVar[str] = "texts"
+    splits: Mapping[str, LabelledSplit]
+    classes: tuple[str, ...]
+    vocabulary: int
+    words: int
+    sha256: str
+
+    @property
+    def sizes(self) -> tuple[int, int]:
+        """Rows of the embedding, number of classes."""
+        return self.vocabulary, len(self.classes)
+
+    @property
+    def counts(self) -> dict[str, int]:
+        """Number of texts by split."""
+        return {name: split.labels.numel() for name, split in self.splits.items()}
+
+    def limited(self, train: int | None, other: int | None) -> "LabelledTexts":
+        """The first texts of each split, as many as `train` and `other` tokens hold, at least one (None: all)."""
+        length = self.splits["train"].tokens.shape[1]
+        texts = {name: train if name == "train" else other for name in self.splits}
+        cut = {
+            name: split.first(None if (tokens := texts[name]) is None else max(1, tokens // length))
+            for name, split in self.splits.items()
+        }
+        return LabelledTexts(cut, self.classes, self.vocabulary, self.words, self.sha256)
+
+
+@dataclass(frozen=True)
+class Encoding:
+    """vocabulary: rows of the embedding; length: tokens a text; valid_share: share of the training texts held out."""
+
+    vocabulary: int
+    length: int
+    valid_share: float
+
+
+def words_of(text: str) -> Iterator[str]:
+    """The words of a text by the defaults of Keras' Tokenizer: lower case, cut at blanks and at what it filters."""
+    return filter(None, text.lower().translate(BLANKS).split(" "))
+
+
+def make_labelled_texts(
+    texts: Mapping[str, Iterable[Labelled]],
+    encoding: Encoding,
+    classes: Sequence[str] = (),
+    test_share: float = 0.0,
+) -> LabelledTexts:
+    """Labelled texts from the texts of each split, which are read once and in this order.
+
+    ST-RNN ran in Keras and says no more than "20,000 words, 100 a text", so Keras' defaults are assumed: the
+    vocabulary - 1 most frequent words of the training texts are numbered from 1 (ties by first appearance), other
+    words are left out, and of a text the last `length` words are kept, a shorter one filled with 0 on the left.
+
+    Without a "test" split, `test_share` of the training texts becomes one and both are put in an order drawn by a
+    fixed seed. Without a "valid" split, `valid_share` of the training texts, drawn likewise, is held out before words
+    are counted, and the others keep their order; the paper mentions neither. classes: all there are, in the order of
+    their numbers (none: those of the training texts, sorted).
+    Raises ConfigError for a split without texts, training texts without words, and fewer than two classes.
+    """
+    store = NumberedTexts()
+    rows = {split: store.extend(stream) for split, stream in texts.items()}
+    known = tuple(classes) or tuple(sorted(store.label_names(rows["train"])))
+    if "test" not in rows:
+        rows["train"], rows["test"] = _drawn_test(rows["train"], test_share)
+    if "valid" not in rows:
+        rows["train"], rows["valid"] = _held_out(rows["train"], encoding.valid_share)
+    for split in SPLITS:
+        if not len(rows[split]):
+            raise ConfigError(f"The {split} split of the data set is empty.")
+    if len(known) < 2:
+        raise ConfigError("The train split of the data set has texts of one class: a classifier needs two.")
+    numbers, words = ranks(store.tokens_of(rows["train"]), len(store.numbers), encoding.vocabulary - 1)
+    if not words:
+        raise ConfigError("The train split of the data set has no words.")
+    store.digest.update(json.dumps([asdict(encoding), known]).encode())
+    for split in SPLITS:
+        store.digest.update(f"{split}{len(rows[split])}".encode() + rows[split].tobytes())
+    splits = {split: store.encode(rows[split], numbers, encoding.length, known) for split in SPLITS}
+    return LabelledTexts(splits, known, encoding.vocabulary, words, store.digest.hexdigest())
+
+
+def _drawn_test(rows: Integers, share: float) -> tuple[Integers, Integers]:
+    order = rows[torch.randperm(len(rows), generator=generator("labelled_texts", "test")).numpy()]
+    count = round(share * len(rows))
+    return order[: len(rows) - count], order[len(rows) - count :]
+
+
+def _held_out(rows: Integers, share: float) -> tuple[Integers, Integers]:
+    order = torch.randperm(len(rows), generator=generator("labelled_texts", "valid")).numpy()
+    count = max(1, round(share * len(rows)))
+    return rows[np.sort(order[count:])], rows[np.sort(order[:count])]
+
+
+class NumberedTexts:
+    """Texts as numbers of their words in order of first appearance, in compact arrays.
+
+    digest: of the labels and texts so far.
+    """
+
+    def __init__(self) -> None:
+        self.numbers: defaultdict[str, int] = defaultdict()
+        self.numbers.default_factory = self.numbers.__len__
+        self.digest = hashlib.sha256()
+        self._tokens, self._ends = array("i"), array("q", [0])
+        self._labels, self._label_numbers = array("i"), dict[str, int]()
+
+    def extend(self, stream: Iterable[Labelled]) -> Integers:
+        """Add texts; returns the places they got."""
+        before, number = len(self._labels), self.numbers.__getitem__
+        for label, text in stream:
+            written = text.encode("utf-8", "surrogatepass")
+            self.digest.update(f"{len(label)},{len(written)}:{label}".encode() + written)
+            self._tokens.extend(map(number, words_of(text)))
+            self._ends.append(len(self._tokens))
+            self._labels.append(self._label_numbers.setdefault(label, len(self._label_numbers)))
+        return np.arange(before, len(self._labels))
+
+    def label_names(self, rows: Integers) -> set[str]:
+        """Names of the labels that texts have."""
+        names, labels = list(self._label_numbers), np.frombuffer(self._labels, np.int32)
+        return {names[number] for number in np.unique(labels[rows])}
+
+    def tokens_of(self, rows: Integers) -> npt.NDArray[np.int32]:
+        """The words of texts, one after another."""
+        return np.concatenate(list(self._texts(rows)))
+
+    def _texts(self, rows: Integers) -> Iterator[npt.NDArray[np.int32]]:
+        tokens, ends = np.frombuffer(self._tokens, np.int32), self._ends
+        for row in rows.tolist():
+            yield tokens[ends[row] : ends[row + 1]]
+
+    def encode(
+        self, rows: Integers, numbers: npt.NDArray[np.int32], length: int, classes: Sequence[str]
+    ) -> LabelledSplit:
+        """Texts under the final numbers of their words, of which 0 is left out."""
+        encoded = np.zeros((len(rows), length), np.int32)
+        for row, text in zip(encoded, self._texts(rows), strict=True):
+            ranked = numbers[text]
+            kept = ranked[ranked > 0][-length:]
+            row[length - len(kept) :] = kept
+        final = np.array([classes.index(name) for name in self._label_numbers])
+        labels = final[np.frombuffer(self._labels, np.int32)[rows]]
+        return LabelledSplit(torch.from_numpy(encoded), torch.from_numpy(labels))
+
+
+def ranks(tokens: npt.NDArray[np.int32], words: int, most: int) -> tuple[npt.NDArray[np.int32], int]:
+    """Rank of each word from 1 by frequency among `tokens`, ties by first appearance; 0 beyond the `most` first.
+
+    Returns int32 [words], and how many have a rank.
+    """
+    counts = torch.bincount(torch.from_numpy(tokens), minlength=words).numpy()
+    first = np.full(words, len(tokens), np.int32)
+    np.minimum.at(first, tokens, np.arange(len(tokens), dtype=np.int32))
+    used = min(most, int(np.count_nonzero(counts)))
+    ranked = np.zeros(words, np.int32)
+    ranked[np.lexsort((first, -counts))[:used]] = np.arange(1, used + 1)
+    return ranked, used

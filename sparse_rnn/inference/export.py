@@ -1,0 +1,220 @@
+"""A trained model as one safetensors file from which it can be rebuilt without its run.
+
+Every parameter is a tensor of its name; tied weights stand once, under the first of their names. With the layouts csr
+and coo a sparse weight is instead, under `<name>.`: shape, int64 [dimensions]; values [n], those of the active
+entries in row-major order; and where they are, see positions.py (of more dimensions than two, all but the first count
+as columns). The metadata are texts: `METADATA`.
+"""
+
+import json
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from torch import Tensor, nn
+from torch.nn.modules.module import register_module_parameter_registration_hook
+
+from sparse_rnn.config.schema import Run
+from sparse_rnn.config.stored import run_from_dict
+from sparse_rnn.core.errors import DamagedFile
+from sparse_rnn.core.tensor_files import save_tensors
+from sparse_rnn.inference.sparse_indices import PARTS, expect, pack_positions, unpack_positions
+from sparse_rnn.models.base import ModelConfig
+from sparse_rnn.sparsity.topology import SparseTopology
+
+FORMAT, VERSION = "sparse_rnn", "1"
+
+LAYOUTS = (*PARTS, "dense")
+METADATA = {
+    "format": "sparse_rnn",
+    "version": "of this format",
+    "layout": "csr, coo or dense",
+    "run": "the run's id",
+    "config": "its configuration, JSON",
+    "sizes": "what the model is built for, JSON: the number of words, and of a classifier that of classes",
+    "weights": "which of the run's weights these are",
+    "sparsity": "inactive share of the sparse weights",
+    "parameters": "their number",
+    "active_parameters": "those that are not masked; csr and coo hold no others",
+}
+
+LARGEST_GROWTH = 1000  # of a file to its model: what grows more is no model, but an attempt to fill the memory
+UNREADABLE = (
+    *(SafetensorError, OSError, MemoryError, RecursionError, ArithmeticError),
+    *(KeyError, TypeError, ValueError, AttributeError, RuntimeError),
+)
+
+
+@torch.no_grad()
+def save_exported(
+    path: Path, model: nn.Module, topology: SparseTopology, layout: str, about: Mapping[str, Any]
+) -> None:
+    """Write the file atomically; `about`: run, config, sizes and weights of the metadata. Raises OSError."""
+    sparse = {weight.name: weight for weight in topology} if layout in PARTS else {}
+    tensors: dict[str, Tensor] = {}
+    total = 0
+    for name, dense in dense_weights(model, topology):
+        total += dense.numel()
+        if name in sparse:
+            parts = _pack(dense, sparse[name].mask.cpu(), layout)
+            tensors |= {f"{name}.{part}": tensor for part, tensor in parts.items()}
+        else:
+            tensors[name] = dense.contiguous()
+    inactive = topology.size - topology.active
+    metadata = {
+        "format": FORMAT,
+        "version": VERSION,
+        "layout": layout,
+        **{key: value if isinstance(value, str) else json.dumps(value) for key, value in about.items()},
+        "sparsity": str(inactive / topology.size if topology.size else 0.0),
+        "parameters": str(total),
+        "active_parameters": str(total - inactive),
+    }
+    save_tensors(path, tensors, metadata)
+
+
+def dense_weights(model: nn.Module, topology: SparseTopology) -> Iterator[tuple[str, Tensor]]:
+    """Every parameter's name and entries, inactive ones too, on the CPU; tied ones once."""
+    sparse = {weight.name: weight for weight in topology}
+    for name, parameter in model.named_parameters():
+        yield name, (sparse[name].values if name in sparse else parameter.detach()).cpu()
+
+
+def _pack(dense: Tensor, mask: Tensor, layout: str) -> dict[str, Tensor]:
+    positions = mask.flatten().nonzero().flatten()
+    return {
+        "shape": torch.tensor(dense.shape),
+        "values": dense.flatten()[positions],
+        **pack_positions(positions, *_matrix(dense), layout),
+    }
+
+
+def _matrix(dense: Tensor) -> tuple[int, int]:
+    """Rows and columns."""
+    return dense.shape[0], math.prod(dense.shape[1:])
+
+
+def load_exported(path: Path | str) -> nn.Module:
+    """The model, in evaluation, on the CPU; trust in the file is not needed. Raises DamagedFile.
+
+    Nothing of the size that a file only claims is allocated before its tensors bear it out.
+    """
+    path = Path(path)
+    try:
+        tensors, metadata = _read(path)
+        run, sizes = _described(metadata, most=path.stat().st_size)
+        with torch.device("meta"), _no_more_parameters_than(2 * len(tensors)):  # a tied one counts twice
+            skeleton = dict(run.model.build(*sizes).named_parameters())
+        _check_tensors(tensors, skeleton, metadata, path.stat().st_size)
+        model = _build(run.model, sizes)
+        with torch.no_grad():
+            for name, parameter in model.named_parameters():
+                sparse = name not in tensors
+                parameter.copy_(_unpack(tensors, name, parameter, metadata["layout"]) if sparse else tensors[name])
+    except UNREADABLE as error:
+        reason = (str(error) or type(error).__name__).splitlines()[0][:300].rstrip(".")
+        raise DamagedFile(f"{path} does not hold an exported model ({reason}).") from error
+    return model.eval()
+
+
+def _read(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
+    with safe_open(path, framework="pt") as stored:
+        metadata = dict(stored.metadata() or {})
+        if missing := METADATA.keys() - metadata.keys():
+            raise ValueError(f"its metadata have no {', '.join(sorted(missing))}")
+        if (metadata["format"], metadata["version"]) != (FORMAT, VERSION):
+            raise ValueError(f"it is {metadata['format']!r} of version {metadata['version']!r}, not {VERSION}")
+        if metadata["layout"] not in LAYOUTS:
+            raise ValueError(f"its layout {metadata['layout']!r} is none of {', '.join(LAYOUTS)}")
+        return {name: stored.get_tensor(name) for name in stored.keys()}, metadata  # noqa: SIM118
+
+
+def _described(metadata: Mapping[str, str], most: int) -> tuple[Run, list[int]]:
+    """Configuration and sizes; raises ValueError if a size of the model is beyond `most`."""
+    run, sizes = run_from_dict(json.loads(metadata["config"])), json.loads(metadata["sizes"])
+    if not isinstance(sizes, list) or not all(type(size) is int and size > 0 for size in sizes):
+        raise ValueError("its sizes are not numbers of at least 1")
+    for number in (*sizes, *vars(run.model).values()):
+        if isinstance(number, int) and number > most:
+            raise ValueError("a size is larger than the file")
+    return run, sizes
+
+
+@contextmanager
+def _no_more_parameters_than(most: int) -> Iterator[None]:
+    """Raise ValueError when modules get more parameters than that: so many layers may be claimed."""
+    count = 0
+
+    def registered(module: nn.Module, name: str, parameter: nn.Parameter) -> None:
+        nonlocal count
+        count += 1
+        if count > most:
+            raise ValueError("its configuration has more weights than the file")
+
+    handle = register_module_parameter_registration_hook(registered)
+    try:
+        yield
+    finally:
+        handle.remove()
+
+
+def _check_tensors(
+    tensors: Mapping[str, Tensor],
+    skeleton: Mapping[str, Tensor],
+    metadata: Mapping[str, str],
+    file_size: int,
+) -> None:
+    """Raise ValueError if names, types, shapes or counts are not those of the model, or it is far too large.
+
+    skeleton: the model's parameters on the meta device; of a sparse one the values and their places stay unchecked.
+    """
+    sparse = {name for name in skeleton if f"{name}.values" in tensors}
+    if sparse and metadata["layout"] == "dense":
+        raise ValueError("its layout is dense and it has sparse weights")
+    parts = ("shape", "values", *PARTS.get(metadata["layout"], ()))
+    expected = {f"{name}.{part}" for name in sparse for part in parts} | (skeleton.keys() - sparse)
+    if wrong := sorted(expected ^ tensors.keys()):
+        raise ValueError(f"{wrong[0]!r} is {'missing' if wrong[0] in expected else 'not of the model'}")
+    for name, parameter in skeleton.items():
+        if name not in sparse:
+            expect(tensors[name], name, parameter.dtype, list(parameter.shape))
+            continue
+        shape = tensors[f"{name}.shape"]
+        expect(shape, f"{name}.shape", torch.int64, [parameter.dim()])
+        if shape.tolist() != list(parameter.shape):
+            raise ValueError(f"{name} has shape {shape.tolist()} and must have {list(parameter.shape)}")
+    total = sum(parameter.numel() for parameter in skeleton.values())
+    held = sum(tensors[f"{name}.values" if name in sparse else name].numel() for name in skeleton)
+    if metadata["parameters"] != str(total) or (sparse and metadata["active_parameters"] != str(held)):
+        raise ValueError("its tensors are not as many parameters as it says")
+    if sum(parameter.nbytes for parameter in skeleton.values()) > LARGEST_GROWTH * file_size:
+        raise ValueError(f"its model of {total:,} parameters is more than {LARGEST_GROWTH:,} times as large as it")
+
+
+def _build(config: ModelConfig, sizes: Sequence[int]) -> nn.Module:
+    """The model, as if no random number had been drawn."""
+    with torch.random.fork_rng(devices=[]):
+        return config.build(*sizes)
+
+
+def _unpack(tensors: Mapping[str, Tensor], name: str, parameter: Tensor, layout: str) -> Tensor:
+    values = tensors[f"{name}.values"]
+    expect(values, f"{name}.values", parameter.dtype, [values.numel()])
+    parts = {part: tensors[f"{name}.{part}"] for part in PARTS[layout]}
+    try:
+        positions = unpack_positions(parts, *_matrix(parameter), values.numel(), layout)
+    except ValueError as error:
+        raise ValueError(f"{name}: {error}") from error
+    dense = torch.zeros(parameter.numel(), dtype=parameter.dtype)
+    dense[positions] = values
+    return dense.view(parameter.shape)
+
+
+def holds(loaded: nn.Module, model: nn.Module, topology: SparseTopology) -> bool:
+    """Whether a model that was read back has the weights that were written; NaN is equal to NaN."""
+    pairs = zip(loaded.parameters(), dense_weights(model, topology), strict=True)
+    return all(torch.allclose(read, written, rtol=0, atol=0, equal_nan=True) for read, (_, written) in pairs)

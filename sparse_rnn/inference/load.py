@@ -1,0 +1,83 @@
+"""A trained run, given by its id or its folder: configuration, record, data, weights."""
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from sparse_rnn.config.schema import Run
+from sparse_rnn.config.stored import run_from_dict
+from sparse_rnn.core.errors import ConfigError, DamagedFile, suggest
+from sparse_rnn.data.base import Data
+from sparse_rnn.runs.folder import RunFolder, read_record, runs_root
+from sparse_rnn.runs.weights import load_weights
+from sparse_rnn.sparsity.method import make_topology
+from sparse_rnn.sparsity.topology import SparseTopology
+from sparse_rnn.training.trainer import Trainer
+
+
+def load_best(run: Run, sizes: Sequence[int], folder: RunFolder) -> tuple[nn.Module, SparseTopology, str]:
+    """Model and topology of the best validation, and which weights they are; raises ConfigError, DamagedFile."""
+    if not folder.best.exists():
+        raise ConfigError(f"{folder.path} has no best weights (checkpoint.keep=none, or no epoch is over).")
+    model = run.model.build(*sizes)
+    topology = make_topology(run.sparsifier, model)
+    origin = load_weights(folder.best, model, topology)
+    return model, topology, f"best, {origin['weights']}, epoch {origin['epoch']}"
+
+
+@contextmanager
+def last_weights(
+    run: Run, data: Data, folder: RunFolder, weights: str, device: torch.device
+) -> Iterator[tuple[Trainer, str]]:
+    """A trainer at the last checkpoint with its raw or averaged weights, and which they are; raises ConfigError."""
+    if not folder.checkpoint.exists():
+        raise ConfigError(f"{folder.path} has no checkpoint; weights={weights} needs an unfinished run or keep=last.")
+    trainer = Trainer(run, data, folder, device, read_only=True)
+    if weights == "raw":
+        yield trainer, f"raw, step {trainer.state.step}"
+        return
+    with trainer.evaluated_weights() as averaged:
+        if not averaged:
+            raise ConfigError(f"{folder.path} has not begun averaging; use weights=raw.")
+        yield trainer, f"averaged, step {trainer.state.step}"
+
+
+def read_run(name: str) -> tuple[RunFolder, dict[str, Any], Run]:
+    """Folder, record and configuration; raises ConfigError."""
+    folder = find_run(name)
+    record = read_record(folder)
+    if record is None:
+        raise ConfigError(f"{folder.path} holds no run: its record.json is missing or cannot be read.")
+    return folder, record, run_from_dict(record["config"])
+
+
+def find_run(name: str) -> RunFolder:
+    """The folder; raises ConfigError naming near matches."""
+    if not name:
+        raise ConfigError("Which run? Give run=<id or folder>, as in run=rhn-ptb-selfish-s1-0a1b2c3d.")
+    for path in (Path(name), runs_root() / name):
+        if (path / "record.json").is_file():
+            return RunFolder(path)
+    known = [path.parent.name for path in runs_root().glob("*/record.json")]
+    raise ConfigError(f"run={name} does not exist in {runs_root()}{suggest(Path(name).name, known)}.")
+
+
+def load_data(folder: RunFolder, record: dict[str, Any], run: Run) -> Data:
+    """What it was trained on, as far as its budget goes; raises ConfigError if the data are others by now."""
+    data = run.dataset.load()
+    if data.sha256 != record["data_sha256"]:
+        raise ConfigError(f"The data are not those that {folder.path} was trained on: their SHA-256 differs.")
+    return data.limited(run.budget.train_tokens, run.budget.eval_tokens)
+
+
+@contextmanager
+def reraise_damaged() -> Iterator[None]:
+    """What damaged files of a run raise: ConfigError."""
+    try:
+        yield
+    except DamagedFile as error:
+        raise ConfigError(str(error)) from None

@@ -1,0 +1,169 @@
+"""The optimizers by name; each one's dataclass is its configuration."""
+
+import math
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from typing import ClassVar, Protocol
+
+import torch
+from omegaconf import II, MISSING
+from torch import nn
+from torch.optim import Optimizer
+
+from sparse_rnn.core.errors import ConfigError
+from sparse_rnn.core.protocol import ProtocolConfig
+from sparse_rnn.core.registry import register
+from sparse_rnn.optim.after_validation import ConstantRate, NonMonotonicTrigger, Plateau, Schedule, StepDecay
+from sparse_rnn.optim.averaged_sgd import AveragedSGD
+
+
+class OptimizerConfig(Protocol):
+    """Builds an optimizer and the schedule that goes with it."""
+
+    name: str
+    averages: ClassVar[bool]
+
+    def build(self, parameters: Iterable[nn.Parameter], protocol: ProtocolConfig) -> Optimizer: ...
+
+    def schedule(self, optimizer: Optimizer, epochs: int) -> Schedule: ...
+
+
+def _check_rates(lr: float, weight_decay: float) -> None:
+    if not lr > 0:
+        raise ConfigError(f"optimizer.lr={lr} must be greater than 0.")
+    if weight_decay < 0:
+        raise ConfigError(f"optimizer.weight_decay={weight_decay} must not be negative.")
+
+
+@dataclass
+class _WithPlateau:
+    lr: float = MISSING
+    weight_decay: float = 1.2e-6
+    plateau_factor: float = 0.5
+    plateau_patience: int = 2
+    averages: ClassVar[bool] = False
+
+    def __post_init__(self) -> None:
+        _check_rates(self.lr, self.weight_decay)
+        if not 0 < self.plateau_factor <= 1:
+            raise ConfigError(f"optimizer.plateau_factor={self.plateau_factor} must lie in (0, 1].")
+
+    def schedule(self, optimizer: Optimizer, epochs: int) -> Schedule:
+        """ReduceLROnPlateau with threshold 0; with a factor of 1 the learning rate stays."""
+        if self.plateau_factor == 1:
+            return ConstantRate()
+        return Plateau(optimizer, self.plateau_factor, self.plateau_patience)
+
+
+@register("optimizer", "sgd")
+@dataclass
+class SGDConfig:
+    """Plain SGD; the learning rate falls by `decay_factor` at given epochs, by default it stays.
+
+    decay_after, decay_every: shares of training, rounded to epochs, before the first and between further decays.
+    """
+
+    name: str = "sgd"
+    lr: float = MISSING
+    weight_decay: float = 0.0
+    decay_factor: float = 1.0
+    decay_after: float = 1 / 3
+    decay_every: float = 1 / 3
+    averages: ClassVar[bool] = False
+
+    def __post_init__(self) -> None:
+        _check_rates(self.lr, self.weight_decay)
+        for key in ("decay_factor", "decay_after", "decay_every"):
+            if not 0 < getattr(self, key) <= 1:
+                raise ConfigError(f"optimizer.{key}={getattr(self, key)} must lie in (0, 1].")
+
+    def build(self, parameters: Iterable[nn.Parameter], protocol: ProtocolConfig) -> Optimizer:
+        """The optimizer over `parameters`."""
+        return torch.optim.SGD(parameters, self.lr, weight_decay=self.weight_decay)
+
+    def schedule(self, optimizer: Optimizer, epochs: int) -> Schedule:
+        """Decay in steps."""
+        after, every = (max(1, round(share * epochs)) for share in (self.decay_after, self.decay_every))
+        return StepDecay(optimizer, self.decay_factor, after, every)
+
+
+@register("optimizer", "adam")
+@dataclass
+class AdamConfig(_WithPlateau):
+    """Adam as the papers run it: beta = (0, .999), epsilon = 1e-9, L2 in the gradient."""
+
+    name: str = "adam"
+    beta1: float = 0.0
+    beta2: float = 0.999
+    epsilon: float = 1e-9
+
+    def build(self, parameters: Iterable[nn.Parameter], protocol: ProtocolConfig) -> Optimizer:
+        """The optimizer over `parameters`."""
+        return torch.optim.Adam(
+            parameters, self.lr, (self.beta1, self.beta2), self.epsilon, weight_decay=self.weight_decay
+        )
+
+
+@register("optimizer", "momentum_sgd")
+@dataclass
+class MomentumSGDConfig(_WithPlateau):
+    """SGD with momentum; the learning rate falls by 1/1.33 on a plateau (Selfish-RNN Table 4)."""
+
+    name: str = "momentum_sgd"
+    momentum: float = 0.9
+    plateau_factor: float = 1 / 1.33
+    plateau_patience: int = 1
+
+    def build(self, parameters: Iterable[nn.Parameter], protocol: ProtocolConfig) -> Optimizer:
+        """The optimizer over `parameters`."""
+        return torch.optim.SGD(parameters, self.lr, self.momentum, weight_decay=self.weight_decay)
+
+
+@dataclass
+class _Averaged:
+    """average_by: share of the epochs after which averaging starts in any case (1: only when triggered)."""
+
+    lr: float = MISSING
+    weight_decay: float = 1.2e-6
+    nonmono: int = 5
+    average_by: float = II("budget.average_by")
+    restarts: list[int] = field(default_factory=list)
+    averages: ClassVar[bool] = True
+    sparse: ClassVar[bool]
+
+    def __post_init__(self) -> None:
+        _check_rates(self.lr, self.weight_decay)
+        if self.nonmono < 0:
+            raise ConfigError(f"optimizer.nonmono={self.nonmono} must not be negative.")
+        if not 0 < self.average_by <= 1:
+            raise ConfigError(f"optimizer.average_by={self.average_by} must lie in (0, 1].")
+
+    def build(self, parameters: Iterable[nn.Parameter], protocol: ProtocolConfig) -> Optimizer:
+        """The optimizer over `parameters`."""
+        return AveragedSGD(
+            parameters, self.lr, self.weight_decay, sparse=self.sparse, skip_first=protocol.skip_first_average
+        )
+
+    def schedule(self, optimizer: Optimizer, epochs: int) -> Schedule:
+        """The non-monotonic trigger."""
+        assert isinstance(optimizer, AveragedSGD)
+        latest = max(1, math.floor(self.average_by * epochs)) if self.average_by < 1 else None
+        return NonMonotonicTrigger(optimizer, self.nonmono, latest, self.restarts)
+
+
+@register("optimizer", "nt_asgd")
+@dataclass
+class NTASGDConfig(_Averaged):
+    """NT-ASGD: averages keep their history (Selfish-RNN Table 5, "w/o Sparse NT-ASGD")."""
+
+    name: str = "nt_asgd"
+    sparse: ClassVar[bool] = False
+
+
+@register("optimizer", "snt_asgd")
+@dataclass
+class SNTASGDConfig(_Averaged):
+    """SNT-ASGD: what is removed or grown begins its average anew (Selfish-RNN Eq. 5)."""
+
+    name: str = "snt_asgd"
+    sparse: ClassVar[bool] = True

@@ -1,0 +1,133 @@
+"""What a run costs in floating-point operations, counted as the papers do (Selfish-RNN appendix L).
+
+Two operations a multiplication with a weight that is active; biases and element-wise operations are left out. A
+training step multiplies three times: forward, for the gradient of what went in, for that of the weight. An embedding
+that is only looked up is free, except that the gradient of its weight counts as a product. The dense gradient that
+gradient growth reads at an update is left out (2 in 10,000 at an update an epoch).
+"""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import Any
+
+import torch
+
+from sparse_rnn.config.schema import Run
+from sparse_rnn.data.labelled.dataset import LabelledDataset
+from sparse_rnn.sparsity.method import SparsifierConfig, final_counts, make_schedule, make_topology, signals_needed
+
+
+@dataclass(frozen=True, slots=True)
+class Flops:
+    """Of all training and of one test minibatch, as large as those of training; ratios to the same model dense.
+
+    tokens: training tokens of all epochs. It and `train` are None if the size of the data is not known.
+    """
+
+    train: float | None
+    test: float
+    train_ratio: float
+    test_ratio: float
+    tokens: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class _Sequence:
+    """A sequence of `length` tokens, whose reading multiplies by each weight so many times."""
+
+    length: int
+    uses: Mapping[str, int]
+
+    def forward(self, active: Mapping[str, float]) -> float:
+        return 2 * sum(uses * active[name] for name, uses in self.uses.items())
+
+    def training(self, active: Mapping[str, float], gradients: Mapping[str, float]) -> float:
+        """`gradients`: the entries of each weight whose gradient is computed."""
+        of_weights = sum((uses or self.length) * gradients[name] for name, uses in self.uses.items())
+        return 2 * self.forward(active) + 2 * of_weights
+
+
+def run_flops(run: Run, densities: Mapping[str, float] | None = None) -> Flops:
+    """The FLOPs of a run, by the weights active when training begins; for pruning, by their mean over training and,
+    in the test, by those at its end. Raises ConfigError.
+
+    densities: active share of weights by name, if measured, for training and test alike. DSR and SNFS move weights
+    between layers in ways that only a run knows, and ISS, counted as dense, finds its size itself.
+    """
+    sizes_of_data = run.dataset.sizes()
+    with torch.device("meta"):
+        model = run.model.build(*sizes_of_data)
+    topology = make_topology(run.sparsifier, model)
+    length = _sequence_length(run)
+    sequence = _Sequence(length, model.weight_uses(length))
+    sizes = {name: float(model.get_parameter(name).numel()) for name in sequence.uses}
+    tokens = train_tokens(run)
+    measured = {name: sizes[name] * density for name, density in (densities or {}).items()}
+    last = sizes | final_counts(run.sparsifier, topology) | measured
+    active = last
+    if run.sparsifier.prunes and run.sparsifier.schedule == "cubic":
+        density = mean_density(run.sparsifier, _updates(run, tokens, length))
+        active = sizes | {weight.name: density * sizes[weight.name] for weight in topology} | measured
+    trained = sequence.training(active, sizes if _keeps_momentum(run) else active)
+    return Flops(
+        train=None if tokens is None else trained / length * tokens,
+        test=sequence.forward(last) * run.training.batch,
+        train_ratio=trained / sequence.training(sizes, sizes),
+        test_ratio=sequence.forward(last) / sequence.forward(sizes),
+        tokens=tokens,
+    )
+
+
+def _sequence_length(run: Run) -> int:
+    """Tokens of one of the sequences of a batch; the mean length where windows vary."""
+    return run.dataset.length if isinstance(run.dataset, LabelledDataset) else run.training.bptt
+
+
+def mean_densities(run: Run, rows: Iterable[Mapping[str, Any]]) -> dict[str, float]:
+    """The active share of each sparse weight, averaged over the steps of a run's logged rows: `run_flops(run,
+    mean_densities(run, rows)).train` integrates over the topologies that the run really had.
+
+    Rows hold `step` and, if the topology was looked at, `sparsity/<weight>` from that step on. Raises ConfigError.
+    """
+    sizes_of_data = run.dataset.sizes()
+    with torch.device("meta"):
+        topology = make_topology(run.sparsifier, run.model.build(*sizes_of_data))
+    sizes = {weight.name: weight.size for weight in topology}
+    counts = {} if run.sparsifier.prunes else final_counts(run.sparsifier, topology)
+    density = {name: counts.get(name, size) / size for name, size in sizes.items()}
+    total, step = dict.fromkeys(sizes, 0.0), 0
+    for row in rows:
+        for name in total:
+            total[name] += density[name] * (row["step"] - step)
+        step = row["step"]
+        density = {name: 1.0 - row.get(f"sparsity/{name}", 1.0 - density[name]) for name in sizes}
+    return {name: share / step for name, share in total.items()} if step else density
+
+
+def train_tokens(run: Run) -> int | None:
+    """Training tokens of all epochs; None if the size of the data is not known."""
+    tokens = run.dataset.train_tokens(run.budget.train_tokens)
+    return None if tokens is None else tokens * run.training.epochs
+
+
+def mean_density(config: SparsifierConfig, updates: int) -> float:
+    """Mean density over a training that is cut into `updates` intervals and prunes between those in its window."""
+    schedule = make_schedule(config)
+    start, end = config.prune_start, config.prune_end
+    inside = [k / updates for k in range(1, updates) if start <= k / updates < end]
+    times = [0.0, *inside, end, 1.0]
+    return sum((1 - schedule.rate(t)) * (until - t) for t, until in pairwise(times))
+
+
+def _updates(run: Run, tokens: int | None, length: int) -> int:
+    """How many intervals between updates the whole of training has."""
+    interval = run.sparsifier.update_interval
+    if interval == "epoch" or tokens is None:
+        return run.training.epochs
+    return tokens // (run.training.batch * length) // int(interval)
+
+
+def _keeps_momentum(run: Run) -> bool:
+    """Whether every step computes dense gradients: averaging optimizers read them at updates alone."""
+    return not run.optimizer.averages and "momentum" in signals_needed(run.sparsifier, run.growth)

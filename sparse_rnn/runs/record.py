@@ -1,0 +1,65 @@
+"""The receipt of a run: record.json in its folder."""
+
+import hashlib
+import json
+import platform
+import socket
+import subprocess
+from collections.abc import Mapping
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from sparse_rnn.config.identity import identity
+from sparse_rnn.core.device import device_name
+from sparse_rnn.core.files import write_text
+from sparse_rnn.runs.folder import RunFolder
+from sparse_rnn.sparsity.topology import SparseTopology
+
+NOT_IN_DIGEST = ("throughput/", "clock/", "train/loss_recent")
+
+
+def write_record(folder: RunFolder, record: Mapping[str, Any]) -> None:
+    """Write the record atomically."""
+    write_text(folder.record, json.dumps(record, indent=1) + "\n")
+
+
+def environment(device: torch.device) -> dict[str, Any]:
+    """Where a run takes place: versions, host, device, commit."""
+    packages = {name: version(name) for name in ("torch", "numpy", "hydra-core", "wandb")}
+    where = {"host": socket.gethostname(), "device_name": device_name(device)}
+    return {**where, "python": platform.python_version(), "packages": packages, **_commit()}
+
+
+def _commit() -> dict[str, Any]:
+    here = Path(__file__).parent
+    try:
+        head = _git(here, "rev-parse", "HEAD")
+        return {"commit": head, "modified": bool(_git(here, "status", "--porcelain", "--untracked-files=no"))}
+    except (OSError, subprocess.SubprocessError):
+        return {"commit": None, "modified": None}
+
+
+def _git(folder: Path, *arguments: str) -> str:
+    done = subprocess.run(["git", *arguments], cwd=folder, capture_output=True, text=True, check=True, timeout=10)
+    return done.stdout.strip()
+
+
+def digest(config: Mapping[str, Any], metrics: Path, model: nn.Module, topology: SparseTopology) -> str:
+    """SHA-256 of all that a run computed: configuration, metrics, topology, weights; not times or hosts."""
+    total = hashlib.sha256(json.dumps(identity(config), sort_keys=True).encode())
+    with metrics.open(encoding="utf-8") as rows:
+        for line in rows:
+            row = {k: v for k, v in json.loads(line).items() if not k.startswith(NOT_IN_DIGEST)}
+            if row.keys() - {"step", "epoch"}:
+                total.update(json.dumps(row, sort_keys=True).encode())
+    sparse = {weight.name: weight for weight in topology}
+    for weight in topology:
+        total.update(weight.name.encode() + weight.mask.cpu().numpy().tobytes())
+    for name, parameter in model.named_parameters():
+        values = sparse[name].values if name in sparse else parameter.detach()
+        total.update(name.encode() + values.cpu().contiguous().view(torch.uint8).numpy().tobytes())
+    return total.hexdigest()

@@ -1,0 +1,71 @@
+"""The weights that a run keeps, in a file."""
+
+from collections.abc import Mapping
+from pathlib import Path
+
+import torch
+from safetensors import SafetensorError, safe_open
+from torch import Tensor, nn
+
+from sparse_rnn.core.errors import DamagedFile
+from sparse_rnn.core.tensor_files import save_tensors
+from sparse_rnn.sparsity.topology import SparseTopology, SparseWeight, pack_bits, unpack_bits
+
+
+def save_weights(path: Path, model: nn.Module, topology: SparseTopology, metadata: Mapping[str, str]) -> None:
+    """Write a model's weights as safetensors: of sparse weights the active values and the packed mask.
+
+    `<name>.values` float [active] in row-major order, `<name>.mask` uint8 [ceil(n / 8)], `<name>.shape` int64; others
+    as they are. Weights that are tied are written once.
+    """
+    sparse = {weight.name: weight for weight in topology}
+    tensors: dict[str, Tensor] = {}
+    for name, parameter in model.named_parameters():
+        if name in sparse:
+            weight, mask = sparse[name], sparse[name].mask
+            tensors[f"{name}.values"] = weight.values[mask].cpu()
+            tensors[f"{name}.mask"] = pack_bits(mask)
+            tensors[f"{name}.shape"] = torch.tensor(weight.shape)
+        else:
+            tensors[name] = parameter.detach().cpu().contiguous()
+    save_tensors(path, tensors, metadata)
+
+
+@torch.no_grad()
+def load_weights(path: Path, model: nn.Module, topology: SparseTopology) -> dict[str, str]:
+    """Read what `save_weights` wrote into a model and its topology; returns the metadata.
+
+    Raises DamagedFile if the file cannot be read or is not of this model.
+    """
+    try:
+        with safe_open(path, framework="pt") as stored:
+            tensors = {name: stored.get_tensor(name) for name in stored.keys()}  # noqa: SIM118
+            metadata = dict(stored.metadata() or {})
+        _restore(tensors, dict(model.named_parameters()), {weight.name: weight for weight in topology})
+    except (SafetensorError, OSError, KeyError, ValueError, RuntimeError) as error:
+        raise DamagedFile(
+            f"{path} does not hold the weights of this run ({error}): move its folder away to train the run anew."
+        ) from error
+    return metadata
+
+
+def _restore(
+    tensors: Mapping[str, Tensor], parameters: Mapping[str, nn.Parameter], sparse: Mapping[str, SparseWeight]
+) -> None:
+    for name, parameter in parameters.items():
+        if name in sparse:
+            weight = sparse[name]
+            if tensors[f"{name}.shape"].tolist() != list(weight.shape):
+                raise ValueError(f"{name} has shape {tensors[f'{name}.shape'].tolist()}")
+            weight.set_mask(unpack_bits(tensors[f"{name}.mask"], weight.shape))
+            parameter.copy_(weight.loaded(tensors[f"{name}.values"].to(parameter.device)))
+        else:
+            parameter.copy_(tensors[name])
+
+
+def keep_finished(folder: Path, keep: str) -> None:
+    """Remove what need not be kept of a finished run; best: only the best weights, last: also the checkpoint."""
+    if keep != "last":
+        (folder / "checkpoint.pt").unlink(missing_ok=True)
+    if keep == "none":
+        (folder / "best.safetensors").unlink(missing_ok=True)

@@ -1,0 +1,1 @@
+"""ISS: intrinsic sparse structures (Wen et al. 2018)."""

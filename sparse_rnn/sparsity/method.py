@@ -1,0 +1,188 @@
+"""A method's configuration: initial distribution x removal x growth x redistribution x schedule x interval."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from omegaconf import II, MISSING
+from torch import nn
+
+from sparse_rnn.core.errors import ConfigError, suggest
+from sparse_rnn.core.registry import choices, lookup
+from sparse_rnn.sparsity.groups import Group, Scope, groups_of
+from sparse_rnn.sparsity.rules import initial, redistribution, removal, schedule  # noqa: F401  (fill the registry)
+from sparse_rnn.sparsity.rules.growth import GrowthRule, Signal
+from sparse_rnn.sparsity.rules.schedule import RemovalSchedule, ScheduleSettings
+from sparse_rnn.sparsity.selection import apportion
+from sparse_rnn.sparsity.topology import SparseTopology
+
+BACKENDS = ("auto", "masked", "sparse")
+
+
+@dataclass
+class SparsifierConfig:
+    """A method as a composition; conf/sparsifier holds the named ones.
+
+    sparsity: inactive share of the sparse weights. epsilon: gives it instead, for initial=er and er_gates.
+    scope: what recurrent weights are sorted and grown within.
+    removal_rate, final_rate: share of active weights that an update removes, at the start and the end of training.
+    update_interval: `epoch`, or a number of steps. update_until: share of training after which nothing changes, and
+    at which schedule=linear and cosine reach final_rate.
+    prune_start, prune_end: the window of schedule=cubic, in shares of training. keep_dense: globs of weight names.
+    backend: what computes with the weights (sparse_rnn.kernels.backend); it is no part of what a run is.
+    """
+
+    name: str = MISSING
+    sparsity: float = II("recipe.sparsity")
+    epsilon: float | None = None
+    initial: str = "uniform"
+    removal: str = "none"
+    redistribution: str = "none"
+    scope: str = "tensor"
+    schedule: str = "cosine"
+    removal_rate: float = II("recipe.removal_rate")
+    final_rate: float = II("protocol.final_rate")
+    update_interval: str = "epoch"
+    update_until: float = 1.0
+    prune_start: float = 0.0
+    prune_end: float = 1.0
+    keep_dense: list[str] = field(default_factory=list)
+    backend: str = "auto"
+
+    def __post_init__(self) -> None:
+        for key in ("initial", "removal", "redistribution", "schedule"):
+            known = (*choices(key), "none") if key == "removal" else choices(key)
+            if getattr(self, key) not in known:
+                value = getattr(self, key)
+                raise ConfigError(f"sparsifier.{key}={value} does not exist{suggest(value, known)}.")
+        if self.scope not in ("gate", "tensor", "cell"):
+            raise ConfigError(f"sparsifier.scope={self.scope} must be one of gate, tensor, cell.")
+        if self.backend not in BACKENDS:
+            raise ConfigError(f"sparsifier.backend={self.backend} must be one of {', '.join(BACKENDS)}.")
+        for key in ("sparsity", "removal_rate", "final_rate"):
+            if not 0 <= getattr(self, key) < 1:
+                raise ConfigError(f"sparsifier.{key}={getattr(self, key)} must lie in [0, 1).")
+        if not 0 <= self.prune_start < self.prune_end <= 1:
+            raise ConfigError("sparsifier.prune_start and prune_end must satisfy 0 <= prune_start < prune_end <= 1.")
+        if self.epsilon is not None and not (self.epsilon > 0 and self.initial in ("er", "er_gates")):
+            raise ConfigError(
+                f"sparsifier.epsilon={self.epsilon} must be above 0, and needs sparsifier.initial=er or er_gates."
+            )
+        if not 0 < self.update_until <= 1:
+            raise ConfigError(f"sparsifier.update_until={self.update_until} must lie in (0, 1].")
+        if self.prunes and self.update_until < self.prune_end:
+            raise ConfigError(
+                f"sparsifier.update_until={self.update_until} ends before sparsifier.prune_end={self.prune_end}: the "
+                "sparsity asked for would never be reached."
+            )
+        steps = self.update_interval.isdecimal() and int(self.update_interval) > 0
+        if self.update_interval != "epoch" and not steps:
+            raise ConfigError(f"sparsifier.update_interval={self.update_interval} must be epoch or a number of steps.")
+
+    @property
+    def dynamic(self) -> bool:
+        """Whether the topology changes during training."""
+        return self.removal != "none"
+
+    @property
+    def prunes(self) -> bool:
+        """Whether the number of active weights falls during training."""
+        return self.dynamic and self.schedule == "cubic"
+
+    @property
+    def masked(self) -> bool:
+        """Whether there is any topology at all."""
+        return self.dynamic or self.initial != "dense"
+
+    def dense_weights(self, model: nn.Module) -> Sequence[str]:
+        """Globs of the names of weights that stay dense; raises ConfigError if the method does not fit the model."""
+        return self.keep_dense
+
+
+def initial_counts(config: SparsifierConfig, topology: SparseTopology) -> list[tuple[Group, int]]:
+    """Each group and its number of active entries at the start; works on the meta device."""
+    scope: Scope = "gate" if config.scope == "gate" else "tensor"
+    groups = groups_of(topology, scope)
+    distribution = lookup("initial", config.initial)()
+    sparsity = config.sparsity if config.epsilon is None else distribution.sparsity(groups, config.epsilon)
+    return list(zip(groups, distribution(groups, sparsity), strict=True))
+
+
+def final_counts(config: SparsifierConfig, topology: SparseTopology) -> dict[str, int]:
+    """Active entries of each weight when training begins, for methods that prune when it ends; any device.
+
+    Where weights compete with each other, pruning decides how many each keeps: they are counted as equally dense.
+    Of ISS, whose sparsity is an outcome, all are counted.
+    """
+    if config.prunes and config.schedule == "cubic":
+        groups = groups_of(topology, config.scope)  # type: ignore[arg-type]
+        sizes = [group.size for group in groups]
+        removed = make_schedule(config).counts(sizes, sizes, 1.0)
+        counts = [(group, size - gone) for group, size, gone in zip(groups, sizes, removed, strict=True)]
+    else:
+        counts = initial_counts(config, topology)
+    active: dict[str, int] = {}
+    for group, count in counts:
+        sizes = [block.size for block in group.blocks]
+        for block, part in zip(group.blocks, apportion(count, sizes, sizes), strict=True):
+            active[block.weight.name] = active.get(block.weight.name, 0) + part
+    return active
+
+
+def signals_needed(config: SparsifierConfig, growth: GrowthRule) -> frozenset[Signal]:
+    """The dense signals that a method reads."""
+    redistributes = lookup("redistribution", config.redistribution)
+    return growth.needs | redistributes.needs if config.dynamic else frozenset()
+
+
+def make_schedule(config: SparsifierConfig) -> RemovalSchedule:
+    """The schedule of a configuration."""
+    settings = ScheduleSettings(
+        initial=config.removal_rate,
+        final=config.final_rate,
+        sparsity=config.sparsity,
+        start=config.prune_start,
+        end=config.prune_end,
+        until=config.update_until,
+    )
+    made: RemovalSchedule = lookup("schedule", config.schedule)(settings)
+    return made
+
+
+def refuse_without_gates(config: SparsifierConfig, topology: SparseTopology) -> None:
+    """Raise ConfigError if a method that works on gates meets a model that has none."""
+    if any(len(weight.gates) > 1 for weight in topology):
+        return
+    needing: Sequence[str] = [config.scope] if config.scope == "gate" else []
+    if config.redistribution.startswith("gate_"):
+        needing = [config.redistribution]
+    if needing:
+        raise ConfigError(f"{needing[0]} needs gates, and the model has none: declare them with a gates() method.")
+
+
+def make_topology(method: SparsifierConfig, model: nn.Module) -> SparseTopology:
+    """The topology of a method, all active as yet; empty if the method has none. Raises ConfigError."""
+    if not method.masked:
+        return SparseTopology([])
+    topology = SparseTopology.of(model, keep_dense=method.dense_weights(model))
+    if not len(topology):
+        raise ConfigError("sparsifier.keep_dense leaves no weight to make sparse; use sparsifier=dense instead.")
+    refuse_without_gates(method, topology)
+    return topology
+
+
+def check_composition(method: SparsifierConfig, growth: str) -> None:
+    """Raise ConfigError if the parts of a method do not go together."""
+    grows = method.dynamic and not method.prunes
+    if growth != "none" and not grows:
+        raise ConfigError(f"sparsifier={method.name} never grows weights: leave growth={growth} out.")
+    if growth == "none" and grows:
+        raise ConfigError(f"sparsifier={method.name} removes weights and must grow as many: choose a growth.")
+    if grows and method.initial == "dense":
+        raise ConfigError(f"sparsifier={method.name} grows weights and cannot start from initial=dense.")
+    if not method.masked and method.sparsity:
+        raise ConfigError(f"sparsifier={method.name} has no sparsity: leave sparsifier.sparsity out.")
+    if method.scope == "gate" and method.redistribution.startswith("gate_"):
+        raise ConfigError(
+            f"sparsifier.redistribution={method.redistribution} shares among the gates of a group, and with "
+            "sparsifier.scope=gate each group is one gate."
+        )

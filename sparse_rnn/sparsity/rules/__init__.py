@@ -1,0 +1,1 @@
+"""The rules that a method is composed of."""

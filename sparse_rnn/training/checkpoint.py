@@ -1,0 +1,34 @@
+"""The checkpoint that a run resumes from."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from sparse_rnn.core.errors import DamagedFile
+from sparse_rnn.core.files import atomic
+
+
+def save_checkpoint(path: Path, state: Mapping[str, Any]) -> None:
+    """Write a checkpoint atomically; `state` holds tensors, numbers, texts, lists and dictionaries only.
+
+    Raises OSError if the disk is full or the folder cannot be written.
+    """
+    with atomic(path) as draft:
+        try:
+            torch.save(dict(state), draft)
+        except RuntimeError as error:  # torch reports a failed write so
+            raise OSError(f"writing {path.name} failed: {str(error).splitlines()[0]}") from error
+
+
+def load_checkpoint(path: Path) -> dict[str, Any] | None:
+    """What `save_checkpoint` wrote, on the CPU, or None; runs no code from the file. Raises DamagedFile."""
+    if not path.exists():
+        return None
+    try:
+        state = torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:
+        raise DamagedFile(f"{path} is damaged: remove it to start the run anew.") from error
+    assert isinstance(state, dict)
+    return state

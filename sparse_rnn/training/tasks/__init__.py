@@ -1,0 +1,1 @@
+"""What is learned: next words, or the class of a text."""

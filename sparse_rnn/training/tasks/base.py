@@ -1,0 +1,79 @@
+"""What is learned: batches, loss, metric."""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any, ClassVar, Protocol
+
+from torch import Tensor, nn
+
+from sparse_rnn.data.batches import Batch
+
+
+@dataclass
+class Totals:
+    """Sums over what was predicted: loss in nats, right predictions, number of targets and of tokens read."""
+
+    loss: float = 0.0
+    correct: int = 0
+    targets: int = 0
+    tokens: int = 0
+
+    def add(self, other: "Totals") -> None:
+        """Add another's sums."""
+        self.loss, self.correct = self.loss + other.loss, self.correct + other.correct
+        self.targets, self.tokens = self.targets + other.targets, self.tokens + other.tokens
+
+
+class Batches(Protocol):
+    """The batches of one pass; the position in it is the number of batches gone by."""
+
+    def __len__(self) -> int: ...
+
+    def after(self, position: int) -> Iterator[Batch]:
+        """The batches from number `position` on."""
+
+
+class Task(Protocol):
+    """Made of a run's configuration, its data, model and device.
+
+    `metric` is what is reported beside the loss, `smallest` the smallest sizes that a model can be built for.
+    """
+
+    metric: ClassVar[str]
+    smallest: ClassVar[tuple[int, ...]]
+
+    def batches(self, epoch: int) -> Batches:
+        """The training batches of an epoch (from 0)."""
+
+    def initial_hidden(self) -> Any:
+        """What is carried from batch to batch, at the start of an epoch."""
+
+    def backward(self, batch: Batch, hidden: Any) -> tuple[Totals, Any]:
+        """Accumulate the gradients of the batch's mean loss; returns its sums and what to carry on."""
+
+    def evaluate(self, split: str, between: Callable[[], None] = lambda: None) -> dict[str, float]:
+        """Metrics of a split. `between` is called after every batch, and may raise to stop."""
+
+    def metrics(self, totals: Totals) -> dict[str, float]:
+        """Mean loss and metric of sums."""
+
+    def better(self, valid: dict[str, float], best: dict[str, float]) -> bool:
+        """Whether metrics of the validation split are better than the best so far."""
+
+    def snapshot(self, tokens: int) -> list[Tensor]:
+        """Every layer's hidden states on the first test tokens, each float16 [tokens, units]."""
+
+    def comparison(self) -> str:
+        """A sentence on what word counts alone achieve."""
+
+
+@contextmanager
+def evaluation(model: nn.Module) -> Iterator[None]:
+    """Switch dropouts off, and back to what they were."""
+    training = model.training
+    model.eval()
+    try:
+        yield
+    finally:
+        model.train(training)

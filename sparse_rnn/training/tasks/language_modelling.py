@@ -1,0 +1,103 @@
+"""Next-word prediction over windows of a text."""
+
+import math
+from collections.abc import Callable
+from typing import ClassVar
+
+import torch
+from torch import Tensor
+
+from sparse_rnn.config.schema import Run
+from sparse_rnn.core.registry import register
+from sparse_rnn.data.baselines import word_models
+from sparse_rnn.data.batches import Batch, Windows, side_by_side
+from sparse_rnn.data.corpus import Corpus
+from sparse_rnn.models.base import Hidden, LanguageModel, detach
+from sparse_rnn.training.tasks.base import Totals, evaluation
+
+
+@register("task", "language_modelling")
+class LanguageModelling:
+    """The hidden state is carried from window to window; a batch may be trained in parts, each with its own."""
+
+    metric: ClassVar[str] = "perplexity"
+    smallest: ClassVar[tuple[int, ...]] = (2,)
+
+    def __init__(self, run: Run, corpus: Corpus, model: LanguageModel, device: torch.device) -> None:
+        self.run, self.corpus, self.model, self.device = run, corpus, model, device
+        batches = {"train": run.training.batch, "valid": run.training.valid_batch, "test": run.training.test_batch}
+        self._rows = {
+            split: side_by_side(tokens, batches[split], split=split).to(device)
+            for split, tokens in corpus.splits.items()
+        }
+
+    def batches(self, epoch: int) -> Windows:
+        """The training windows of an epoch (from 0)."""
+        training = self.run.training
+        return Windows(
+            self._rows["train"],
+            training.bptt,
+            variable=training.variable_bptt,
+            longest=training.max_bptt,
+            seed=self.run.seed,
+            epoch=epoch,
+        )
+
+    def initial_hidden(self) -> list[Hidden]:
+        """The hidden state of each part of a batch at the start of an epoch: zeros."""
+        columns = torch.split(torch.arange(self.run.training.batch), self._part)
+        return [self.model.initial_hidden(len(part)) for part in columns]
+
+    @property
+    def _part(self) -> int:
+        return self.run.training.sub_batch or self.run.training.batch
+
+    def backward(self, batch: Batch, hidden: list[Hidden]) -> tuple[Totals, list[Hidden]]:
+        """Accumulate the gradients of the mean cross-entropy a token (in nats) and of the model's penalty."""
+        columns = (torch.split(tokens, self._part, dim=1) for tokens in (batch.inputs, batch.targets))
+        total, carried = 0.0, []
+        for inputs, targets, own in zip(*columns, hidden, strict=True):
+            loss, penalty, own = self.model.training_loss(inputs, targets, detach(own))
+            objective = loss if penalty is None else loss + penalty
+            torch.autograd.backward(objective * (targets.numel() / batch.targets.numel()))
+            total += loss.item() * targets.numel()
+            carried.append(detach(own))
+        return Totals(total, targets=batch.targets.numel(), tokens=batch.inputs.numel()), carried
+
+    @torch.no_grad()
+    def evaluate(self, split: str, between: Callable[[], None] = lambda: None) -> dict[str, float]:
+        """Loss (nats a token, over the exact number predicted) and perplexity of a split.
+
+        `between` is called after every window, and may raise to stop.
+        """
+        rows = self._rows[split]
+        totals = Totals()
+        with evaluation(self.model):
+            hidden = self.model.initial_hidden(rows.shape[1])
+            for batch in Windows(rows, self.run.training.bptt).after(0):
+                output, hidden = self.model(batch.inputs, hidden)
+                count = batch.targets.numel()
+                totals.add(Totals(float(self.model.loss(output, batch.targets)) * count, targets=count))
+                between()
+        return self.metrics(totals)
+
+    def metrics(self, totals: Totals) -> dict[str, float]:
+        """Mean loss in nats a token, and perplexity."""
+        loss = totals.loss / totals.targets
+        return {"loss": loss, self.metric: math.exp(loss) if loss < 700 else math.inf}
+
+    def better(self, valid: dict[str, float], best: dict[str, float]) -> bool:
+        """By the loss."""
+        return valid["loss"] < best["loss"]
+
+    def snapshot(self, tokens: int) -> list[Tensor]:
+        """Every layer's hidden states on the first test tokens, each float16 [tokens, units]."""
+        rows = side_by_side(self.corpus.splits["test"][:tokens], 1, split="test").to(self.device)
+        with evaluation(self.model):
+            states, _ = self.model.layer_states(rows, self.model.initial_hidden(1))
+        return [state.squeeze(1).half().cpu() for state in states]
+
+    def comparison(self) -> str:
+        """Perplexity of a unigram and of a bigram model."""
+        unigram, bigram = word_models(self.corpus)
+        return f"valid perplexity of a unigram model {unigram:.1f}, of a bigram model {bigram:.1f}"
