@@ -32,7 +32,7 @@ def evaluate(run: str, split: str, weights: str, batch: str, device: str, thread
     """A line with the loss and the metric; arguments as on the command line. Raises ConfigError."""
     from sparse_rnn.core.command_line import check_weights, set_threads, whole_number
     from sparse_rnn.core.device import make_device
-    from sparse_rnn.core.errors import ConfigError
+    from sparse_rnn.core.errors import ConfigError, suggest
     from sparse_rnn.data.corpus import SPLITS
     from sparse_rnn.inference.load import load_data, read_run, reraise_damaged
 

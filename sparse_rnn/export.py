@@ -50,7 +50,7 @@ def main() -> None:
 def export_run(run: str, format: str, out: str, weights: str) -> str:
     """Write the file; a line with its size beside the dense one's. Raises ConfigError."""
     from sparse_rnn.core.command_line import check_weights, output_file
-    from sparse_rnn.core.errors import ConfigError
+    from sparse_rnn.core.errors import ConfigError, suggest
     from sparse_rnn.inference.export import LAYOUTS
     from sparse_rnn.inference.load import read_run, reraise_damaged
 

@@ -6,6 +6,8 @@ from collections.abc import Callable, Mapping, Sequence
 from importlib import import_module
 from pathlib import Path
 
+from sparse_rnn.core.errors import ConfigError, suggest
+
 EXIT_CODES = "0 finished, 1 failed, 2 wrong usage, 3 another process works on the run, 128 + n stopped by signal n"
 USAGE_ERROR = 2  # other errors bring theirs along, see registry.py
 INTERRUPTED = 130
@@ -25,8 +27,6 @@ def split_keys(arguments: Sequence[str], defaults: Mapping[str, str]) -> tuple[d
 
 def parse_keys(arguments: Sequence[str], defaults: Mapping[str, str]) -> dict[str, str]:
     """A command line of key=value pairs only; raises ConfigError for anything else."""
-    from sparse_rnn.core.errors import ConfigError
-
     own, others = split_keys(arguments, defaults)
     for argument in others:
         raise ConfigError(
@@ -37,8 +37,6 @@ def parse_keys(arguments: Sequence[str], defaults: Mapping[str, str]) -> dict[st
 
 def whole_number(key: str, text: str, least: int = 1) -> int:
     """A number of at least `least`; raises ConfigError."""
-    from sparse_rnn.core.errors import ConfigError
-
     if not text.isdecimal() or int(text) < least:
         raise ConfigError(f"{key}={text} must be a whole number of at least {least}.")
     return int(text)
@@ -54,16 +52,12 @@ def set_threads(text: str) -> None:
 
 def check_weights(weights: str) -> None:
     """Raise ConfigError if the weights asked for are none that a run may have."""
-    from sparse_rnn.core.errors import ConfigError
-
     if weights not in ("best", "averaged", "raw"):
         raise ConfigError(f"weights={weights} must be best, averaged or raw.")
 
 
 def output_file(out: str, default: Path) -> Path:
     """The file that `out` names, `default` if it is empty; raises ConfigError where none can be written."""
-    from sparse_rnn.core.errors import ConfigError
-
     if out and not Path(out).parent.is_dir():
         raise ConfigError(f"out={out} cannot be written: its folder does not exist.")
     if out and Path(out).is_dir():
@@ -79,8 +73,6 @@ def guard(command: Callable[[], None]) -> None:
     full = os.environ.get("HYDRA_FULL_ERROR") == "1"
     from hydra.errors import HydraException
     from omegaconf.errors import OmegaConfBaseException
-
-    from sparse_rnn.core.errors import ConfigError
 
     try:
         command()
@@ -107,8 +99,6 @@ def run_command(arguments: Sequence[str], describe: Callable[[], str], parser: s
 
 
 def _run(parser: str, commands: str, command: str, *arguments: str) -> None:
-    from sparse_rnn.core.errors import ConfigError
-
     parsing = import_module(parser)
     if command not in parsing.FLAGS:
         raise ConfigError(f"{command} is not a command{suggest(command, parsing.FLAGS)}.")

@@ -28,7 +28,7 @@ def main() -> None:
 
 def fetch(names: Sequence[str]) -> None:
     """Fetch the data sets of these names (none: all that are downloaded) and print what they hold."""
-    from sparse_rnn.core.errors import ConfigError
+    from sparse_rnn.core.errors import ConfigError, suggest
     from sparse_rnn.core.registry import choices, lookup
     from sparse_rnn.data.labelled import published  # noqa: F401  (fill the registry)
     from sparse_rnn.data.language import corpora  # noqa: F401  (fill the registry)

@@ -13,6 +13,7 @@ from sparse_rnn.data.labelled.readers import (
     Example,
     archive_lines,
     csv_examples,
+    find_file,
     json_examples,
     labelled,
     lines,
