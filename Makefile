@@ -9,13 +9,13 @@ RESULTS = $(RUN) -m results
 TABLES := $(foreach n,1 2 3 4 5 6 7 8 9 10,table$(n)) $(foreach n,1 2 3 4 5 6 7,st-table$(n))
 FIGURES := $(foreach n,1 2 3 4 5 6 7 8 9 10,figure$(n)) st-figure2 st-figure3
 DECLARED := table1 table4 table10 st-table1 figure1 figure2
-ON_BOTH = tests/run tests/sparsity tests/optim/test_averaged_sgd.py tests/results/test_distance.py \
-  tests/results/test_figures.py::test_gates_of_a_trained_run \
+ON_BOTH = tests/training tests/sparsity tests/optim tests/results/test_distance.py \
+  tests/results/test_figures_of_weights.py::test_gates_of_a_trained_run \
   tests/test_commands.py::test_describe_agrees_with_what_a_run_records \
   tests/test_commands.py::test_evaluate_repeats_the_recorded_result_from_any_folder \
   tests/test_recipes.py::test_rigl_s_own_schedule_at_work \
   tests/test_recipes.py::test_st_rnn_with_and_without_reallocation_across_layers \
-  tests/test_export.py tests/test_generate.py tests/test_tasks.py
+  tests/inference/test_export.py tests/inference/test_export_of_runs.py tests/inference/test_generate.py
 SIZE = $(if $(BUDGET),/$(BUDGET))$(if $(PROTOCOL),/$(PROTOCOL))
 ASKED = $(if $(BUDGET),budget=$(BUDGET)) $(if $(PROTOCOL),protocol=$(PROTOCOL)) $(ARGS)
 READ = $(ASKED) $(if $(SOURCE),--source $(SOURCE))
@@ -63,10 +63,11 @@ test-latex: setup  ## the tests of the tables in LaTeX (which this installs, as 
 	tests/install_debian.sh pdflatex texlive-latex-base
 	SPARSE_RNN_LATEX_TEST=1 OMP_NUM_THREADS=1 $(RUN) -m pytest -m latex tests/latex $(ARGS)
 
-lint: setup  ## ruff and mypy
+lint: setup  ## ruff, mypy, and that imports point downwards
 	$(RUN) -m ruff check .
 	$(RUN) -m ruff format --check .
 	$(RUN) -m mypy
+	$(VENV)/bin/lint-imports
 
 format: setup  ## let ruff format and fix
 	$(RUN) -m ruff format .

@@ -1,4 +1,4 @@
-"""python -m benchmarks [NAME ...]: measure all rows, or those of some, print them, write results/bench/latest.json."""
+"""python -m benchmarks [NAME ...]: run all benchmarks or those named, print and write their rows."""
 
 import json
 import sys
@@ -37,7 +37,7 @@ ALL = (
 
 
 def main() -> int:
-    """Exit code 1 if a bar is missed. Rows that are not measured stay as they are in the file."""
+    """Measure; returns the exit code, 1 if a bar is missed. Rows that are not measured stay as they are in the file."""
     torch.set_num_threads(2)
     named = {benchmark.__name__.rpartition(".")[2]: benchmark for benchmark in ALL}
     rows = []
@@ -54,7 +54,7 @@ def main() -> int:
 
 
 def line(row: Row) -> str:
-    """A row as text."""
+    """A row as a line of text."""
     limit = "-" if row.limit is None else f"{row.limit:.2f}"
     bar = "-" if row.bar is None else f"{row.bar:.2f}"
     verdict = "" if row.bar is None else "MISSED" if row.missed else "holds"

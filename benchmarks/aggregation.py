@@ -1,4 +1,4 @@
-"""How long tables take from offline W&B logs, in seconds as users wait for them, and how much memory."""
+"""Seconds that a user waits for a table from offline W&B logs, and the memory that it takes."""
 
 import os
 import shutil
@@ -8,6 +8,8 @@ import sys
 import tempfile
 import zlib
 from pathlib import Path
+
+import wandb
 
 from benchmarks.row import Row, median_seconds
 from sparse_rnn.config.compose import compose_run
@@ -23,14 +25,14 @@ SEED = b"seed\x82\x01\x03"  # in W&B's protobuf: the key, then the tag and the l
 HEADER, BLOCK, FRAME = 7, 32768, struct.Struct("<IHB")
 MEASURE = """
 import resource, sys
-from results.sources import load
+from results.sources.choice import load
 assert len(load(sys.argv[1]).frame) == 1000
 print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024**2)
 """
 
 
 def rows() -> list[Row]:
-    """A table of 102 runs without and with what is remembered, 1,000 runs into a frame."""
+    """A table of 102 runs with an empty and a filled cache, and 1,000 runs read into a frame."""
     with tempfile.TemporaryDirectory() as folder:
         table, many = Path(folder) / "table", Path(folder) / "many"
         for number, method in enumerate(METHODS):
@@ -56,9 +58,7 @@ def _composed(method: str, seed: int) -> Run:
 
 
 def _write_one(folder: Path, method: str, name: str) -> Path:
-    """The log of a finished run, by W&B's own client."""
-    import wandb
-
+    """The log of a finished run, written by W&B's own client."""
     provenance = dict.fromkeys(PROVENANCE) | {
         "schema": SCHEMA,
         "environment": dict.fromkeys(("commit", "modified", "host")),
@@ -87,7 +87,7 @@ def _copy(one: Path, name: str, folder: Path, other: str, seed: int) -> None:
 
 
 def _checked(log: bytearray) -> bytearray:
-    """The log with the checksums of its frames made right again."""
+    """The log with the checksums of its frames computed anew."""
     at = HEADER
     while at + FRAME.size <= len(log):
         if BLOCK - at % BLOCK < FRAME.size:
@@ -114,7 +114,7 @@ def _seconds(root: Path, *, forget: bool) -> float:
 
 
 def _frame(root: Path) -> float:
-    """Read all runs in a process of its own; returns its memory in GB."""
+    """The memory in GB of a process that reads all runs."""
     shutil.rmtree(root / ".results", ignore_errors=True)
     done = subprocess.run([sys.executable, "-c", MEASURE, str(root)], check=True, capture_output=True, text=True)
     return float(done.stdout)

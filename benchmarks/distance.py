@@ -1,4 +1,4 @@
-"""Topological distance of a pair at the paper's size, from snapshots on disk: two layers of 1,500 units."""
+"""Topological distance of a pair of networks at the paper's size, two layers of 1,500 units, from snapshots on disk."""
 
 import tempfile
 from pathlib import Path
@@ -19,7 +19,7 @@ ROUNDS = 3
 
 
 def rows() -> list[Row]:
-    """By semi-matching, and by assignment."""
+    """Seconds with semi-matching, and with assignment."""
     with tempfile.TemporaryDirectory() as folder:
         for epoch in (1, 2):
             _write_snapshot(Path(folder), epoch)
@@ -32,7 +32,7 @@ def _row(folder: Path, matching: Matching) -> Row:
 
 
 def _write_snapshot(folder: Path, epoch: int) -> None:
-    """Masks at random; states that follow a few directions, as those of a network do."""
+    """Random masks, and states that follow a few directions as those of a network do."""
     draw = np.random.default_rng(epoch)
     tokens = SnapshotsConfig().tokens
     tensors = {f"mask/{name}": np.packbits(draw.random(ROWS * UNITS, np.float32) < DENSITY) for name in NAMES}

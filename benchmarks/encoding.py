@@ -1,4 +1,4 @@
-"""How long it takes to turn the texts of a data set into numbers."""
+"""The time to turn the texts of a data set into numbers."""
 
 import numpy as np
 
@@ -14,7 +14,7 @@ LOG_LENGTH = 5.25, 0.645  # mean and deviation of the logarithm of the number of
 
 
 def rows() -> list[Row]:
-    """IMDB's 50,000 reviews from their files, without the cache; where they are not, made-up ones from memory."""
+    """Seconds for IMDB's 50,000 reviews, from their files and without the cache, or for made-up ones without IMDB."""
     imdb = IMDB()
     if (imdb.folder / "aclImdb").is_dir():
         return [Row("encoding, IMDB from its files", median_seconds(imdb.encode, ROUNDS), BAR, None, "seconds")]
@@ -24,7 +24,7 @@ def rows() -> list[Row]:
 
 
 def made_up() -> list[Labelled]:
-    """Texts as long as IMDB's, of words as often as Zipf's law has it."""
+    """Texts as long as IMDB's, with word frequencies by Zipf's law."""
     random = np.random.default_rng(1)
     lengths = random.lognormal(*LOG_LENGTH, REVIEWS).astype(int) + 1
     shares = 1 / np.arange(1, WORDS + 1)
@@ -35,7 +35,7 @@ def made_up() -> list[Labelled]:
 
 
 def encode(reviews: list[Labelled]) -> LabelledTexts:
-    """With the settings of IMDB."""
+    """Encode reviews with the settings of IMDB."""
     settings = Encoding(IMDB.vocabulary, IMDB.length, IMDB.valid_share)
     half = len(reviews) // 2
     return make_labelled_texts({"train": reviews[:half], "test": reviews[half:]}, settings)

@@ -1,4 +1,4 @@
-"""How long the launcher takes: in seconds, as users wait for it."""
+"""How long users wait for the launcher, in seconds."""
 
 import os
 import shutil
@@ -20,7 +20,7 @@ REPEATS = 3
 
 
 def rows() -> list[Row]:
-    """plan of everything, status and plan beside 1,000 records, what a job costs before training begins."""
+    """Seconds of `plan` of everything, of `status` and `plan` beside 1,000 records, and of a job before it trains."""
     with tempfile.TemporaryDirectory() as folder:
         root = Path(folder)
         found = [
@@ -52,7 +52,7 @@ def _launch(root: Path, *arguments: str) -> None:
 
 
 def _write_runs(root: Path) -> None:
-    """A thousand finished runs, as they lie on disk after weeks."""
+    """Write a thousand finished runs, as they lie on disk after weeks."""
     composer = Composer()
     for seed in range(1000):
         method = ("selfish", "rigl")[seed % 2]
@@ -77,7 +77,7 @@ def _write_runs(root: Path) -> None:
 
 
 def _start_job(root: Path) -> None:
-    """Until the log's first line: the training process is started right after."""
+    """Wait for the log's first line: the training process is started right after it."""
     log = JobFiles(root / "none").log
     log.unlink(missing_ok=True)
     job = subprocess.Popen([sys.executable, "-m", "launch.job", str(log.parent), "sparsifier=none"])
@@ -88,9 +88,9 @@ def _start_job(root: Path) -> None:
 
 
 def _on_slurm(root: Path) -> list[Row]:
-    """Sending 100 runs, where there is SLURM; they are called off at once."""
+    """Seconds of sending 100 runs where SLURM is installed; they are cancelled at once."""
     if shutil.which("sbatch") is None:
-        print("no SLURM here: sending 100 runs is not measured")
+        print("SLURM is not installed: sending 100 runs is not measured")
         return []
     runs = ("--sweep", "seed=range(1,101)", "dataset=pydoc", "budget=smoke")
     resources = ("cluster=slurm", "cluster.cpus=1", "cluster.memory_gb=null", "cluster.sbatch={hold: true}")

@@ -2,10 +2,11 @@
 
 import sys
 
+import psutil
 import torch
 from torch import nn
 
-from benchmarks.row import Row, median_seconds, ratio_of_times, told_by
+from benchmarks.row import Row, median_seconds, printed_by, ratio_of_times
 from sparse_rnn.config.compose import compose_run
 from sparse_rnn.optim.averaged_sgd import AveragedSGD
 from sparse_rnn.sparsity.method import make_topology
@@ -18,7 +19,7 @@ MID_EPOCH = Clock(step=7, epoch=0, epochs=100, batch=7, batches=1328)
 
 
 class Plain(nn.Module):
-    """What anybody would write with torch alone."""
+    """The same language model as one writes it with torch alone."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -28,7 +29,7 @@ class Plain(nn.Module):
         self.dropout = nn.Dropout(0.65)
 
     def loss(self, tokens: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
-        """Mean cross-entropy."""
+        """Mean cross-entropy in nats; tokens and targets [T, B]."""
         output, _ = self.lstm(self.dropout(self.embedding(tokens)))
         logits = self.decoder(self.dropout(output).flatten(0, 1))
         return nn.functional.cross_entropy(logits, targets.flatten())
@@ -50,7 +51,7 @@ class PlainStep:
 
 
 class OurStep:
-    """A training step of ours: masked gradients, clipping, SNT-ASGD."""
+    """A training step of this project: masked gradients, clipping, SNT-ASGD; `overrides` as on the command line."""
 
     def __init__(self, *overrides: str) -> None:
         given = [] if any(override.startswith("model=") for override in overrides) else ["model=stacked_lstm"]
@@ -78,7 +79,7 @@ class OurStep:
 
 
 def rows() -> list[Row]:
-    """All rows of this benchmark."""
+    """The ratios of a training step, an optimizer step, topology updates and memory."""
     torch.manual_seed(1)
     plain, ours = PlainStep(), OurStep("sparsifier=selfish")
     step = ratio_of_times(ours, plain)
@@ -92,6 +93,7 @@ def rows() -> list[Row]:
     rigl(CLOCK)
     captured = rigl.sparsifier.state_dict()
 
+    # An update consumes the gradients that the step before has kept, so each call gets them again.
     def rigl_update() -> None:
         rigl.sparsifier._signals["gradient"] = captured["signals"]["gradient"]
         rigl.sparsifier.update(CLOCK)
@@ -108,13 +110,11 @@ def rows() -> list[Row]:
 
 
 def _memory(sparsifier: str, optimizer: str) -> float:
-    """Bytes of RSS after the trigger less those after the imports, in a process of its own."""
-    return told_by("benchmarks.masked_training", sparsifier, optimizer)
+    """RSS in bytes once averages are kept, minus that after the imports, in a process of its own."""
+    return printed_by("benchmarks.masked_training", sparsifier, optimizer)
 
 
 def _measure_memory(sparsifier: str, optimizer: str) -> int:
-    import psutil
-
     process = psutil.Process()
     before = process.memory_info().rss
     step = OurStep(f"sparsifier={sparsifier}", f"optimizer={optimizer}")

@@ -1,4 +1,4 @@
-"""The mixture of softmaxes against the plain way: AWD-LSTM-MoS at full size, sub-batch 5, BPTT 70, 33,278 words."""
+"""The mixture of softmaxes in chunks against all at once: AWD-LSTM-MoS, sub-batch 5, BPTT 70, 33,278 words."""
 
 import sys
 from pathlib import Path
@@ -6,17 +6,17 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from benchmarks.row import Row, ratio_of_times, told_by
+from benchmarks.row import Row, printed_by, ratio_of_times
 from sparse_rnn.models.awd_lstm_mos import AWDLSTMMoS, AWDLSTMMoSConfig
 
 VOCABULARY, BATCH, BPTT = 33_278, 5, 70
 
 
 class Plain(AWDLSTMMoS):
-    """The same model with the loss as anybody would write it: all softmaxes, mixed, and the logarithm of that."""
+    """The same model with the loss as its formula reads: all softmaxes, their mixture, and the logarithm of that."""
 
     def loss(self, output: Tensor, targets: Tensor) -> Tensor:
-        """Mean cross-entropy, with 1e-8 against a logarithm of zero."""
+        """Mean cross-entropy in nats; 1e-8 avoids the logarithm of zero."""
         latent = self.dropout_latent(torch.tanh(self.latent(output)))
         logits = self.decoder(latent.view(-1, self.config.embedding))
         experts = torch.softmax(logits, dim=-1).view(targets.numel(), self.config.experts, -1)
@@ -42,7 +42,7 @@ class Step:
 
 
 def rows() -> list[Row]:
-    """All rows of this benchmark."""
+    """The ratios of a training step and of peak memory."""
     torch.manual_seed(1)
     step = ratio_of_times(Step(AWDLSTMMoS), Step(Plain), rounds=5)
     memory = _peak_memory("AWDLSTMMoS") / _peak_memory("Plain")
@@ -53,8 +53,8 @@ def rows() -> list[Row]:
 
 
 def _peak_memory(kind: str) -> float:
-    """Bytes that RSS rises above that after the imports, at most, in a process of its own."""
-    return told_by("benchmarks.mixture_of_softmaxes", kind)
+    """The most by which RSS exceeds that after the imports, in bytes, in a process of its own."""
+    return printed_by("benchmarks.mixture_of_softmaxes", kind)
 
 
 def _measure_peak_memory(kind: str) -> int:
@@ -66,7 +66,7 @@ def _measure_peak_memory(kind: str) -> int:
 
 
 def _peak_rss() -> int:
-    """Bytes; not ru_maxrss, which starts at that of the process that started this one."""
+    """Peak RSS in bytes. Not ru_maxrss, which begins at the value of the parent process."""
     status = Path("/proc/self/status").read_text()
     return int(status.partition("VmHWM:")[2].split()[0]) << 10
 

@@ -14,7 +14,7 @@ WIDTHS = [CONFIG.embedding, *[CONFIG.hidden] * (CONFIG.layers - 1), CONFIG.embed
 
 
 class PortedCell(nn.Module):
-    """The published cell: dropped recurrent weights, cumax, and autograd through every step."""
+    """A cell as it was published: dropped recurrent weights, cumax, and autograd through every step."""
 
     def __init__(self, inputs: int, hidden: int) -> None:
         super().__init__()
@@ -23,12 +23,12 @@ class PortedCell(nn.Module):
         self.ih, self.hh = nn.Linear(inputs, rows), nn.Linear(hidden, rows)
 
     def sample(self) -> None:
-        """Drop recurrent weights for a window."""
+        """Draw the recurrent weights that are dropped in a window."""
         mask = torch.empty_like(self.hh.weight, dtype=torch.bool).bernoulli_(CONFIG.drop_connect)
         self.dropped = self.hh.weight.masked_fill(mask, 0.0)
 
     def forward(self, projected: Tensor, h: Tensor, c: Tensor) -> tuple[Tensor, Tensor]:
-        """One step."""
+        """The next h [B, H] and c [B, chunks, chunk], given what the input gives to the rows."""
         gates = projected + nn.functional.linear(h, self.dropped, self.hh.bias)
         master_in, master_forget = gates[:, : 2 * self.masters].chunk(2, dim=1)
         shape = (-1, 4 * self.masters, CONFIG.chunk)
@@ -44,7 +44,7 @@ class PortedCell(nn.Module):
 
 
 class Port(nn.Module):
-    """The published network around it."""
+    """The published network of such cells."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -54,7 +54,7 @@ class Port(nn.Module):
         self.decoder.weight = self.embedding.weight
 
     def loss(self, tokens: Tensor, targets: Tensor) -> Tensor:
-        """Mean cross-entropy with AR and TAR."""
+        """Mean cross-entropy in nats, plus AR and TAR; tokens and targets [T, B]."""
         words = self.embedding.weight.new_empty(VOCABULARY, 1).bernoulli_(1 - CONFIG.dropout_word)
         weight = self.embedding.weight * (words / (1 - CONFIG.dropout_word))
         x = _locked(nn.functional.embedding(tokens, weight), CONFIG.dropout_input)
@@ -84,7 +84,7 @@ def _locked(x: Tensor, p: float) -> Tensor:
 
 
 class PortStep:
-    """Forward, loss with its penalties, backward of the port."""
+    """Forward, loss with its penalties and backward of the port."""
 
     def __init__(self, window: Tensor) -> None:
         self.model, self.window = Port(), window
@@ -96,7 +96,7 @@ class PortStep:
 
 
 class OurStep:
-    """The same of ours."""
+    """Forward, loss with its penalties and backward of our model."""
 
     def __init__(self, window: Tensor) -> None:
         self.model, self.window = CONFIG.build(VOCABULARY), window
@@ -125,7 +125,7 @@ class Products:
         )
 
     def __call__(self) -> None:
-        """All of them, on random numbers."""
+        """Compute them on random numbers."""
         for x, weight, recurrent in self.layers:
             rows = _three_products(x, weight)
             h, gates = rows[:BATCH, : recurrent.shape[1]], rows[:BATCH]
@@ -144,7 +144,7 @@ def _three_products(x: Tensor, weight: Tensor) -> Tensor:
 
 
 def rows() -> list[Row]:
-    """The row of this benchmark; its limit leaves nothing but the matrix products of a step."""
+    """The ratio of a training step; its limit is the time of the matrix products alone."""
     torch.manual_seed(1)
     window = torch.randint(VOCABULARY, (BPTT + 1, BATCH))
     ours, port = OurStep(window), PortStep(window)

@@ -11,8 +11,10 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Row:
-    """`value` in `unit`; `bar` is the most it may be (None: only told), `limit` what it would be if all we add were
-    free."""
+    """A measured `value` in `unit`.
+
+    bar: the most it may be; None: it is only reported. limit: what it would be if everything we add took no time.
+    """
 
     name: str
     value: float
@@ -22,12 +24,12 @@ class Row:
 
     @property
     def missed(self) -> bool:
-        """Whether it is more than it may be."""
+        """Whether the value is above its bar."""
         return self.bar is not None and self.value > self.bar
 
 
 def ratio_of_times(ours: Callable[[], object], peer: Callable[[], object], rounds: int = 7) -> float:
-    """Median over rounds of our time by the peer's, each round running both, after one round to warm up."""
+    """Median over rounds of our time divided by the peer's. Each round runs both, after one round to warm up."""
     ratios = []
     for k in range(rounds + 1):
         first, second = (ours, peer) if k % 2 else (peer, ours)
@@ -37,14 +39,14 @@ def ratio_of_times(ours: Callable[[], object], peer: Callable[[], object], round
     return statistics.median(ratios)
 
 
-def told_by(module: str, *arguments: str) -> float:
-    """The number that a module prints, run in a process of its own."""
+def printed_by(module: str, *arguments: str) -> float:
+    """The number that a module prints when it is run in a process of its own."""
     done = subprocess.run([sys.executable, "-m", module, *arguments], check=True, capture_output=True, text=True)
     return float(json.loads(done.stdout))
 
 
 def median_seconds(action: Callable[[], object], rounds: int = 5) -> float:
-    """Median time of an action, after one call to warm up."""
+    """Median time of an action in seconds, after one call to warm up."""
     _seconds(action)
     return statistics.median(_seconds(action) for _ in range(rounds))
 

@@ -10,7 +10,7 @@ import torch
 
 from benchmarks.masked_training import BPTT, HIDDEN, VOCABULARY, OurStep
 from benchmarks.row import Row, ratio_of_times
-from sparse_rnn.backends.cpu.modules import use_sparse_kernels
+from sparse_rnn.backends.cpu.convert import use_sparse_kernels
 
 FOLDER = Path(__file__).parent.parent / "results" / "bench"
 SPARSITIES = (0.0, 0.3, 0.5, 0.67, 0.8, 0.9, 0.95, 0.99)
@@ -21,17 +21,17 @@ ROUNDS = 3
 
 
 class Step(OurStep):
-    """One whose batch can be chosen."""
+    """A training step whose batch size can be changed."""
 
     def set_batch(self, batch: int) -> None:
-        """Another window and hidden state."""
+        """Take another window and hidden state, of `batch` sequences."""
         torch.manual_seed(batch)
         self.window = torch.randint(VOCABULARY, (BPTT + 1, batch))
         self.hidden = self.model.initial_hidden(batch)
 
 
 def steps(sparsity: float, hidden: int = HIDDEN) -> tuple[Step, Step]:
-    """A dense step and a sparse one."""
+    """A dense step, and one on the kernels at a sparsity."""
     size = f"model.hidden={hidden}"
     dense = Step("sparsifier=dense", "optimizer=nt_asgd", size)
     sparse = Step("sparsifier=static_uniform", f"sparsifier.sparsity={sparsity}", "optimizer=snt_asgd", size)
@@ -40,7 +40,7 @@ def steps(sparsity: float, hidden: int = HIDDEN) -> tuple[Step, Step]:
 
 
 def measure() -> Iterator[dict[str, float]]:
-    """Ratios of times, sparse by dense."""
+    """Sparse time divided by dense time, for every combination of settings."""
     for sparsity in SPARSITIES:
         dense, sparse = steps(sparsity)
         for batch in BATCHES:
@@ -70,7 +70,7 @@ def rows() -> list[Row]:
 
 
 def crossing(data: pd.DataFrame) -> float:
-    """Where the ratio falls to 1, between two sparsities on a line."""
+    """The sparsity at which the ratio falls to 1, interpolated linearly; 0 if it never does."""
     points = list(zip(data["sparsity"], data["ratio"], strict=True))
     for (left, above), (right, below) in pairwise(points):
         if above >= 1 > below:
@@ -79,7 +79,7 @@ def crossing(data: pd.DataFrame) -> float:
 
 
 def draw(data: pd.DataFrame) -> None:
-    """A line for each batch and number of threads, and the limit."""
+    """Draw one line for each batch and number of threads, and the limit."""
     import matplotlib as mpl
 
     mpl.use("Agg")

@@ -4,13 +4,15 @@ import statistics
 import sys
 from collections.abc import Callable, Iterator
 
+import psutil
 import torch
 from torch import Tensor, nn
 
 from benchmarks.masked_training import BATCH, BPTT, CLOCK, HIDDEN, VOCABULARY, OurStep, PlainStep
-from benchmarks.row import Row, ratio_of_times, told_by
+from benchmarks.row import Row, printed_by, ratio_of_times
+from sparse_rnn.backends.cpu.convert import use_sparse_kernels
 from sparse_rnn.backends.cpu.functions.products import linear
-from sparse_rnn.backends.cpu.modules import use_sparse_kernels
+from sparse_rnn.backends.cpu.operators import operators
 from sparse_rnn.backends.cpu.structure import Structure
 from sparse_rnn.optim.averaged_sgd import AveragedSGD
 
@@ -21,7 +23,7 @@ BYTES_PER_ENTRY = 5 / 4  # of a sparse weight, against a dense one: four of the 
 
 
 class ClippedStep(PlainStep):
-    """Dense torch with the gradients clipped, as ours are."""
+    """The plain step with the gradients clipped, as ours are."""
 
     def __call__(self) -> None:
         """Zero gradients, forward, backward, clip, step."""
@@ -40,7 +42,7 @@ class SparseStep(OurStep):
 
 
 def rows() -> Iterator[Row]:
-    """All rows of this benchmark."""
+    """The ratios of training steps, memory, inference and single products."""
     torch.manual_seed(1)
     dense = ClippedStep()
     for sparsity, bar in TRAINING.items():
@@ -111,15 +113,12 @@ def _products(sparsity: float) -> Iterator[Row]:
 
 
 def _memory(method: str, *overrides: str) -> float:
-    """Bytes of RSS after the trigger and an update less those after the imports: the median of five processes."""
-    return statistics.median(told_by("benchmarks.sparse_training", method, *overrides) for _ in range(5))
+    """RSS in bytes after averaging began and an update, minus that after the imports: median of five processes."""
+    return statistics.median(printed_by("benchmarks.sparse_training", method, *overrides) for _ in range(5))
 
 
 def _measure_memory(method: str, *overrides: str) -> int:
-    import psutil
     import torch._dynamo  # noqa: F401  (the first optimizer step would import it)
-
-    from sparse_rnn.backends.cpu.operators import operators
 
     operators()
     process = psutil.Process()

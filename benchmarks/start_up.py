@@ -7,7 +7,7 @@ from benchmarks.row import Row, ratio_of_times
 
 
 def rows() -> list[Row]:
-    """`describe` against importing torch."""
+    """Time of `describe`, as a ratio to that of importing torch."""
     describe = [sys.executable, "-m", "sparse_rnn.describe", "model=rhn"]
     torch = [sys.executable, "-c", "import torch"]
     ratio = ratio_of_times(lambda: _run(describe), lambda: _run(torch))

@@ -1,4 +1,4 @@
-"""Writes the table of methods, from conf/sparsifier, into README.md and docs/methods.md: python docs/methods.py."""
+"""Writes the table of methods from conf/sparsifier into README.md and docs/methods.md: python docs/methods.py."""
 
 import re
 import sys
@@ -13,7 +13,7 @@ TABLE = re.compile(r"(<!-- methods -->\n).*?(<!-- end of methods -->)", re.DOTAL
 
 
 def table() -> str:
-    """One row a method."""
+    """The table, with one row per method."""
     lines = [
         "| `sparsifier=` | initial | removal | growth | redistribution | scope | schedule | update |",
         "|---|---|---|---|---|---|---|---|",
@@ -31,12 +31,12 @@ def table() -> str:
 
 
 def rewritten(page: Path, made: str) -> str:
-    """The page's text with the table in its place."""
+    """The text of the page with the table put between its two markers."""
     return TABLE.sub(lambda found: found[1] + made + found[2], page.read_text(encoding="utf-8"))
 
 
 def main() -> int:
-    """Write the pages; with --check only say whether they are up to date."""
+    """Write the pages; with --check, only return how many are out of date."""
     made = table()
     stale = [page for page in PAGES if rewritten(page, made) != page.read_text(encoding="utf-8")]
     if "--check" in sys.argv:

@@ -5,19 +5,29 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field, fields, replace
 from typing import Any
 
-from sparse_rnn.config.compose import compose_file
+import yaml
+from hydra.core.config_store import ConfigStore
+from hydra.errors import HydraException
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
 from sparse_rnn.core.conf import config_dir
 from sparse_rnn.core.errors import ConfigError, suggest
+from sparse_rnn.core.hydra_errors import explain
+from sparse_rnn.core.hydra_files import compose_file
 
-OPEN = ("sbatch", "models")
-OURS = ("job_name", "output", "error", "array", "signal", "open_mode", "requeue", "time", "wrap")
-EARLY_SECONDS = 30  # that the signal before the time limit may come too early: measured on SLURM 22.05
+WITH_ANY_KEY = ("sbatch", "models")
+RESERVED = ("job_name", "output", "error", "array", "signal", "open_mode", "requeue", "time", "wrap")
+EARLY_SECONDS = 30  # how much too early the signal before the time limit may come: measured on SLURM 22.05
 
 
 @dataclass
 class LocalCluster:
-    """This machine. runs: at a time, None: one for each GPU, or one. threads: of each, None: this machine's divided
-    by `runs`. gpus: how many are divided among the runs, None: all that are there."""
+    """This machine.
+
+    runs: how many at a time; None: one per GPU, or one without GPUs. threads: of each run; None: this machine's cores
+    divided by `runs`. gpus: how many are shared out among the runs; None: all there are.
+    """
 
     name: str = "local"
     runs: int | None = None
@@ -29,20 +39,20 @@ class LocalCluster:
         _at_least(0, self, "gpus")
 
     def devices(self) -> list[str]:
-        """The GPUs to be divided among the runs, as CUDA_VISIBLE_DEVICES names them."""
+        """The GPUs to be shared out among the runs, as CUDA_VISIBLE_DEVICES names them."""
         visible = os.environ.get("CUDA_VISIBLE_DEVICES")
         if visible is not None:
             return [name.strip() for name in visible.split(",") if name.strip()][: self.gpus]
-        import torch
+        import torch  # seconds, which only a machine whose GPUs must be counted waits for
 
         return [str(index) for index in range(torch.cuda.device_count())][: self.gpus]
 
     def of_model(self, model: str) -> "LocalCluster":
-        """What a run of this model asks for: the same as any other."""
+        """The cluster itself: here no model asks for other resources."""
         return self
 
     def runs_at_a_time(self) -> int:
-        """How many runs go at once."""
+        """How many runs are trained at a time."""
         return self.runs or max(1, len(self.devices()))
 
     def threads_of_a_run(self) -> int:
@@ -54,10 +64,10 @@ class LocalCluster:
 class SlurmCluster:
     """A SLURM cluster: what a run asks for, in sbatch's words.
 
-    time: minutes, after which a run is stopped and queued again. gpus, cpus, memory_gb: of one run. threads: that it
-    computes with, None: `cpus`. parallel: tasks of an array at a time. array: the most tasks in one array. warning:
-    seconds between the signal that a run is to stop and the time limit. sbatch: other options, as {constraint: a100}.
-    setup: lines of shell before the run. models: other values of these for a model, as {rhn: {time: 600}}.
+    time: minutes, after which a run is stopped and queued again. gpus, cpus, memory_gb: of one run. threads: how many
+    it computes with; None: `cpus`. parallel: how many tasks of an array run at a time. array: the most tasks in one
+    array. warning: seconds between the signal to stop and the time limit. sbatch: other options, as {constraint: a100}.
+    setup: lines of shell before the run. models: other values of these keys for a model, as {rhn: {time: 600}}.
     """
 
     name: str = "slurm"
@@ -86,13 +96,11 @@ class SlurmCluster:
                 f"(cluster.warning) before the end, and up to {EARLY_SECONDS} s earlier."
             )
         for option in self.sbatch:
-            if str(option).replace("-", "_") in OURS:
+            if str(option).replace("-", "_") in RESERVED:
                 raise ConfigError(f"cluster.sbatch.{option} would take away what `launch` relies on: leave it out.")
 
     def of_model(self, model: str) -> "SlurmCluster":
-        """What a run of this model asks for."""
-        from omegaconf import OmegaConf
-
+        """What a run of this model asks for: the cluster with the values of `models` for it."""
         own = {**asdict(self), **self.models.get(model, {}), "models": {}}
         made = OmegaConf.to_object(OmegaConf.merge(OmegaConf.structured(SlurmCluster), own))
         assert isinstance(made, SlurmCluster)
@@ -117,24 +125,19 @@ def _cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-def _open(override: str) -> str:
-    """The override, which may bring new keys where any key is right."""
+def _allow_new_key(override: str) -> str:
+    """The override, marked for Hydra as one that may add a key where any key is allowed."""
     key = override.partition("=")[0].split(".")
-    return f"++{override}" if len(key) > 1 and key[1] in OPEN else override
+    return f"++{override}" if len(key) > 1 and key[1] in WITH_ANY_KEY else override
 
 
 def compose_cluster(overrides: Sequence[str]) -> Cluster:
     """The cluster that overrides like `cluster=slurm cluster.time=60` name; raises ConfigError."""
-    import yaml
-    from hydra.core.config_store import ConfigStore
-    from hydra.errors import HydraException
-    from omegaconf.errors import OmegaConfBaseException
-
     store = ConfigStore.instance()
     store.store(group="cluster", name="schema_local", node=LocalCluster)
     store.store(group="cluster", name="schema_slurm", node=SlurmCluster)
     try:
-        cluster = _checked(compose_file("launch", [_open(override) for override in overrides]).cluster)
+        cluster = _checked(compose_file("launch", [_allow_new_key(override) for override in overrides]).cluster)
         chosen = [override.removeprefix("cluster=") for override in overrides if override.startswith("cluster=")]
         return replace(cluster, name=chosen[-1]) if chosen else cluster
     except ConfigError:
@@ -142,15 +145,11 @@ def compose_cluster(overrides: Sequence[str]) -> Cluster:
     except yaml.YAMLError as error:
         raise ConfigError(f"A file of conf/cluster is not YAML ({' '.join(str(error).split())}).") from error
     except (HydraException, OmegaConfBaseException, ValueError) as error:
-        from sparse_rnn.core.hydra_errors import explain
-
         raise ConfigError(explain(error)) from error
 
 
-def _checked(node: Any) -> Cluster:
-    from omegaconf import OmegaConf
-    from omegaconf.errors import OmegaConfBaseException
-
+def _checked(node: DictConfig) -> Cluster:
+    """The cluster of a composed node; raises ConfigError for keys and models that do not exist."""
     cluster = OmegaConf.to_object(node)
     if not isinstance(cluster, Cluster):
         raise ConfigError("A cluster's file begins with `defaults: [slurm, _self_]` or `defaults: [local, _self_]`.")

@@ -6,43 +6,48 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from launch import report
-from launch.clusters import compose_cluster
-from launch.estimate import Left, Throughput, estimate
-from launch.job import JobFiles
-from launch.plan import Plan, look
-from launch.requests import Entry, Request, entries, sent_before
-from launch.states import job_log
-from launch.submission import call_off, check_data, send, submission_lock
+from rich.live import Live
+
 from sparse_rnn.core.errors import ConfigError, suggest
 from sparse_rnn.runs.folder import RunFolder, read_record, runs_root
 from sparse_rnn.tables.catalogue import Catalogue
 
+from . import report
+from .clusters import compose_cluster
+from .estimate import Throughput, UnfinishedRun, estimate
+from .job import JobFiles
+from .plan import Plan, make_plan
+from .requests import Entry, Request, entries, sent_before
+from .states import job_log
+from .submission import cancel_runs, check_data, send, submission_lock
+
 SECONDS_BETWEEN_LOOKS = 2.0
 SECONDS_TO_SAVE = 60.0
-LEFT = ("missing", "queued", "running", "failed")
+UNFINISHED = ("missing", "queued", "running", "failed")
 
 
 def plan(request: Request) -> None:
     """Print every run with its state, and what the unfinished ones need."""
     root = runs_root()
-    found = look(_chosen(request, root), root)
+    found = make_plan(_chosen(request, root), root)
     report.console().print(report.lines(found, flops=True), end="")
     print(report.counts(found))
-    left = [_left(entry, found) for entry in found.runs(*LEFT)]
-    print(estimate([run for run in left if run], Throughput.of(_records(root))))
+    unfinished = [_unfinished(entry, found) for entry in found.runs(*UNFINISHED)]
+    print(estimate([run for run in unfinished if run], Throughput.of(_records(root))))
     _warn(found)
 
 
 def _chosen(request: Request, root: Path) -> list[Entry]:
+    """The runs that a request names; raises ConfigError, also for a wrong cluster, whatever the command."""
     if request.cluster:
-        compose_cluster(request.cluster)  # so that a wrong one is refused by whatever command
+        compose_cluster(request.cluster)
     return entries(request, Catalogue(root / ".launch"))
 
 
-def _left(entry: Entry, found: Plan) -> Left | None:
-    facts, standing = entry.facts, found.standings[entry.run_id]
-    return Left(facts.config, facts.tokens, facts.flops, standing.left) if facts else None
+def _unfinished(entry: Entry, found: Plan) -> UnfinishedRun | None:
+    """What an estimate needs of a run; None if nothing is known of it but its id."""
+    facts, status = entry.facts, found.statuses[entry.run_id]
+    return UnfinishedRun(facts.config, facts.tokens, facts.flops, status.remaining) if facts else None
 
 
 def _records(root: Path) -> Iterator[dict[str, Any]]:
@@ -57,26 +62,26 @@ def _warn(found: Plan) -> None:
 
 
 def submit(request: Request) -> None:
-    """Send the missing runs, with --retry the failed ones too."""
+    """Send the missing runs, with --retry the failed ones as well."""
     root, cluster = runs_root(), compose_cluster(request.cluster)
     chosen = _chosen(request, root)
     if "--dry-run" in request.flags:
-        _tell(found := look(chosen, root), _to_send(found, request), "would be sent")
+        _print_sent(found := make_plan(chosen, root), _to_send(found, request), "would be sent")
         _warn(found)
         return
     with submission_lock(root):
-        found = look(chosen, root, strict=True)
+        found = make_plan(chosen, root, strict=True)
         missing = _to_send(found, request)
         check_data(missing)
         where = send(missing, cluster, root) if missing else ""
-    _tell(found, missing, f"sent {where}" if missing else "sent")
+    _print_sent(found, missing, f"sent {where}" if missing else "sent")
 
 
 def _to_send(found: Plan, request: Request) -> list[Entry]:
     return found.runs("missing", *(["failed"] if "--retry" in request.flags else []))
 
 
-def _tell(found: Plan, sent: list[Entry], verb: str) -> None:
+def _print_sent(found: Plan, sent: list[Entry], verb: str) -> None:
     for entry in sent:
         print(f"  {entry.run_id}  {entry.label}")
     print(f"{report.counts(found)}; {len(sent)} {verb}.")
@@ -88,54 +93,49 @@ def _tell(found: Plan, sent: list[Entry], verb: str) -> None:
 
 
 def status(request: Request) -> None:
-    """Print what waits, works or needs somebody; with --watch, until nothing waits or works any more."""
-    from rich.live import Live
-
+    """Print what is queued, running, failed or stale; with --watch, until nothing is queued or running any more."""
     root = runs_root()
     chosen = _chosen(request, root) if request.names or request.sweep else sent_before(request, root)
-    found, console = look(chosen, root), report.console()
+    found, console = make_plan(chosen, root), report.console()
     if "--watch" not in request.flags:
-        console.print(report.status(found))
+        console.print(report.noteworthy(found))
         return
-    with Live(report.status(found), console=console, auto_refresh=False) as live:
+    with Live(report.noteworthy(found), console=console, auto_refresh=False) as live:
         while found.warning or found.runs("queued", "running"):
             time.sleep(SECONDS_BETWEEN_LOOKS)
-            found = look(chosen, root)
-            live.update(report.status(found), refresh=True)
+            found = make_plan(chosen, root)
+            live.update(report.noteworthy(found), refresh=True)
     if not console.is_terminal:
         print()
 
 
 def cancel(request: Request) -> None:
-    """Call off what waits or works, once the user has agreed."""
+    """Cancel what is queued or running, once the user has agreed."""
     root = runs_root()
     chosen = _chosen(request, root) if request.names or request.sweep else sent_before(request, root)
-    found = look(chosen, root, strict=True)
+    found = make_plan(chosen, root, strict=True)
     live = found.runs("queued", "running")
     if not live:
-        print("Nothing waits or works.")
+        print("Nothing is queued or running.")
         return
     console = report.console()
     console.print(report.lines(found, flops=False, only=("queued", "running")), end="")
     if "--yes" not in request.flags and not _agreed(f"Cancel {len(live)} run{'s' * (len(live) > 1)}? [y/N] "):
         print("Nothing was cancelled.")
         return
-    ended = call_off(live, root)
-    print(f"{len(ended)} of {len(live)} cancelled; `submit` goes on with them.")
+    ended = cancel_runs(live, root)
+    print(f"{len(ended)} of {len(live)} cancelled; `submit` resumes them.")
     for entry in live:
         if entry.run_id not in ended:
-            print(f"{entry.run_id} was not sent by `launch`: end it where it works ({_where(entry, found)}).")
+            where = found.statuses[entry.run_id].detail
+            print(f"{entry.run_id} was not sent by `launch`: end it where it runs ({where}).")
     _wait_until_saved(ended, root)
 
 
-def _where(entry: Entry, found: Plan) -> str:
-    return found.standings[entry.run_id].detail
-
-
 def _wait_until_saved(run_ids: list[str], root: Path) -> None:
-    """Runs at work save before they end; until then nobody could send them again."""
+    """Wait for running runs to save and end: before that they count as running, and `submit` would not send them."""
     entries, deadline = [Entry(run_id, "", "") for run_id in run_ids], time.monotonic() + SECONDS_TO_SAVE
-    while look(entries, root).runs("queued", "running"):
+    while make_plan(entries, root).runs("queued", "running"):
         if time.monotonic() > deadline:
             print("Some of them are still saving; `status` shows which.")
             return
@@ -143,8 +143,9 @@ def _wait_until_saved(run_ids: list[str], root: Path) -> None:
 
 
 def _agreed(question: str) -> bool:
+    """The user's answer; raises ConfigError where there is nobody to ask."""
     if not sys.stdin.isatty():
-        raise ConfigError("cancel asks before it acts: say --yes where nobody can answer.")
+        raise ConfigError("cancel asks before it acts: give --yes where there is no terminal.")
     return input(question).strip().lower() in ("y", "yes")
 
 
@@ -161,6 +162,6 @@ def logs(request: Request) -> None:
         raise ConfigError(f"{name} {reason}{suggest(name, fitting or known)}.")
     log = job_log(root / fitting[0])
     if log is None:
-        raise ConfigError(f"{fitting[0]} has no log yet: it still waits, or was called off before it began.")
+        raise ConfigError(f"{fitting[0]} has no log yet: it is still queued, or was cancelled before it started.")
     print(log, file=sys.stderr)
     print(log.read_text(encoding="utf-8", errors="replace"), end="")

@@ -8,15 +8,15 @@ from typing import Any, Self
 
 from sparse_rnn.core.wording import scientific
 
-SHAPE = ("batch", "bptt", "sub_batch")  # of `training`: what decides how much a device has to do at a time
+SHAPE = ("batch", "bptt", "sub_batch")  # the keys of `training` that decide how much a device computes at a time
 
 
 class Throughput:
-    """Training tokens a second, by the shape of a run and by device: all tokens of several runs by all their seconds,
-    as very short runs are slow.
+    """Training tokens per second, by the shape of a run and by device.
 
-    Of the same shape are runs of one model with all its sizes, data set, optimizer and shape of batches. Speed is that
-    of training steps alone: validation, tests and the start of a process come on top.
+    Runs have the same shape if they share the model with all its sizes, data set, optimizer and batch shape. Their
+    speed is the sum of their tokens over the sum of their seconds, so that very short runs, which are slow, weigh
+    little. It is that of training steps alone: validation, tests and the start of a process come on top.
     """
 
     def __init__(self, measured: Mapping[str, Mapping[str, Sequence[tuple[float, float]]]]) -> None:
@@ -27,7 +27,7 @@ class Throughput:
 
     @classmethod
     def of(cls, records: Iterable[Mapping[str, Any]]) -> Self:
-        """That of the runs among these records that were measured."""
+        """The throughput in the records of measured runs; records without one are skipped."""
         measured: defaultdict[str, defaultdict[str, list[tuple[float, float]]]] = defaultdict(lambda: defaultdict(list))
         for record in records:
             speed, device = record.get("tokens_per_second"), device_of(record)
@@ -37,13 +37,13 @@ class Throughput:
         return cls(measured)
 
     def hours(self, config: Mapping[str, Any], tokens: float) -> dict[str, float]:
-        """Hours that `tokens` training tokens of a run take, for every device where one of its shape was measured."""
+        """Hours that a run needs for `tokens` training tokens, by device where a run of its shape was measured."""
         known = self._measured.get(_shape(config), {})
         return {device: tokens / speed / 3600 for device, speed in known.items()}
 
 
 def device_of(record: Mapping[str, Any]) -> str | None:
-    """The device of a run by its maker's name, processors with the number of threads; None if not recorded."""
+    """The device of a run by its maker's name, for CPUs with the number of threads; None if it is not recorded."""
     name, kind = record.get("environment", {}).get("device_name"), record.get("device")
     if not name or not kind:
         return None
@@ -58,8 +58,8 @@ def _shape(config: Mapping[str, Any]) -> str:
 
 
 @dataclass(frozen=True, slots=True)
-class Left:
-    """A run that is not finished, and the share of it that is left, 0 to 1.
+class UnfinishedRun:
+    """A run that is not finished, and the share of it that remains, 0 to 1.
 
     tokens, flops: those of the whole training; None if the size of the data is not known.
     """
@@ -67,15 +67,15 @@ class Left:
     config: Mapping[str, Any]
     tokens: int | None
     flops: float | None
-    share: float = 1.0
+    remaining: float = 1.0
 
 
-def estimate(runs: Sequence[Left], throughput: Throughput) -> str:
-    """What is left, in FLOPs and for every device in hours; a sentence, or a line a device if there are several."""
+def estimate(runs: Sequence[UnfinishedRun], throughput: Throughput) -> str:
+    """What is left to do, in FLOPs and in hours of every device; one line per device if there are several."""
     if not runs:
         return "left: nothing"
     head = f"left: {len(runs)} run{'s' * (len(runs) != 1)}, {_flops(runs)}"
-    hours = [{} if run.tokens is None else throughput.hours(run.config, run.tokens * run.share) for run in runs]
+    hours = [{} if run.tokens is None else throughput.hours(run.config, run.tokens * run.remaining) for run in runs]
     devices = sorted({device for known in hours for device in known})
     if not devices:
         return f"{head}; device hours unknown: {_why_unknown(runs)}"
@@ -92,20 +92,20 @@ def _hours(hours: float) -> str:
     return f"{hours:,.1f} device hours" if hours >= 0.1 else f"{60 * hours:.1f} device minutes"
 
 
-def _flops(runs: Sequence[Left]) -> str:
-    known = [run.flops * run.share for run in runs if run.flops is not None]
+def _flops(runs: Sequence[UnfinishedRun]) -> str:
+    known = [run.flops * run.remaining for run in runs if run.flops is not None]
     if not known:
         return "FLOPs unknown"
     total = f"{scientific(sum(known))} FLOPs"
     return total if len(known) == len(runs) else f"{total} ({len(known)} of {len(runs)} runs)"
 
 
-def _why_unknown(runs: Sequence[Left], where: str = "") -> str:
+def _why_unknown(runs: Sequence[UnfinishedRun], where: str = "") -> str:
     unmeasured = {run.config["model"]["name"] for run in runs if run.tokens is not None}
     unsized = {run.config["dataset"]["name"] for run in runs if run.tokens is None}
     reasons = []
     if unmeasured:
         reasons.append(f"no earlier run of these sizes of {', '.join(sorted(unmeasured))}{where}")
     if unsized:
-        reasons.append(f"nobody knows the size of {', '.join(sorted(unsized))}")
+        reasons.append(f"the size of {', '.join(sorted(unsized))} is unknown")
     return ", ".join(reasons)

@@ -15,17 +15,20 @@ from sparse_rnn.core.errors import RunLocked
 from sparse_rnn.core.files import read_json, write_json
 from sparse_rnn.core.lock import STALE_SECONDS, is_stale, read_holder
 
-EXIT_LINE = "launch: the job ended with exit code "  # which a batch script writes last
+EXIT_LINE = "launch: the job ended with exit code "  # the last line that a batch script writes
 START_OF_ATTEMPT = "--- "
-BUSY = RunLocked.exit_code
+LOCKED = RunLocked.exit_code
 STOPPED = 128
-KILLS_IN_VAIN = 5
+KILLS_WITHOUT_PROGRESS = 5
 LOCK_POLL_SECONDS = 0.5
 STOPPING = (signal.SIGTERM, signal.SIGINT, signal.SIGUSR2)
 
 
 class JobFiles:
-    """What the launcher keeps in the folder of a run, beside what the run itself writes."""
+    """The launcher's files in the folder of a run, beside those of the run itself.
+
+    submission: where the run was sent; attempts: see Attempts; log: the output of all its training processes.
+    """
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -37,7 +40,8 @@ class JobFiles:
 class Attempts:
     """How often a run was started, kept in attempts.json.
 
-    One that is killed KILLS_IN_VAIN times without a new checkpoint in between is given up: it would go on for ever.
+    A run that is killed KILLS_WITHOUT_PROGRESS times without a new checkpoint in between is given up: otherwise one
+    that needs more memory than there is would be started for ever.
     """
 
     def __init__(self, files: JobFiles) -> None:
@@ -46,13 +50,14 @@ class Attempts:
     def begin(self) -> bool:
         """Count a start; False if the run is given up."""
         before, checkpoint = read_json(self._files.attempts), self._checkpoint()
+        # A start that is still marked open was never ended: whoever made it, supervisor included, was killed.
         killed = before.get("kills", 0) + bool(before.get("open")) if before.get("checkpoint") == checkpoint else 0
-        given_up = killed >= KILLS_IN_VAIN
+        given_up = killed >= KILLS_WITHOUT_PROGRESS
         self._write(open=not given_up, kills=killed, checkpoint=checkpoint, error=_given_up() if given_up else None)
         return not given_up
 
     def end(self, error: str | None = None) -> None:
-        """The run has ended by itself, or stopped as it was told: the start was not in vain."""
+        """The run ended by itself, or was stopped on purpose: earlier kills no longer count."""
         self._write(open=False, kills=0, checkpoint=self._checkpoint(), error=error)
 
     def _write(self, **facts: Any) -> None:
@@ -67,15 +72,15 @@ class Attempts:
 
 def _given_up() -> str:
     return (
-        f"Given up: it was killed {KILLS_IN_VAIN} times without a new checkpoint in between (out of memory, or a "
-        "machine that fails?); --retry starts it again."
+        f"Given up: it was killed {KILLS_WITHOUT_PROGRESS} times without a new checkpoint in between (out of memory, "
+        "or a machine that fails?); --retry starts it again."
     )
 
 
 class Supervisor:
     """Trains a run in a process of its own, and again if that process is killed; a signal stops it once it has saved.
 
-    Only the run's own process takes the lock of the run: a supervisor that comes second ends with BUSY.
+    Only the training process takes the run's lock: of two supervisors of one run, the second ends with LOCKED.
     """
 
     def __init__(self, folder: Path, overrides: Sequence[str]) -> None:
@@ -84,21 +89,24 @@ class Supervisor:
         self._stopped_by = 0
 
     def run(self) -> int:
-        """To the end; returns the exit code of training: 0 finished, 1 failed, 2 wrong configuration, 3 somebody else
-        works on it, 128 + the number of a signal that stopped it."""
+        """Bring the run to its end; returns the exit code of training.
+
+        0 finished, 1 failed, 2 wrong configuration, 3 taken by another process, 128 + n stopped by signal n.
+        """
         self._files.folder.mkdir(parents=True, exist_ok=True)
         for number in STOPPING:
             signal.signal(number, self._stop)
-        if self._somebody_else_works():
-            return BUSY
+        if self._is_taken():
+            return LOCKED
         attempts = Attempts(self._files)
         while attempts.begin():
             code = self._train()
-            if code == BUSY:
-                return BUSY
+            if code == LOCKED:
+                return LOCKED
             if self._was_told_to_stop(code) or code <= STOPPED:
                 attempts.end(last_error(self._files.log) if 0 < code < STOPPED else None)
                 return code
+            # Killed by SIGKILL, SIGSEGV or the like: the next turn resumes from the last checkpoint.
         with self._files.log.open("a", encoding="utf-8") as log:
             log.write(f"error: {_given_up()}\n")
         return 1
@@ -107,8 +115,10 @@ class Supervisor:
         """Whether training ended by a signal that is sent to end it; by others, such as SIGKILL or SIGSEGV, it died."""
         return self._stopped_by > 0 or code - STOPPED in STOPPING
 
-    def _somebody_else_works(self) -> bool:
-        """Whether the run's lock is held by a living process: one whose heartbeat goes on, or which lets go of it."""
+    def _is_taken(self) -> bool:
+        """Whether a living process holds the run's lock."""
+        # The holder may be on another machine, where its process cannot be looked up. A heartbeat that moves proves
+        # that it lives. One that stands still may be that of a node that has just died: wait until it counts as stale.
         first: float | None = None
         deadline = time.monotonic() + STALE_SECONDS + LOCK_POLL_SECONDS
         while (holder := read_holder(self._files.folder / "run.lock")) and time.monotonic() < deadline:
@@ -121,17 +131,19 @@ class Supervisor:
         return False
 
     def _train(self) -> int:
+        """Start training and wait for it; returns its exit code, 128 + n if signal n ended it."""
         with self._files.log.open("a", encoding="utf-8") as log:
             self._announce(log)
             environment = os.environ | {"SPARSE_RNN_RUNS": str(self._files.folder.parent), "PYTHONUNBUFFERED": "1"}
             command = [sys.executable, "-m", "sparse_rnn.train", *self._overrides]
             self._child = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, env=environment)
-            if self._stopped_by:
+            if self._stopped_by:  # by a signal that came before there was a child to pass it to
                 self._child.terminate()
             code = self._child.wait()
         return code if code >= 0 else STOPPED - code
 
     def _announce(self, log: TextIO) -> None:
+        """Begin an attempt in the log: when, on which host, in which job."""
         job = os.environ.get("SLURM_ARRAY_JOB_ID", os.environ.get("SLURM_JOB_ID", ""))
         task = os.environ.get("SLURM_ARRAY_TASK_ID")
         where = f", SLURM job {job}{f'_{task}' if task else ''}" if job else ""
@@ -145,19 +157,19 @@ class Supervisor:
 
 
 def last_error(log: Path) -> str:
-    """The last line that tells an error, or else the last line, of what was written since the run was last started."""
+    """The last error line of the latest attempt in a log; if there is none, its last line."""
     lines: list[str] = []
     for line in tail(log):
         if line.startswith(START_OF_ATTEMPT):
             lines.clear()
         elif line.strip() and not line.startswith(EXIT_LINE):
             lines.append(line)
-    errors = [line for line in lines if line.startswith("error: ")] or lines or ["It left no word."]
+    errors = [line for line in lines if line.startswith("error: ")] or lines or ["It printed nothing."]
     return errors[-1].removeprefix("error: ").strip()
 
 
 def tail(log: Path, size: int = 20_000) -> list[str]:
-    """The last lines of a file, `size` bytes of them."""
+    """The lines in the last `size` bytes of a file; none if it cannot be read."""
     try:
         with log.open("rb") as stream:
             stream.seek(max(0, stream.seek(0, os.SEEK_END) - size))
@@ -167,9 +179,9 @@ def tail(log: Path, size: int = 20_000) -> list[str]:
 
 
 def slurm_task(folder: str, overrides: Sequence[str]) -> None:
-    """What a task of a SLURM array does; a run that somebody else works on is none of its business."""
+    """The task of a SLURM array; it ends well if another process has taken the run."""
     code = Supervisor(Path(folder), overrides).run()
-    if code not in (0, BUSY):
+    if code not in (0, LOCKED):
         sys.exit(code)
 
 

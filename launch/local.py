@@ -18,18 +18,24 @@ from typing import Any
 
 from filelock import FileLock
 
-from launch.job import JobFiles
 from sparse_rnn.core.files import read_json, write_json
 from sparse_rnn.core.lock import process_start
 
-JOB = (sys.executable, "-m", "launch.job")
+from .job import JobFiles
+
+# By the package's name, which is launch in a checkout and sparse_rnn.launch in an installation.
+JOB = (sys.executable, "-m", f"{__package__}.job")
+WORKER = (sys.executable, "-m", f"{__package__}.local")
 POLL_SECONDS = 0.2
-HANDED_ON = ("SPARSE_RNN_", "OMP_", "MKL_")
+PASSED_ON = ("SPARSE_RNN_", "OMP_", "MKL_")  # variables that a job gets from the command that sent it
 
 
 @dataclass
-class State:
-    """What waits, in order, and what is at work, by run_id; a process is its pid and when it started."""
+class QueueState:
+    """What is queued, in order, and what is running, by run id; a process is its pid and the time it started.
+
+    runs: how many at a time; gpus: those to share out, as CUDA_VISIBLE_DEVICES names them.
+    """
 
     runs: int = 1
     gpus: list[str] = field(default_factory=list)
@@ -38,12 +44,12 @@ class State:
     worker: dict[str, Any] = field(default_factory=dict)
 
     def known(self) -> set[str]:
-        """Runs that need not be added: they wait, or are at work and shall go on."""
-        at_work = {run_id for run_id, job in self.working.items() if lives(job) and not job["cancelled"]}
+        """Runs that need not be added again: they are queued, or running and not cancelled."""
+        at_work = {run_id for run_id, job in self.working.items() if is_alive(job) and not job["cancelled"]}
         return at_work | {job["run_id"] for job in self.waiting}
 
     def next_job(self) -> dict[str, Any] | None:
-        """Take the first job that may start now; one that was cancelled and added again waits for its end."""
+        """Take the first job that may start now; one that was cancelled and added again waits until it has ended."""
         if len(self.working) < self.runs:
             for index, job in enumerate(self.waiting):
                 if job["run_id"] not in self.working:
@@ -56,11 +62,11 @@ class State:
         return min(self.gpus, key=taken.count, default=None)
 
     def stop(self, run_ids: Iterable[str]) -> list[str]:
-        """Send SIGTERM to jobs, once only; returns their runs."""
+        """Send SIGTERM to jobs, once only: a second one would end a run before it has saved. Returns their runs."""
         stopped = []
         for run_id in run_ids:
             job = self.working.get(run_id, {})
-            if job and lives(job) and not job["cancelled"]:
+            if job and is_alive(job) and not job["cancelled"]:
                 with suppress(ProcessLookupError):
                     os.kill(job["pid"], signal.SIGTERM)
                 job["cancelled"] = True
@@ -68,13 +74,13 @@ class State:
         return stopped
 
 
-def identity(pid: int) -> dict[str, Any]:
-    """What tells a process from a later one of the same pid."""
+def describe_process(pid: int) -> dict[str, Any]:
+    """Pid and start time, which together tell a process from a later one of the same pid."""
     return {"pid": pid, "started": process_start(pid)}
 
 
-def lives(process: dict[str, Any]) -> bool:
-    """Whether a process is still there."""
+def is_alive(process: dict[str, Any]) -> bool:
+    """Whether a process, as `describe_process` gave it, is still there."""
     return bool(process) and process_start(process["pid"]) == process["started"] != ""
 
 
@@ -87,41 +93,41 @@ class LocalQueue:
         self._file = self.folder / "queue.json"
 
     def add(self, jobs: Sequence[tuple[str, Sequence[str]]], *, runs: int, gpus: Sequence[str] = ()) -> None:
-        """Append (run_id, overrides), those that are not there yet, and see to it that a worker lives.
+        """Append (run id, overrides) unless the run is there already, and start a worker if there is none.
 
-        runs: at a time; gpus: one for each of them, by CUDA_VISIBLE_DEVICES. Both count for all that waits.
+        runs: how many at a time; gpus: one for each of them, by CUDA_VISIBLE_DEVICES. Both apply to the whole queue.
         """
-        variables = {key: value for key, value in os.environ.items() if key.startswith(HANDED_ON)}
+        variables = {key: value for key, value in os.environ.items() if key.startswith(PASSED_ON)}
         with self.change() as state:
             state.runs, state.gpus = runs, list(gpus)
-            if not lives(state.worker):
-                state.waiting = []  # nobody has seen them since their worker died: they count as missing
+            if not is_alive(state.worker):
+                state.waiting = []  # their worker died, and since then they were shown as missing
             known = state.known()
             for run_id, overrides in jobs:
                 if run_id not in known:
                     job = {"run_id": run_id, "overrides": list(overrides), "folder": os.getcwd()}
                     state.waiting.append({**job, "variables": variables})
                     known.add(run_id)
-            if state.waiting and not lives(state.worker):
-                state.worker = identity(self._start_worker())
+            if state.waiting and not is_alive(state.worker):
+                state.worker = describe_process(self._start_worker())
 
     def states(self) -> dict[str, str]:
-        """ "queued" or "running" by run_id; what waits counts only while a worker lives."""
+        """ "queued" or "running" by run id; without a living worker nothing is queued."""
         state = self._read()
-        waiting = {job["run_id"]: "queued" for job in state.waiting if lives(state.worker)}
-        return waiting | {run_id: "running" for run_id, job in state.working.items() if lives(job)}
+        waiting = {job["run_id"]: "queued" for job in state.waiting if is_alive(state.worker)}
+        return waiting | {run_id: "running" for run_id, job in state.working.items() if is_alive(job)}
 
     def cancel(self, run_ids: Iterable[str]) -> list[str]:
-        """Forget those that wait, let those at work save and end; returns the runs it ended."""
+        """Remove queued runs, let running ones save and end; returns the runs that this call ended."""
         wanted = set(run_ids)
         with self.change() as state:
-            forgotten = [job["run_id"] for job in state.waiting if job["run_id"] in wanted]
+            removed = [job["run_id"] for job in state.waiting if job["run_id"] in wanted]
             state.waiting = [job for job in state.waiting if job["run_id"] not in wanted]
-            return [*forgotten, *(run_id for run_id in state.stop(sorted(wanted)) if run_id not in forgotten)]
+            return [*removed, *(run_id for run_id in state.stop(sorted(wanted)) if run_id not in removed)]
 
     @contextmanager
-    def change(self) -> Iterator[State]:
-        """The state, for changes that nobody else makes at the same time; it is written if it was changed."""
+    def change(self) -> Iterator[QueueState]:
+        """The state, locked against other processes while it is changed; written back if it was changed."""
         self.folder.mkdir(parents=True, exist_ok=True)
         with FileLock(self.folder / "queue.lock"):
             state = self._read()
@@ -132,12 +138,12 @@ class LocalQueue:
                 if repr(state) != before:
                     write_json(self._file, asdict(state))
 
-    def _read(self) -> State:
-        return State(**read_json(self._file))
+    def _read(self) -> QueueState:
+        return QueueState(**read_json(self._file))
 
     def _start_worker(self) -> int:
-        """A process with no terminal: it goes on when the user has logged out. Returns its pid."""
-        command = [sys.executable, "-m", "launch.local", str(self.root), *self._job]
+        """Start a worker without a terminal, which keeps running after the user has logged out. Returns its pid."""
+        command = [*WORKER, str(self.root), *self._job]
         with (self.folder / "worker.log").open("ab") as log:
             return subprocess.Popen(
                 command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True
@@ -147,7 +153,7 @@ class LocalQueue:
 class Worker:
     """Starts jobs in order, as many at a time as the queue says, until nothing is left.
 
-    Jobs that a killed worker has left behind count among them. SIGTERM stops the jobs; what waits is forgotten.
+    Jobs left behind by a worker that was killed count among them. SIGTERM stops the running jobs and drops the queue.
     """
 
     def __init__(self, root: Path, job: Sequence[str] = JOB) -> None:
@@ -156,13 +162,13 @@ class Worker:
         self._told_to_end = False
 
     def work(self) -> None:
-        """To the end; at once if another worker is there."""
+        """Work until nothing is left; return at once if there is another worker."""
         signal.signal(signal.SIGTERM, self._end)
         with self._queue.change() as state:
-            if lives(state.worker) and state.worker["pid"] != os.getpid():
+            if is_alive(state.worker) and state.worker["pid"] != os.getpid():
                 return
-            state.worker = identity(os.getpid())
-        while self._turn():
+            state.worker = describe_process(os.getpid())
+        while self._poll():
             time.sleep(POLL_SECONDS)
         for child in self._children:
             child.wait()
@@ -170,24 +176,23 @@ class Worker:
     def _end(self, number: int, frame: FrameType | None) -> None:
         self._told_to_end = True
 
-    def _turn(self) -> bool:
-        """Note what has ended and start what may start; returns whether there is more to do.
-
-        The queue knows that the worker ends before anybody can add to it again: whoever adds then starts another.
-        """
+    def _poll(self) -> bool:
+        """Note which jobs have ended and start those that may start; returns whether there is more to do."""
         self._children = [child for child in self._children if child.poll() is None]
         with self._queue.change() as state:
-            state.working = {run_id: job for run_id, job in state.working.items() if lives(job)}
+            state.working = {run_id: job for run_id, job in state.working.items() if is_alive(job)}
             while not self._told_to_end and (job := state.next_job()):
                 self._start(job, state)
             if self._told_to_end:
                 state.stop(list(state.working))
+            # The worker signs off while it holds the lock: whoever adds a run next starts another worker. If it signed
+            # off later, a run added in between would wait for a worker that has gone.
             if self._told_to_end or not (state.waiting or state.working):
                 state.worker = {}
         return bool(state.worker)
 
-    def _start(self, job: dict[str, Any], state: State) -> None:
-        """Start a job in a session of its own: a signal to the worker's group must not reach it a second time."""
+    def _start(self, job: dict[str, Any], state: QueueState) -> None:
+        """Start a job in a session of its own, so that a signal to the worker's group does not reach it twice."""
         gpu = state.free_gpu()
         environment = os.environ | job["variables"] | ({} if gpu is None else {"CUDA_VISIBLE_DEVICES": gpu})
         command = [*self._job, str(self._queue.root / job["run_id"]), *job["overrides"]]
@@ -201,7 +206,7 @@ class Worker:
             write_json(files.attempts, {"error": f"It could not be started: {error}."})
             return
         self._children.append(child)
-        state.working[job["run_id"]] = {**identity(child.pid), "gpu": gpu, "cancelled": False}
+        state.working[job["run_id"]] = {**describe_process(child.pid), "gpu": gpu, "cancelled": False}
 
 
 if __name__ == "__main__":

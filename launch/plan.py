@@ -5,61 +5,68 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from launch import slurm
-from launch.job import JobFiles
-from launch.local import LocalQueue
-from launch.requests import Entry
-from launch.states import STATES, Standing, standing
 from sparse_rnn.core.errors import ConfigError
 from sparse_rnn.core.files import read_json
 from sparse_rnn.runs.folder import RunFolder, read_record
 
+from . import slurm
+from .job import JobFiles
+from .local import LocalQueue
+from .requests import Entry
+from .states import STATES, RunStatus, find_status
+
 
 @dataclass(frozen=True)
 class Plan:
-    """Entries, and the standing of each of their runs. `warning`: what keeps the standings from being complete."""
+    """Entries, and the status of each of their runs by id. `warning`: why some of these may be incomplete."""
 
     entries: Sequence[Entry]
-    standings: dict[str, Standing]
+    statuses: dict[str, RunStatus]
     warning: str = ""
 
     def runs(self, *states: str) -> list[Entry]:
-        """Every run once that is in one of these states."""
+        """The runs that are in one of these states, each once."""
         once: dict[str, Entry] = {}
         for entry in self.entries:
             once.setdefault(entry.run_id, entry)
-        return [entry for entry in once.values() if self.standings[entry.run_id].state in states]
+        return [entry for entry in once.values() if self.statuses[entry.run_id].state in states]
 
     def counts(self) -> dict[str, int]:
         """How many runs are in each state, in the order of STATES."""
-        found = Counter(standing.state for standing in self.standings.values())
+        found = Counter(status.state for status in self.statuses.values())
         return {state: found[state] for state in STATES if found[state]}
 
 
-def look(entries: Sequence[Entry], root: Path, *, strict: bool = False) -> Plan:
-    """Where the runs stand now. strict: raise ConfigError, where SLURM does not answer, instead of warning."""
+def make_plan(entries: Sequence[Entry], root: Path, *, strict: bool = False) -> Plan:
+    """Find the present status of every run in its folder below `root` and in the queues.
+
+    strict: where SLURM does not answer, raise ConfigError instead of warning.
+    """
     run_ids = list(dict.fromkeys(entry.run_id for entry in entries))
     queue: dict[str, str] = dict(LocalQueue(root).states())
     folders = {run_id: RunFolder(root / run_id) for run_id in run_ids}
     records = {run_id: read_record(folder) for run_id, folder in folders.items()}
     open_runs = [run_id for run_id, record in records.items() if record is None or record["status"] != "finished"]
     jobs, warning = slurm.submitted(root, open_runs), ""
-    over: dict[str, str] = {}
+    ended: dict[str, str] = {}
     try:
         queue |= slurm.queue(jobs)
-        over = slurm.ended(job for run_id, job in jobs.items() if run_id not in queue and _without_trace(root / run_id))
+        silent = [job for run_id, job in jobs.items() if run_id not in queue and not _has_begun(root / run_id)]
+        ended = slurm.ended_states(silent)
     except ConfigError as error:
         if strict:
             raise
         warning = f"{error} Runs that wait in a queue count as missing."
-    records |= {run_id: read_record(folders[run_id]) for run_id in open_runs}  # one may have ended since
+    # Records are read again after the queues: a run that has finished in between is in neither otherwise.
+    records |= {run_id: read_record(folders[run_id]) for run_id in open_runs}
     configs = {entry.run_id: entry.facts.config if entry.facts else None for entry in entries}
-    standings = {
-        run_id: standing(folder, records[run_id], configs[run_id], queue, over) for run_id, folder in folders.items()
+    statuses = {
+        run_id: find_status(folder, records[run_id], configs[run_id], queue, ended)
+        for run_id, folder in folders.items()
     }
-    return Plan(entries, standings, warning)
+    return Plan(entries, statuses, warning)
 
 
-def _without_trace(folder: Path) -> bool:
-    """Whether a job was sent that never came as far as to begin the run."""
-    return not read_json(JobFiles(folder).attempts)
+def _has_begun(folder: Path) -> bool:
+    """Whether a job that was sent came as far as to start the run."""
+    return bool(read_json(JobFiles(folder).attempts))

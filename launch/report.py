@@ -5,10 +5,11 @@ from collections.abc import Iterable
 from rich.console import Console
 from rich.text import Text
 
-from launch.plan import Plan
-from launch.requests import Entry
-from launch.states import Standing
 from sparse_rnn.core.wording import scientific
+
+from .plan import Plan
+from .requests import Entry
+from .states import RunStatus
 
 STYLES = {
     "missing": "dim",
@@ -30,20 +31,20 @@ def counts(plan: Plan) -> str:
 
 
 def lines(plan: Plan, *, flops: bool, only: Iterable[str] | None = None) -> Text:
-    """A line for every entry under the heading of its block; `only`: the states that are shown."""
+    """One line for every entry, under the heading of its block; `only`: the states that are shown."""
     text, heading = Text(), ""
-    shown = [e for e in plan.entries if only is None or plan.standings[e.run_id].state in only]
+    shown = [e for e in plan.entries if only is None or plan.statuses[e.run_id].state in only]
     width = max((len(entry.label) for entry in shown), default=0)
     for entry in shown:
         if entry.block != heading:
             heading = entry.block
             text.append(f"{heading}\n", "bold")
-        standing = plan.standings[entry.run_id]
-        text.append(f"  {standing.state:<9}", STYLES[standing.state])
+        status = plan.statuses[entry.run_id]
+        text.append(f"  {status.state:<9}", STYLES[status.state])
         text.append(f"{entry.label:<{width}}  " if width else "")
         text.append(f"{_flops(entry):<9}" if flops else "")
         text.append(entry.run_id)
-        text.append(_detail(standing))
+        text.append(_detail(status))
         text.append("\n")
     return text
 
@@ -53,21 +54,21 @@ def _flops(entry: Entry) -> str:
     return scientific(known)
 
 
-def _detail(standing: Standing) -> Text:
-    if not standing.detail:
+def _detail(status: RunStatus) -> Text:
+    if not status.detail:
         return Text()
-    if standing.state == "failed":
-        log = f" ({standing.log})" if standing.log else ""
-        return Text(f"\n           {standing.detail}{log}", "red")
-    return Text(f"  {standing.detail}", "dim")
+    if status.state == "failed":
+        log = f" ({status.log})" if status.log else ""
+        return Text(f"\n           {status.detail}{log}", "red")
+    return Text(f"  {status.detail}", "dim")
 
 
-def status(plan: Plan) -> Text:
-    """The runs that wait, work or need somebody, how many there are of each state, and what keeps that incomplete."""
+def noteworthy(plan: Plan) -> Text:
+    """The runs that are queued, running, failed or stale, the number in each state, and the plan's warning."""
     warning = f"\nwarning: {plan.warning}" if plan.warning else ""
     return Text.assemble(lines(plan, flops=False, only=NOTEWORTHY), counts(plan), warning)
 
 
 def console() -> Console:
-    """Prints lines as they are, however long."""
+    """A console that prints lines as they are, however long."""
     return Console(highlight=False, soft_wrap=True)

@@ -1,4 +1,4 @@
-"""The runs that a command is about: rows of tables, the points of a sweep, or what was sent before."""
+"""A command line of `python -m launch`, parsed, and the runs it is about: of tables, of a sweep, or sent before."""
 
 import shlex
 from collections.abc import Iterator, Sequence
@@ -6,13 +6,15 @@ from dataclasses import dataclass, field, replace
 from itertools import product
 from pathlib import Path
 
-from launch.job import JobFiles
 from sparse_rnn.core.errors import ConfigError, suggest
-from sparse_rnn.tables.catalogue import Catalogue, RunFacts
+from sparse_rnn.tables.catalogue import Catalogue
 from sparse_rnn.tables.declaration import ALL, load
 from sparse_rnn.tables.declaration import names as table_names
 from sparse_rnn.tables.expansion import expand
+from sparse_rnn.tables.facts import RunFacts
 from sparse_rnn.tables.overrides import parse_seeds, values_of
+
+from .job import JobFiles
 
 SEEDS = "seeds"
 FLAGS = {
@@ -26,7 +28,7 @@ FLAGS = {
 
 @dataclass(frozen=True)
 class Request:
-    """A command line, taken apart: names of tables and figures, overrides of all runs and of the cluster."""
+    """A parsed command line: names of tables and figures, overrides of all runs and of the cluster."""
 
     command: str
     names: list[str] = field(default_factory=list)
@@ -39,7 +41,7 @@ class Request:
 
 @dataclass(frozen=True)
 class Entry:
-    """One run as it is asked for: where it stands in a table, under what label, and what it is (None: unknown)."""
+    """One run as it is asked for: its block and label in a table, its overrides, and its facts (None: unknown)."""
 
     run_id: str
     block: str

@@ -1,4 +1,4 @@
-"""SLURM: arrays of runs through submitit, the queue, what became of jobs."""
+"""SLURM: arrays of runs sent through submitit, the queue, what became of jobs."""
 
 import getpass
 import re
@@ -10,45 +10,48 @@ from io import StringIO
 from pathlib import Path
 from typing import Any, TypeVar
 
-from launch.clusters import SlurmCluster
-from launch.job import EXIT_LINE, JobFiles, slurm_task
+from sparse_rnn.config.launchers import ALL_CPUS
 from sparse_rnn.core.errors import ConfigError
 from sparse_rnn.core.files import read_json, write_json
 
+from .clusters import SlurmCluster
+from .job import EXIT_LINE, JobFiles, slurm_task
+
 Item = TypeVar("Item")
-ToSend = tuple[str, Sequence[str], str]
+ToSend = tuple[str, Sequence[str], str]  # run id, overrides, model
 JOB_NAME = "sparse_rnn"
 WAITING = ("PENDING", "REQUEUED", "REQUEUE_FED", "REQUEUE_HOLD", "SPECIAL_EXIT", "CONFIGURING", "RESV_DEL_HOLD")
 SECONDS_FOR_SLURM = 60
-QUICK = 20
+QUICK_SECONDS = 20
 QUICK_DEATHS = 5
-# SIGTERM (preemption) and SIGUSR2 (time limit) are for the run, not for this shell, which lives to queue the job again.
+# SIGTERM (preemption) and SIGUSR2 (time limit) are for the run. Without a trap they would end this shell as well, which
+# has to live until it has queued the job again. A trap with a command, `:`, is not inherited by the run as ignored.
 KEEP_SHELL = "trap : TERM USR2"
-# A signal ended the run, and the job is not being cancelled or queued by somebody else: queue it again, unless it dies
-# so early that the run never begins. SLURM_JOB_ID alone would not do: that of an array's last task names all of them.
+# Queue the job again if a signal ended the run. Not if the job is being cancelled, or queued again by SLURM itself:
+# then it is no longer RUNNING. Not if it keeps dying before the run begins. SLURM_JOB_ID alone would not do: the one of
+# an array's last task names the whole array.
 QUEUE_AGAIN = f"""\
 code=$?
 job=$SLURM_JOB_ID
 if [ -n "$SLURM_ARRAY_JOB_ID" ]; then job=${{SLURM_ARRAY_JOB_ID}}_$SLURM_ARRAY_TASK_ID; fi
 if [ $code -gt 128 ] && [ "$(squeue -h -j "$job" -o %T)" = RUNNING ]; then
-  if [ $SECONDS -ge {QUICK} ] || [ "${{SLURM_RESTART_COUNT:-0}}" -lt {QUICK_DEATHS} ]; then
+  if [ $SECONDS -ge {QUICK_SECONDS} ] || [ "${{SLURM_RESTART_COUNT:-0}}" -lt {QUICK_DEATHS} ]; then
     scontrol requeue "$job"
   fi
 fi
 exit $code"""
-SAY_HOW_IT_ENDED = f"trap 'echo \"{EXIT_LINE}$?\"' EXIT"
+WRITE_EXIT_CODE = f"trap 'echo \"{EXIT_LINE}$?\"' EXIT"
 
 
 class Refused(ConfigError):
-    """SLURM did not take a job; in its own words."""
+    """SLURM did not take a job; the text is what it said."""
 
 
 def submit(runs: Sequence[ToSend], cluster: SlurmCluster, root: Path) -> Iterator[tuple[str, list[str]]]:
-    """Send runs (id, overrides, model) as arrays, one or more for each set of resources; yields the job and
-    the runs of each.
+    """Send runs (id, overrides, model) as arrays, at least one per set of resources; yields each array's job and runs.
 
-    What is sent is written into the folder of its run at once, so that a refusal leaves nothing in between. Raises
-    Refused.
+    Each array is noted in the folders of its runs as soon as SLURM has taken it: if SLURM refuses a later one, nothing
+    that was sent is forgotten. Raises Refused.
     """
     for resources, members in _by_resources(runs, cluster):
         for part in parts(members, resources.array):
@@ -70,8 +73,8 @@ def _by_resources(runs: Sequence[ToSend], cluster: SlurmCluster) -> Iterator[tup
 
 
 def _send(runs: Sequence[ToSend], resources: SlurmCluster, root: Path) -> list[Any]:
-    """One array; returns submitit's jobs."""
-    import submitit
+    """Send one array; returns submitit's jobs. Raises Refused."""
+    import submitit  # a quarter of a second, which `plan` and `status` need not wait for
 
     folder = root.absolute() / ".launch" / "slurm"
     folder.mkdir(parents=True, exist_ok=True)
@@ -83,7 +86,7 @@ def _send(runs: Sequence[ToSend], resources: SlurmCluster, root: Path) -> list[A
         with redirect_stderr(StringIO()), executor.batch():  # submitit would print SLURM's words itself
             jobs = [executor.submit(slurm_task, str(root.absolute() / run_id), list(o)) for run_id, o, _ in runs]
     except (RuntimeError, OSError, submitit.core.utils.FailedJobError) as error:
-        raise Refused(own_words(str(error))) from None
+        raise Refused(slurm_message(str(error))) from None
     finally:  # what submitit leaves of a refusal, and its link to the batch script
         for left in set(folder.iterdir()) - before:
             if re.fullmatch(r"[0-9a-f]{32}\.pkl|\.submission_file_[0-9a-f]+\.sh", left.name):
@@ -92,9 +95,7 @@ def _send(runs: Sequence[ToSend], resources: SlurmCluster, root: Path) -> list[A
 
 
 def _parameters(resources: SlurmCluster) -> dict[str, Any]:
-    """The same, as submitit names it."""
-    from sparse_rnn.config.launchers import ALL_CPUS
-
+    """A cluster's resources under the names of submitit's parameters."""
     asked = {
         "partition": resources.partition,
         "account": resources.account,
@@ -109,7 +110,7 @@ def _parameters(resources: SlurmCluster) -> dict[str, Any]:
         "array_parallelism": resources.parallel,
         "signal_delay_s": resources.warning,
         "stderr_to_stdout": True,
-        "setup": [KEEP_SHELL, SAY_HOW_IT_ENDED, ALL_CPUS, *resources.setup],
+        "setup": [KEEP_SHELL, WRITE_EXIT_CODE, ALL_CPUS, *resources.setup],
         "teardown": QUEUE_AGAIN.splitlines(),
         "additional_parameters": {"requeue": True, **resources.sbatch},
     }
@@ -121,15 +122,18 @@ def parts(items: Sequence[Item], size: int) -> Iterator[Sequence[Item]]:
         yield items[start : start + size]
 
 
-def own_words(message: str) -> str:
-    """What SLURM said, in one line, without what surrounds it."""
+def slurm_message(message: str) -> str:
+    """What SLURM said, in one line, without the program names and submitit's words around it."""
     said = re.findall(r"^(?:sbatch|squeue|scancel|slurm\w*): (?:error: )?(.+)$", message, flags=re.MULTILINE)
     words = said or [line for line in message.strip().splitlines() if line.strip()][-1:]
     return "; ".join(word.strip().rstrip(".") for word in dict.fromkeys(words)) or "it gave no reason"
 
 
 def queue(jobs: Mapping[str, str]) -> dict[str, str]:
-    """`queued` with SLURM's reason, or `running`, of those of these jobs, by run, that wait or work."""
+    """By run id, `queued` with SLURM's reason or `running`, for those of these jobs that are in the queue.
+
+    jobs: by run id.
+    """
     known = _squeue() if jobs else {}
     return {run_id: known[job] for run_id, job in jobs.items() if job in known}
 
@@ -141,8 +145,8 @@ def submitted(root: Path, run_ids: Iterable[str]) -> dict[str, str]:
 
 
 def _squeue() -> dict[str, str]:
-    """State by job, of this user's jobs of this project that are not over."""
-    listed = _ask(["squeue", "-h", "-r", "-u", getpass.getuser(), "-n", JOB_NAME, "-o", "%i|%T|%r"])
+    """State by job, for this user's jobs of this project that are not over."""
+    listed = _run(["squeue", "-h", "-r", "-u", getpass.getuser(), "-n", JOB_NAME, "-o", "%i|%T|%r"])
     states = {}
     for line in listed.splitlines():
         job, state, reason = line.split("|", 2)
@@ -151,12 +155,12 @@ def _squeue() -> dict[str, str]:
     return states
 
 
-def ended(jobs: Iterable[str]) -> dict[str, str]:
+def ended_states(jobs: Iterable[str]) -> dict[str, str]:
     """SLURM's state of jobs that are over, by job; empty without accounting."""
     states: dict[str, str] = {}
     for part in parts(sorted(set(jobs)), 500):
         try:
-            listed = _ask(["sacct", "-n", "-P", "-X", "-j", ",".join(part), "-o", "JobID,State"])
+            listed = _run(["sacct", "-n", "-P", "-X", "-j", ",".join(part), "-o", "JobID,State"])
         except ConfigError:
             return {}
         for line in listed.splitlines():
@@ -166,24 +170,24 @@ def ended(jobs: Iterable[str]) -> dict[str, str]:
 
 
 def cancel(jobs: Mapping[str, str]) -> list[str]:
-    """Cancel those of these jobs, by run, that are in the queue under this project's name; returns their runs."""
+    """Cancel those of these jobs (by run id) that are in the queue under this project's name; returns their runs."""
     known = _squeue()
     mine = {run_id: job for run_id, job in jobs.items() if job in known}
     for part in parts(list(mine.values()), 500):
-        _ask(["scancel", *part])
+        _run(["scancel", *part])
     return list(mine)
 
 
-def _ask(command: list[str]) -> str:
+def _run(command: list[str]) -> str:
     """The output of a SLURM command; raises ConfigError in SLURM's own words."""
     try:
         done = subprocess.run(command, capture_output=True, text=True, timeout=SECONDS_FOR_SLURM, check=True)
     except FileNotFoundError:
         raise ConfigError(
-            f"{command[0]} is not here: ask about runs that were sent to SLURM on a machine that has it."
+            f"{command[0]} is not installed here: ask about runs that were sent to SLURM on a machine that has it."
         ) from None
     except subprocess.TimeoutExpired:
         raise ConfigError(f"{command[0]} has not answered for {SECONDS_FOR_SLURM} s: try again later.") from None
     except subprocess.CalledProcessError as error:
-        raise ConfigError(f"{command[0]} failed: {own_words(error.stderr)}.") from None
+        raise ConfigError(f"{command[0]} failed: {slurm_message(error.stderr)}.") from None
     return done.stdout

@@ -1,4 +1,4 @@
-"""Where a run stands: told by its folder, and by the queue it waits in."""
+"""The state of a run, found in its folder and in the queue it waits in."""
 
 import json
 from collections.abc import Mapping
@@ -6,35 +6,36 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from launch.job import EXIT_LINE, JobFiles, last_error, tail
 from sparse_rnn.config.stored import changed_keys
 from sparse_rnn.core.files import read_json
 from sparse_rnn.core.lock import is_stale, read_holder
 from sparse_rnn.core.wording import shown_metric
 from sparse_rnn.runs.folder import RunFolder
 
+from .job import EXIT_LINE, JobFiles, last_error, tail
+
 STATES = ("missing", "queued", "running", "failed", "finished", "stale")
 ENDED_WELL = ("COMPLETED", "CANCELLED", "TIMEOUT", "PREEMPTED", "NODE_FAIL", "REQUEUED")
 
 
 @dataclass(frozen=True)
-class Standing:
-    """The state of a run, one of STATES; more about it; the share of its training that is left; its log."""
+class RunStatus:
+    """The state of a run, one of STATES; a detail in words; the share of its training that remains; its log."""
 
     state: str
     detail: str = ""
-    left: float = 1.0
+    remaining: float = 1.0
     log: Path | None = None
 
 
-def standing(
+def find_status(
     folder: RunFolder,
     record: Mapping[str, Any] | None,
     config: Mapping[str, Any] | None,
     queue: Mapping[str, str],
     ended: Mapping[str, str],
-) -> Standing:
-    """Where a run stands.
+) -> RunStatus:
+    """The status of one run.
 
     record: as it lies in the folder, read after `queue`. config: what is asked for now, to notice a folder that holds
     something else. queue: state and reason by run id of what waits or runs in the cluster. ended: SLURM's state of jobs
@@ -43,19 +44,20 @@ def standing(
     files = JobFiles(folder.path)
     log = job_log(folder.path)
     if record is not None and config is not None and (changed := changed_keys(record["config"], config)):
-        return Standing("stale", f"its folder holds a run with other values of {', '.join(changed)}")
+        return RunStatus("stale", f"its folder holds a run with other values of {', '.join(changed)}")
     if record is not None and record["status"] == "finished":
-        return Standing("finished", _result(record), 0.0, log)
+        return RunStatus("finished", _result(record), 0.0, log)
     done, progress = _progress(folder, record)
+    # The lock before the queue: SLURM's answer is older, and the lock shows a run that was started by hand as well.
     holder = read_holder(folder.lock)
     if holder is not None and not is_stale(holder):
-        return Standing("running", f"{progress or 'begins'}, on {holder['host']}", 1 - done, log)
+        return RunStatus("running", f"{progress or 'starting'}, on {holder['host']}", 1 - done, log)
     if queued := queue.get(folder.path.name):
         state, _, reason = queued.partition(" ")
-        return Standing(state, reason or progress, 1 - done, log)
+        return RunStatus(state, reason or progress, 1 - done, log)
     if error := _error(files, record, ended):
-        return Standing("failed", error, 1 - done, log)
-    return Standing("missing", f"stopped in {progress}, goes on from there" if progress else "", 1 - done, log)
+        return RunStatus("failed", error, 1 - done, log)
+    return RunStatus("missing", f"stopped in {progress}, resumes from there" if progress else "", 1 - done, log)
 
 
 def _result(record: Mapping[str, Any]) -> str:
@@ -71,7 +73,7 @@ def _progress(folder: RunFolder, record: Mapping[str, Any] | None) -> tuple[floa
     for line in reversed(tail(folder.metrics)):
         try:
             row = json.loads(line)
-        except ValueError:
+        except ValueError:  # cut short by a kill while it was written, or by the limit of `tail`
             continue
         done = row["epoch"] - ("valid/loss" not in row)
         break
@@ -79,7 +81,7 @@ def _progress(folder: RunFolder, record: Mapping[str, Any] | None) -> tuple[floa
 
 
 def _error(files: JobFiles, record: Mapping[str, Any] | None, ended: Mapping[str, str]) -> str:
-    """Why a run that neither waits nor works failed; empty if it did not."""
+    """Why a run that is neither queued nor running failed; empty if it did not fail."""
     attempts = read_json(files.attempts)
     if (error := attempts.get("error")) and (record is None or record["status"] != "stopped"):
         return str(error)
@@ -88,6 +90,7 @@ def _error(files: JobFiles, record: Mapping[str, Any] | None, ended: Mapping[str
     submission = read_json(files.submission)
     if attempts or not submission:
         return ""
+    # The job never started the run. Accounting may not exist: then the batch script's last line tells.
     state, log = ended.get(submission.get("job") or "", ""), Path(submission.get("log") or "none")
     if state and state not in ENDED_WELL:
         return f"SLURM job {submission['job']} ended as {state}: {last_error(log)}"
@@ -104,7 +107,7 @@ def job_log(folder: Path) -> Path | None:
 
 
 def _exit_code(log: Path) -> int:
-    """What the batch script wrote when it ended; 0 if it wrote nothing."""
+    """The exit code in the batch script's last line; 0 if it wrote none."""
     for line in reversed(tail(log)):
         if line.startswith(EXIT_LINE):
             return int(line.removeprefix(EXIT_LINE))

@@ -1,4 +1,4 @@
-"""Sending runs to a cluster, and calling them off."""
+"""Sending runs to a cluster, and cancelling them."""
 
 import time
 from collections.abc import Sequence
@@ -6,16 +6,18 @@ from pathlib import Path
 
 from filelock import FileLock
 
-from launch import slurm
-from launch.clusters import Cluster, LocalCluster
-from launch.job import JobFiles
-from launch.local import LocalQueue
-from launch.requests import Entry
+from sparse_rnn.config.stored import run_from_dict
 from sparse_rnn.core.files import read_json, write_json
+
+from . import slurm
+from .clusters import Cluster, LocalCluster
+from .job import JobFiles
+from .local import LocalQueue
+from .requests import Entry
 
 
 def submission_lock(root: Path) -> FileLock:
-    """Held while somebody looks what is missing and sends it, so that two launchers do not both send it."""
+    """A lock to hold from finding the missing runs until they are sent: two launchers would both send them."""
     folder = root / ".launch"
     folder.mkdir(parents=True, exist_ok=True)
     return FileLock(folder / "submit.lock")
@@ -24,10 +26,8 @@ def submission_lock(root: Path) -> FileLock:
 def check_data(entries: Sequence[Entry]) -> None:
     """Fetch, read and cache the data of these runs here, once; raises ConfigError if they cannot be had.
 
-    Compute nodes often have no network, and a hundred jobs would else begin by encoding the same texts.
+    Compute nodes often have no network, and each of a hundred jobs would begin by encoding the same texts.
     """
-    from sparse_rnn.config.stored import run_from_dict
-
     configs = {repr(entry.facts.config["dataset"]): entry.facts.config for entry in entries if entry.facts}
     for config in configs.values():
         run_from_dict(config).dataset.load()
@@ -35,11 +35,11 @@ def check_data(entries: Sequence[Entry]) -> None:
 
 def send(entries: Sequence[Entry], cluster: Cluster, root: Path) -> str:
     """Send runs; returns where to, for the user. Raises ConfigError in SLURM's own words if it refuses."""
-    runs, before = [], {}
+    runs, attempts_before = [], {}
     for entry in entries:
         attempts = JobFiles(root / entry.run_id).attempts
-        before[entry.run_id] = read_json(attempts)
-        attempts.unlink(missing_ok=True)
+        attempts_before[entry.run_id] = read_json(attempts)
+        attempts.unlink(missing_ok=True)  # the error of an earlier try would show the run as failed
         model = entry.facts.config["model"]["name"] if entry.facts else ""
         overrides = list(entry.overrides)
         if not any(override.startswith("threads=") for override in overrides):
@@ -53,17 +53,18 @@ def send(entries: Sequence[Entry], cluster: Cluster, root: Path) -> str:
         for job, taken in slurm.submit(runs, cluster, root):
             jobs.append(job)
             for run_id in taken:
-                del before[run_id]
+                del attempts_before[run_id]
     except slurm.Refused as refusal:
-        for run_id, kept in before.items():
+        for run_id, kept in attempts_before.items():
             if kept:
                 write_json(JobFiles(root / run_id).attempts, kept)
-        which = f"{len(before)} of {len(runs)} runs" if jobs else f"the {len(runs)} runs"
-        raise slurm.Refused(f"SLURM did not take {which}: {refusal}; submit again for them.") from None
+        which = f"{len(attempts_before)} of {len(runs)} runs" if jobs else f"the {len(runs)} runs"
+        raise slurm.Refused(f"SLURM did not take {which}: {refusal}; run submit again to send them.") from None
     return f"to {cluster.name}, job{'s' * (len(jobs) > 1)} {', '.join(jobs)}"
 
 
 def _send_here(runs: Sequence[slurm.ToSend], cluster: LocalCluster, root: Path) -> None:
+    """Note in each run's folder that it was sent, and add it to the queue of this machine."""
     for run_id, overrides, _ in runs:
         files = JobFiles(root / run_id)
         files.folder.mkdir(parents=True, exist_ok=True)
@@ -73,8 +74,8 @@ def _send_here(runs: Sequence[slurm.ToSend], cluster: LocalCluster, root: Path) 
     LocalQueue(root).add(jobs, runs=cluster.runs_at_a_time(), gpus=cluster.devices())
 
 
-def call_off(entries: Sequence[Entry], root: Path) -> list[str]:
-    """Cancel what waits or works; a run at work saves first. Returns the runs' ids."""
+def cancel_runs(entries: Sequence[Entry], root: Path) -> list[str]:
+    """Cancel what is queued or running; a running one saves first. Returns the ids of the runs it cancelled."""
     run_ids = list(dict.fromkeys(entry.run_id for entry in entries))
     ended = LocalQueue(root).cancel(run_ids)
     jobs = slurm.submitted(root, run_ids)

@@ -2,44 +2,44 @@
 
 import sys
 
+from sparse_rnn.core.command_line import run_command
+
+from .names import RESULTS, figures, tables
+
 HELP = """\
 Tables, figures and a page of results, made from what the runs logged.
 
-  python -m results table  NAME ... [key=value ...]    to the terminal, or to files
+  python -m {results} table  NAME ... [key=value ...]    to the terminal, or to files
                            --format md (default), csv, latex, html; --out FILE or FOLDER (md, csv and tex of each)
-  python -m results figure NAME ... [key=value ...]    PNG, SVG and CSV in --out FOLDER (results/output/figures)
-  python -m results site   [key=value ...]             one HTML page of everything: --out FILE (results/site.html)
-  python -m results fetch  ENTITY/PROJECT              an online W&B project to a folder: --out FOLDER
-  python -m results sync   ENTITY/PROJECT              offline runs to W&B, every row once
+  python -m {results} figure NAME ... [key=value ...]    PNG, SVG and CSV in --out FOLDER (results/output/figures)
+  python -m {results} site   [key=value ...]             one HTML page of everything: --out FILE (results/site.html)
+  python -m {results} fetch  ENTITY/PROJECT              copy an online W&B project to --out FOLDER
+  python -m {results} sync   ENTITY/PROJECT              upload offline runs to W&B, each row exactly once
 
 NAME         {tables},
              {figures},
              a file of your own in conf/table or conf/figure, or all
-seeds=1,2    instead of those of the table
-any other key=value or group=name as in `python -m launch`: results of the runs that it sends
+seeds=1,2    instead of the table's own seeds
+any other key=value or group=name as in `launch`: results of the runs that it submits with them
 --source     where the logs are: runs (default: offline W&B runs below $SPARSE_RNN_RUNS), FOLDER, records,
              records:FOLDER, wandb://entity/project, mirror:FOLDER
---allow-missing   an incomplete table is no error (otherwise exit code 3)
+--allow-missing   accept an incomplete table (otherwise exit code 3)
 
 Examples:
-  python -m results table table2
-  python -m results table table3 budget=reduced seeds=1 --allow-missing
-  python -m results table table2 --source wandb://my-lab/sparse_rnn --format latex --out table2.tex
-  python -m results figure figure5 budget=reduced --out figures
+  python -m {results} table table2
+  python -m {results} table table3 budget=reduced seeds=1 --allow-missing
+  python -m {results} table table2 --source wandb://my-lab/sparse_rnn --format latex --out table2.tex
+  python -m {results} figure figure5 budget=reduced --out figures
 """
 
 
 def main() -> None:
-    """Entry point."""
-    from sparse_rnn.core import command_line
-
-    command_line.run_command(sys.argv[1:], _help, "results.requests", "results.commands")
+    """Run the command line in sys.argv."""
+    run_command(sys.argv[1:], _help, f"{RESULTS}.requests", f"{RESULTS}.commands")
 
 
 def _help() -> str:
-    from results.names import figures, tables
-
-    return HELP.format(tables=", ".join(tables()), figures=", ".join(figures()))
+    return HELP.format(results=RESULTS, tables=", ".join(tables()), figures=", ".join(figures()))
 
 
 if __name__ == "__main__":

@@ -5,23 +5,21 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from results.gathering import Asked, ask
-from results.names import DECLARED_TABLES, DRAWN_FIGURES, RECORDS
-from results.replacing import replacing
-from results.requests import Request
-from results.tables.cells import Table, fill, lines
-from results.tables.flop_columns import FlopsOfRuns
-from results.tables.grid import Grid
-from results.tables.layout import lay_out
-from results.tables.render import FORMATS, grid_csv, html, latex, lines_csv, markdown
 from sparse_rnn.core.errors import ConfigError
 from sparse_rnn.runs.folder import RunFolder, read_record, runs_root
+
+from .gathering import Gathered, gather
+from .names import DECLARED_FIGURES, DECLARED_TABLES, FORMATS, LAUNCH, RECORDS
+from .replacing import replacing
+from .requests import Request
+from .tables.by_name import FilledTable, make_table
+from .tables.render import html, latex, markdown
 
 INCOMPLETE = 3
 PROBLEMS_SHOWN = 5
 FIGURES = Path("results/output/figures")
 SITE = Path("results/site.html")
-OF_EACH = ("md", "csv", "latex")
+IN_A_FOLDER = ("md", "csv", "latex")
 
 
 class Incomplete(ConfigError):
@@ -31,37 +29,38 @@ class Incomplete(ConfigError):
 
 
 def table(request: Request) -> None:
-    """Print tables, or write them to files."""
-    asked = _ask(request, [name for name in request.names if name not in DECLARED_TABLES])
+    """Print tables, or write them to files. Raises ConfigError; Incomplete once all are written."""
+    gathered = _gather(request, [name for name in request.names if name not in DECLARED_TABLES])
     for name in request.names:
-        _write_table(request, name, asked.get(name))
-    _refuse_missing(request, asked)
+        _write_table(request, name, make_table(name, gathered.get(name), request.again("table", name)))
+    _refuse_missing(request, gathered)
 
 
-def _ask(request: Request, names: Sequence[str]) -> dict[str, Asked]:
-    found = ask(names, source=request.source, overrides=request.overrides, seeds=request.seeds) if names else []
-    problems = dict.fromkeys(problem for asked in found for problem in asked.logs.problems)
+def _gather(request: Request, names: Sequence[str]) -> dict[str, Gathered]:
+    """Tables or figures that need runs, by name; the first problems of the logs go to stderr."""
+    found = gather(names, source=request.source, overrides=request.overrides, seeds=request.seeds) if names else []
+    problems = dict.fromkeys(problem for gathered in found for problem in gathered.logs.problems)
     for problem in list(problems)[:PROBLEMS_SHOWN]:
         print(f"warning: {problem}", file=sys.stderr)
     if len(problems) > PROBLEMS_SHOWN:
-        print(f"warning: and {len(problems) - PROBLEMS_SHOWN} more like these", file=sys.stderr)
+        print(f"warning: and {len(problems) - PROBLEMS_SHOWN} more problems like these", file=sys.stderr)
     return dict(zip(names, found, strict=True))
 
 
-def _refuse_missing(request: Request, asked: dict[str, Asked]) -> None:
-    """Raise Incomplete unless it is allowed."""
-    left = {name: {run.run_id for run in each.missing} for name, each in asked.items() if each.missing}
-    if not left or request.allow_missing:
+def _refuse_missing(request: Request, gathered: dict[str, Gathered]) -> None:
+    """Raise Incomplete if runs are missing, unless that is allowed."""
+    missing = {name: {run.run_id for run in each.missing} for name, each in gathered.items() if each.missing}
+    if not missing or request.allow_missing:
         return
-    of_all = {name: len({run.run_id for run in asked[name].planned}) for name in left}
-    words = ", ".join(f"{len(ids)} of {of_all[name]} runs of {name}" for name, ids in left.items())
-    again = f"python -m launch submit {shlex.join([*left, *request.arguments])}"
-    unlogged = [run_id for run_id in set().union(*left.values()) if _is_finished(run_id)]
-    if unlogged and request.source != RECORDS:
-        again = f"{len(unlogged)} are finished and have no such log, --source {RECORDS} reads them; `{again}`"
-    else:
-        again = f"`{again}`"
-    raise Incomplete(f"{words} have no result: {again} trains what is missing, --allow-missing does without.")
+    of_all = {name: len({run.run_id for run in gathered[name].planned}) for name in missing}
+    what = ", ".join(f"{len(ids)} of {of_all[name]} runs of {name}" for name, ids in missing.items())
+    unlogged = [run_id for run_id in set().union(*missing.values()) if _is_finished(run_id)]
+    recorded = f"read the {len(unlogged)} that have finished with --source {RECORDS}, "
+    submit = f"python -m {LAUNCH} submit {shlex.join([*missing, *request.arguments])}"
+    raise Incomplete(
+        f"{what} have no result: {recorded if unlogged and request.source != RECORDS else ''}"
+        f"train what is missing with `{submit}`, or accept the gaps with --allow-missing."
+    )
 
 
 def _is_finished(run_id: str) -> bool:
@@ -69,30 +68,18 @@ def _is_finished(run_id: str) -> bool:
     return record is not None and record["status"] == "finished"
 
 
-def filled(name: str, asked: Asked | None, request: Request) -> tuple[Table | None, Grid]:
-    """A table's cells, None if it needs no runs, and its page."""
-    if asked is None:
-        from results.tables.declared import DECLARED
-
-        return None, DECLARED[name]()
-    flops = FlopsOfRuns(asked.planned)
-    made = fill(asked, flops)
-    return made, lay_out(made, flops, request.again("table", name))
-
-
-def _write_table(request: Request, name: str, asked: Asked | None) -> None:
-    made, grid = filled(name, asked, request)
+def _write_table(request: Request, name: str, made: FilledTable) -> None:
     if request.out is None:
-        print(_text(request.format or "md", made, grid), end="\n" if len(request.names) > 1 else "")
+        print(_text(request.format or "md", made), end="\n" if len(request.names) > 1 else "")
         return
     for path, form in _files(request, name):
-        with replacing(path) as beside:
-            beside.write_text(_text(form, made, grid), encoding="utf-8")
+        with replacing(path) as draft:
+            draft.write_text(_text(form, made), encoding="utf-8")
         print(path)
 
 
 def _files(request: Request, name: str) -> list[tuple[Path, str]]:
-    """Where a table goes, and in which format: one file that --out names, or one of each format in its folder."""
+    """Where a table goes, and in which format: the one file that --out names, or one per format in its folder."""
     assert request.out is not None
     endings = {f".{ending}": form for form, ending in FORMATS.items()}
     ending = request.out.suffix
@@ -102,58 +89,55 @@ def _files(request: Request, name: str) -> list[tuple[Path, str]]:
         if len(request.names) > 1:
             raise ConfigError(f"--out {request.out} is one file for {len(request.names)} tables: give a folder.")
         if request.format not in (None, endings[ending]):
-            raise ConfigError(f"--out {request.out} is no file of --format {request.format}: leave one of them out.")
+            raise ConfigError(f"--out {request.out} contradicts --format {request.format}: leave one of them out.")
         return [(request.out, endings[ending])]
-    forms = [request.format] if request.format else OF_EACH
+    forms = [request.format] if request.format else IN_A_FOLDER
     return [(request.out / f"{name}.{FORMATS[form]}", form) for form in forms]
 
 
-def _text(form: str, made: Table | None, grid: Grid) -> str:
-    if form == "csv":
-        return grid_csv(grid) if made is None else lines_csv(lines(made))
-    return {"md": markdown, "latex": latex, "html": html}[form](grid)
+def _text(form: str, made: FilledTable) -> str:
+    return made.csv if form == "csv" else {"md": markdown, "latex": latex, "html": html}[form](made.grid)
 
 
 def figure(request: Request) -> None:
-    """Draw figures into a folder."""
-    from results.figures.catalogue import draw
-    from results.figures.style import save
+    """Draw figures into a folder. Raises ConfigError; Incomplete once all are drawn."""
+    from .figures import by_name, style  # import matplotlib and torch
 
     out = request.out or FIGURES
     if out.suffix and not out.is_dir():
         raise ConfigError(f"--out {out}: a figure is a PNG, an SVG and a CSV, give a folder for them.")
-    asked = _ask(request, [name for name in request.names if name not in DRAWN_FIGURES])
+    gathered = _gather(request, [name for name in request.names if name not in DECLARED_FIGURES])
     for name in request.names:
-        drawing = draw(name, asked.get(name))
-        for path in save(drawing.figure, drawing.data, out / name):
+        drawing = by_name.draw(name, gathered.get(name))
+        for path in style.save(drawing.figure, drawing.data, out / name):
             print(path)
         for note in drawing.notes:
             print(f"{name}: {note}", file=sys.stderr)
-    _refuse_missing(request, asked)
+    _refuse_missing(request, gathered)
 
 
 def site(request: Request) -> None:
-    """Write the page of everything."""
-    from results.page.site import write_site
+    """Write one HTML page with all tables, figures and runs."""
+    from .page.document import write_page  # imports matplotlib and torch
 
-    print(write_site(request, request.out or SITE))
+    print(write_page(request, request.out or SITE))
 
 
 def fetch(request: Request) -> None:
-    """Mirror an online project to a folder."""
-    from results.sources import mirror
+    """Copy an online W&B project to a folder."""
+    from .sources import online  # imports W&B's client
 
     project = _project(request)
     folder = request.out or Path(project.replace("/", "-"))
-    mirror.fetch(project, folder)
+    online.fetch(project, folder)
     print(f"copied to {folder}: read it with --source mirror:{folder}")
 
 
 def sync(request: Request) -> None:
-    """Upload the offline runs."""
-    from results.sources import sync as syncing
+    """Upload the offline runs to W&B."""
+    from .sources import sync as uploading  # imports W&B's client
 
-    syncing.sync(_project(request), request.source)
+    uploading.sync(_project(request), request.source)
 
 
 def _project(request: Request) -> str:

@@ -1,26 +1,30 @@
-"""What a table or figure is made from: its declaration, its runs, and what the logs hold of them."""
+"""What a table or figure is made from: its declaration, the runs that it needs, and what the logs hold of them."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 
-from results.sources import choice as sources
-from results.sources.logs import LoggedRun, Logs
 from sparse_rnn.config.stored import changed_keys
 from sparse_rnn.runs.folder import runs_root
-from sparse_rnn.tables.catalogue import Catalogue, RunFacts
+from sparse_rnn.tables.catalogue import Catalogue
 from sparse_rnn.tables.declaration import TableSpec, load
 from sparse_rnn.tables.expansion import PlannedRun, expand
+from sparse_rnn.tables.facts import RunFacts
+
+from .names import RUNS
+from .sources import choice as sources
+from .sources.logs import LoggedRun, Logs
 
 Planned = PlannedRun[RunFacts]
 UNREAD = Logs("none", {})
 
 
 @dataclass(frozen=True)
-class Asked:
-    """A table or figure, every run that it needs, and the logs.
+class Gathered:
+    """A table or figure, every run that it needs, and the logs of these runs.
 
-    overrides: the user's, which go to every run. as_declared: whether the runs are those of the file nevertheless.
+    planned: a run that stands in several rows is there once for each. overrides: the user's, which go to every run.
+    as_declared: whether the runs are those of the file, with or without overrides.
     """
 
     spec: TableSpec
@@ -34,7 +38,7 @@ class Asked:
         return self.logs.runs.get(planned.run_id)
 
     def finished(self) -> Iterator[tuple[Planned, LoggedRun]]:
-        """Every run that is finished, where the declaration has it."""
+        """Every finished run with its place in the table, in the order of the declaration."""
         for planned in self.planned:
             run = self.run(planned)
             if run is not None and run.final is not None:
@@ -42,42 +46,46 @@ class Asked:
 
     @property
     def missing(self) -> list[Planned]:
-        """What is not finished."""
+        """The runs that are not finished."""
         there = {planned.run_id for planned, _ in self.finished()}
         return [planned for planned in self.planned if planned.run_id not in there]
 
     @cached_property
     def comparable(self) -> bool:
-        """Whether the numbers may be set against the paper's: the runs are those of the file, at the paper's size."""
+        """Whether the numbers may be compared with the paper's: the runs are those of the file, at the paper's size."""
         return self.as_declared and all(run.facts.config["budget"]["name"] == "paper" for run in self.planned)
 
-    def answered(self, logs: Logs) -> "Asked":
-        """The same with what logs hold of its runs. A run with other values than are asked for now is left out."""
+    def with_logs(self, logs: Logs) -> "Gathered":
+        """The same table with what the logs hold of its runs.
+
+        A run whose logged configuration differs from today's is left out, with a sentence in `logs.problems`.
+        """
         runs, problems = {}, list(logs.problems)
         for run_id, planned in {planned.run_id: planned for planned in self.planned}.items():
             if (log := logs.runs.get(run_id)) is None:
                 continue
             if changed := changed_keys(log.config, planned.facts.config):
-                problems.append(f"{run_id} is stale: its log has other values of {', '.join(changed)}.")
+                problems.append(f"{run_id} is stale: it was trained with other values of {', '.join(changed)}.")
             else:
                 runs[run_id] = log
         return replace(self, logs=Logs(logs.source, runs, tuple(problems)))
 
 
-def declared(
+def plan(
     name: str, catalogue: Catalogue, *, overrides: Sequence[str] = (), seeds: Sequence[int] | None = None
-) -> Asked:
-    """A table or figure by name, before any log is read; raises ConfigError."""
+) -> Gathered:
+    """A table or figure by name with the runs that it needs, before any log is read; raises ConfigError."""
     spec = load(name)
     planned = expand(spec, catalogue.facts, seeds=seeds, overrides=overrides)
     same = not overrides or _are_those_of(spec, planned, catalogue, seeds)
-    return Asked(spec, planned, overrides=tuple(overrides), as_declared=same)
+    return Gathered(spec, planned, overrides=tuple(overrides), as_declared=same)
 
 
 def _are_those_of(
     spec: TableSpec, planned: Sequence[Planned], catalogue: Catalogue, seeds: Sequence[int] | None
 ) -> bool:
-    """Whether overrides have changed no run; the first block, which mostly tells, is looked at alone before."""
+    """Whether overrides have changed no run."""
+    # The first block alone mostly shows a difference already, and spares composing all others a second time.
     for part in (replace(spec, blocks=spec.blocks[:1]), spec):
         own = [run.run_id for run in expand(part, catalogue.facts, seeds=seeds)]
         if own != [run.run_id for run in planned[: len(own)]]:
@@ -85,17 +93,17 @@ def _are_those_of(
     return True
 
 
-def ask(
-    names: Sequence[str], *, source: str = "runs", overrides: Sequence[str] = (), seeds: Sequence[int] | None = None
-) -> list[Asked]:
-    """Tables and figures by name, with the logs of their runs; `overrides` and `seeds` as `python -m launch` has them.
+def gather(
+    names: Sequence[str], *, source: str = RUNS, overrides: Sequence[str] = (), seeds: Sequence[int] | None = None
+) -> list[Gathered]:
+    """Tables and figures by name, with the logs of their runs.
 
-    Raises ConfigError.
+    source: see `sources.choice.load`. overrides, seeds: as on the command line of `launch`. Raises ConfigError.
     """
     catalogue = Catalogue(runs_root() / ".launch")
     try:
-        found = [declared(name, catalogue, overrides=overrides, seeds=seeds) for name in names]
+        found = [plan(name, catalogue, overrides=overrides, seeds=seeds) for name in names]
     finally:
         catalogue.save()
-    logs = sources.load(source, {run.run_id for asked in found for run in asked.planned})
-    return [asked.answered(logs) for asked in found]
+    logs = sources.load(source, {run.run_id for gathered in found for run in gathered.planned})
+    return [gathered.with_logs(logs) for gathered in found]

@@ -1,21 +1,24 @@
-"""Names: of all tables and figures, those that need runs and those that the methods declare; of the runs' own logs."""
+"""What a command line can name: tables and figures, formats, sources of logs."""
 
-from results.tables.declared import DECLARED
-from sparse_rnn.tables import declaration as table
+from sparse_rnn.tables import declaration
 
-DECLARED_TABLES = tuple(DECLARED)
+DECLARED_TABLES = ("table1", "table4", "table10", "st_table1")  # made from declarations, without a run
+DECLARED_FIGURES = ("figure1", "figure2")  # likewise
+FORMATS = {"md": "md", "csv": "csv", "latex": "tex", "html": "html"}  # and the ending of their files
 RUNS, RECORDS = "runs", "records"
-DRAWN_FIGURES = ("figure1", "figure2")
+
+RESULTS = __name__.rpartition(".")[0]  # `results` in a checkout, `sparse_rnn.results` where the package is installed
+LAUNCH = f"{RESULTS.removesuffix('results')}launch"
 
 
 def tables() -> list[str]:
-    """In the order of the papers."""
-    return _ordered([*table.names("table"), *DECLARED_TABLES])
+    """The names of all tables, in the order of the papers."""
+    return _ordered([*declaration.names("table"), *DECLARED_TABLES])
 
 
 def figures() -> list[str]:
-    """In the order of the papers."""
-    return _ordered([*table.names("figure"), *DRAWN_FIGURES])
+    """The names of all figures, in the order of the papers."""
+    return _ordered([*declaration.names("figure"), *DECLARED_FIGURES])
 
 
 def _ordered(names: list[str]) -> list[str]:

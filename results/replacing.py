@@ -1,23 +1,22 @@
-"""Files that are whole or as they were before."""
+"""Output files: written as a whole or not at all, in a folder that is made where there is none."""
 
-import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 from sparse_rnn.core.errors import ConfigError
+from sparse_rnn.core.files import atomic
 
 
 @contextmanager
 def replacing(path: Path) -> Iterator[Path]:
-    """A file beside `path`, of the same ending, that takes its place once it is written. Raises ConfigError if it
-    cannot be; what was there before stays."""
-    beside = path.with_name(f".{os.getpid()}.{path.name}")
+    """A draft that takes the place of `path` once it is written, see `atomic`.
+
+    Raises ConfigError if it cannot be written; what was there before stays.
+    """
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        yield beside
-        beside.replace(path)
+        with atomic(path) as draft:
+            yield draft
     except OSError as error:
         raise ConfigError(f"{path} cannot be written ({error.strerror or error}).") from error
-    finally:
-        beside.unlink(missing_ok=True)

@@ -1,9 +1,9 @@
-"""What the papers print, copied into the files of results/paper. Nothing here is the outcome of a run.
+"""The papers' numbers, copied into the files of results/paper. None of them is the result of a run.
 
-selfish_rnn.csv and st_rnn.csv have a line for every row of the papers' tables, under the labels of conf/table. Numbers
-keep the digits and the unit they are printed with: 21.8M parameters, an accuracy of 77.8%, FLOPs of 0.33x those of the
-dense network, of which the note of its line gives the number. A line without numbers says why in its note. A note is a
-footnote: where the number is from, if not from the paper's own runs, and what is doubtful about it.
+selfish_rnn.csv and st_rnn.csv have one line for every row of the papers' tables, under the labels of conf/table.
+Numbers keep their printed digits and unit: 21.8M parameters, an accuracy of 77.8%, FLOPs of 0.33x those of the dense
+network, whose own number is in the note of its line. A line without numbers says why in its note. A note is a footnote:
+it says where a number is from, if not from the paper's own runs, and what is doubtful about it.
 """
 
 import csv
@@ -25,12 +25,12 @@ CLAIM_KEYS = ("figure", "block", "row", "quantity", "value", "source")
 NUMBER = re.compile(r"(\d+(?:\.\d+)?)([M%x]?)")
 EXPONENTS = {"M": 6, "%": -2, "x": 0, "": 0}
 Line = Mapping[str, str]
-Rows = Mapping[tuple[str, str], "Reported"]
+Rows = Mapping[tuple[str, str], "ReportedRow"]
 
 
 @dataclass(frozen=True)
 class ReportedValue:
-    """A number: its text as printed, with its deviation; itself, a share if it is an accuracy; its deviation."""
+    """A number. text: as printed, with its deviation. value, std: as shares in [0, 1] for an accuracy."""
 
     text: str
     value: float
@@ -38,8 +38,8 @@ class ReportedValue:
 
 
 @dataclass(frozen=True)
-class Reported:
-    """A row. values: by column. runs: how many the numbers are the mean of, None if the paper does not say."""
+class ReportedRow:
+    """A row of a table. values: by column. runs: how many were averaged, None if the paper does not say."""
 
     values: Mapping[str, ReportedValue]
     runs: int | None
@@ -49,7 +49,7 @@ class Reported:
 
 @dataclass(frozen=True)
 class Claim:
-    """A number that the text of a paper gives for what a row of a figure shows."""
+    """A number that the text of a paper gives for a row of a figure."""
 
     block: str
     row: str
@@ -59,7 +59,7 @@ class Claim:
 
 
 def reported(table: str) -> Rows:
-    """The rows of a table by the labels of block and row, none if no paper has it; raises ConfigError."""
+    """The rows of a table by the labels of block and row; none if no paper has the table. Raises ConfigError."""
     return _all_rows().get(table, {})
 
 
@@ -69,7 +69,7 @@ def _all_rows() -> Mapping[str, Rows]:
 
 
 def claims(figure: str) -> tuple[Claim, ...]:
-    """What the papers' texts say of a figure; raises ConfigError."""
+    """The numbers that the papers' texts give for a figure; raises ConfigError."""
     return tuple(
         Claim(line["block"], line["row"], line["quantity"], _number(where, "value", line["value"]), line["source"])
         for where, line in read_lines(FOLDER / "claims.csv", CLAIM_KEYS)
@@ -78,8 +78,8 @@ def claims(figure: str) -> tuple[Claim, ...]:
 
 
 def read_rows(path: Path) -> dict[str, Rows]:
-    """The rows of a file by table; raises ConfigError for what is wrong with it."""
-    found: dict[str, dict[tuple[str, str], Reported]] = {}
+    """The rows of a file, by table; raises ConfigError if the file is not valid."""
+    found: dict[str, dict[tuple[str, str], ReportedRow]] = {}
     for where, line in read_lines(path, KEYS):
         for key in ("table", "block", "row", "source"):
             if not line[key]:
@@ -92,7 +92,7 @@ def read_rows(path: Path) -> dict[str, Rows]:
 
 
 def read_lines(path: Path, keys: Sequence[str]) -> list[tuple[str, Line]]:
-    """The lines of a CSV file with exactly these columns, each behind what an error calls it; raises ConfigError."""
+    """The lines of a CSV file, each with its place for error messages; raises ConfigError for other columns."""
     try:
         with path.open(encoding="utf-8", newline="") as file:
             reader = csv.reader(file, strict=True)
@@ -107,17 +107,17 @@ def read_lines(path: Path, keys: Sequence[str]) -> list[tuple[str, Line]]:
     return [(f"{path}, line {number}", dict(zip(keys, fields, strict=True))) for number, fields in numbered[1:]]
 
 
-def _row(where: str, line: Line) -> Reported:
+def _row(where: str, line: Line) -> ReportedRow:
     values = {column: _value(where, line, column) for column in PRINTED if line[column]}
     for column in WITH_STD:
         if line[f"{column}_std"] and column not in values:
-            raise ConfigError(f"{where}: {column}_std stands without {column}.")
+            raise ConfigError(f"{where}: {column}_std needs {column}.")
     if not values and not line["note"]:
         raise ConfigError(f"{where} has no number: say why in its note.")
     runs = line["runs"]
     if runs and not (runs.isdecimal() and int(runs)):
         raise ConfigError(f"{where}: runs={runs} must be a whole number of at least 1.")
-    return Reported(values, int(runs) if runs else None, line["note"], line["source"])
+    return ReportedRow(values, int(runs) if runs else None, line["note"], line["source"])
 
 
 def _value(where: str, line: Line, column: str) -> ReportedValue:
@@ -130,7 +130,7 @@ def _value(where: str, line: Line, column: str) -> ReportedValue:
 
 
 def _number(where: str, key: str, text: str) -> float:
-    """M is million, % a hundredth, x the dense network's."""
+    """The value of a printed number: M stands for million, % for hundredths, x for the dense network's FLOPs."""
     read = NUMBER.fullmatch(text)
     if not read:
         raise ConfigError(f"{where}: {key}={text} must be a number like 72.40, 21.8M, 77.8% or 0.33x.")

@@ -1,15 +1,15 @@
-"""A command line of `python -m results`, taken apart."""
+"""The arguments of a command line of `python -m results`, parsed and checked."""
 
 import shlex
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from results.names import RUNS, figures, tables
-from results.tables.render import FORMATS
 from sparse_rnn.core.errors import ConfigError, suggest
 from sparse_rnn.tables.declaration import ALL
 from sparse_rnn.tables.overrides import parse_seeds
+
+from .names import FORMATS, RESULTS, RUNS, figures, tables
 
 FLAGS = {
     "table": {"--source", "--format", "--out", "--allow-missing"},
@@ -26,7 +26,11 @@ NAMES: dict[str, Callable[[], list[str]]] = {"table": tables, "figure": figures}
 
 @dataclass(frozen=True)
 class Request:
-    """Names of tables or figures (of a project for fetch and sync), overrides of all runs, and the options."""
+    """What a command line asks for.
+
+    names: of tables or figures; for fetch and sync, of a project. overrides: key=value pairs that go to every run.
+    seeds: None for those of each table. format: None for the command's default. out: where to write.
+    """
 
     command: str
     names: list[str] = field(default_factory=list)
@@ -38,18 +42,18 @@ class Request:
     allow_missing: bool = False
 
     def again(self, *words: str) -> str:
-        """The command line that does the same, of `python -m results` and these words."""
+        """The command line of these words for the same runs and source."""
         source = ["--source", self.source] if self.source != RUNS else []
-        return shlex.join(["python", "-m", "results", *words, *self.arguments, *source])
+        return shlex.join(["python", "-m", RESULTS, *words, *self.arguments, *source])
 
     @property
     def arguments(self) -> list[str]:
-        """What chooses the runs, as it is written on a command line."""
+        """The overrides and seeds, as they are written on a command line."""
         return [*self.overrides, *([f"seeds={','.join(map(str, self.seeds))}"] if self.seeds else [])]
 
 
 def parse(command: str, arguments: Sequence[str]) -> Request:
-    """The request of a command line; raises ConfigError."""
+    """The request that the words after the command make; raises ConfigError."""
     names: list[str] = []
     overrides: list[str] = []
     options: dict[str, str] = {}
@@ -66,7 +70,7 @@ def parse(command: str, arguments: Sequence[str]) -> Request:
         elif key == "seeds":
             seeds = parse_seeds(value)
         elif key.lstrip("+").partition(".")[0] == "cluster":
-            continue  # of the command that sends the runs, and may stand here as there
+            continue  # tells `launch` where to submit; accepted so that its command line can be reused
         else:
             overrides.append(argument)
     request = Request(command, _names(command, names), overrides, seeds)

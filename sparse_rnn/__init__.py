@@ -9,7 +9,7 @@ __version__ = "0.1.0"
 
 
 def __getattr__(name: str) -> Any:
-    """`sparsify`, imported on first use: a command's --help must not wait for torch."""
+    """Import `sparsify` on first use: a command's --help must not wait for torch."""
     if name == "sparsify":
         from sparse_rnn.sparsity.api import sparsify
 

@@ -18,7 +18,7 @@ COMMANDS = {
     "data": "fetch data sets ahead of training",
     "kernels": "compile the sparse kernels ahead of training",
     "launch": "send the runs of tables to a cluster and watch them",
-    "results": "tables, figures and a page from logged runs",
+    "results": "make tables, figures and a page from logged runs",
 }
 PACKAGES = ("data", "launch", "results")
 
@@ -27,21 +27,22 @@ def main() -> None:
     """Entry point."""
     words = sys.argv[1:]
     if not words or words[0] in ("-h", "--help"):
-        lines = (f"  {name:<10}{what}\n" for name, what in COMMANDS.items())
+        lines = (f"  {name:<10}{purpose}\n" for name, purpose in COMMANDS.items())
         print(f"sparse-rnn COMMAND [arguments]\n\n{''.join(lines)}\nsparse-rnn COMMAND --help says more.")
         return
     guard(lambda: _require(words[0]))
-    sys.argv = [f"{sys.argv[0]} {words[0]}", *words[1:]]
+    sys.argv = [f"{sys.argv[0]} {words[0]}", *words[1:]]  # a command sees what it would see by itself
     import_module(_module(words[0])).main()
 
 
 def _require(word: str) -> None:
+    """Raise ConfigError unless the word is a command."""
     if word not in COMMANDS:
         raise ConfigError(f"{word} is not a command{suggest(word, COMMANDS)}.")
 
 
 def _module(command: str) -> str:
-    """A checkout has launch and results beside the package, an installation inside it."""
+    """The module of a command; launch and results lie beside the package in a checkout, inside an installed one."""
     inside = f"{__package__}.{command}"
     home = inside if find_spec(inside) else command
     return f"{home}.__main__" if command in PACKAGES else home

@@ -2,7 +2,11 @@
 
 import sys
 
+from sparse_rnn.core.command_line import asks_for_help, check_weights, guard, one_of, optional_number, parse_keys
+from sparse_rnn.inference.find import find_run
+
 DEFAULTS = {"run": "", "split": "test", "weights": "best", "batch": "", "device": "auto", "threads": ""}
+SPLITS = ("train", "valid", "test")
 HELP = """\
 Loss and perplexity (or accuracy) of a trained run on a split of its data.
 
@@ -19,36 +23,21 @@ Example:
 
 def main() -> None:
     """Entry point."""
-    from sparse_rnn.core import command_line
-
-    arguments = sys.argv[1:]
-    if {"-h", "--help"} & set(arguments):
+    if asks_for_help():
         print(HELP, end="")
         return
-    command_line.guard(lambda: print(evaluate(**command_line.parse_keys(arguments, DEFAULTS))))
+    guard(lambda: print(evaluate(**parse_keys(sys.argv[1:], DEFAULTS))))
 
 
 def evaluate(run: str, split: str, weights: str, batch: str, device: str, threads: str) -> str:
     """A line with the loss and the metric; arguments as on the command line. Raises ConfigError."""
-    from sparse_rnn.core.command_line import check_weights, set_threads, whole_number
-    from sparse_rnn.core.device import make_device
-    from sparse_rnn.core.errors import ConfigError, suggest
-    from sparse_rnn.data.corpus import SPLITS
-    from sparse_rnn.inference.load import load_data, read_run, reraise_damaged
-
-    if split not in SPLITS:
-        raise ConfigError(f"split={split} does not exist{suggest(split, SPLITS)}.")
+    one_of("split", split, SPLITS)
     check_weights(weights)
-    folder, record, config = read_run(run)
-    set_threads(threads)
-    sizes = {"train": "batch", "valid": "valid_batch", "test": "test_batch"}
-    if batch:
-        setattr(config.training, sizes[split], whole_number("batch", batch))
-    data = load_data(folder, record, config)
-    from sparse_rnn.inference.evaluate import evaluate_run
+    sequences, number = optional_number("batch", batch), optional_number("threads", threads)
+    folder = find_run(run)
+    from sparse_rnn.inference.evaluate import evaluate_folder
 
-    with reraise_damaged():
-        result, origin = evaluate_run(config, data, folder, split, weights, make_device(device))
+    result, origin = evaluate_folder(folder, split, weights, batch=sequences, device=device, threads=number)
     facts = "  ".join(f"{key} {value:.4f}" for key, value in result.items())
     return f"{folder.path.name}  {split}  {facts}  ({origin} weights)"
 

@@ -9,7 +9,6 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import pytest
 import torch
-from storages import ON_KERNELS
 
 torch.set_num_threads(1)
 
@@ -35,14 +34,6 @@ def _own_runs_folder(tmp_path, monkeypatch):
 def _the_same_draws_each_time():
     """A gradient that happens to cancel would fail a relative tolerance once in some twenty runs of all tests."""
     torch.manual_seed(1)
-
-
-@pytest.fixture(autouse=True)
-def _kernels_wherever_possible(monkeypatch):
-    """For `make test-backend`: `auto` takes the kernels at any size and density, also in processes of tests."""
-    if ON_KERNELS:
-        monkeypatch.setattr("sparse_rnn.backends.choice.slower", lambda run, topology: "")
-        monkeypatch.setenv("PYTHONPATH", str(Path(__file__).parent / "kernels" / "everywhere"))
 
 
 @pytest.fixture(scope="module")

@@ -24,8 +24,7 @@ from typing import Any
 
 Values = dict[str, Any]
 
-AT_A_TIME = 2
-PATIENCE = 600
+AT_A_TIME, PATIENCE = 2, 600  # processes, and seconds for one
 SMALL = "budget=smoke threads=1"
 MODELS = "model=stacked_lstm,rhn,on_lstm,awd_lstm_mos"
 TOPICS = "model=lstm_classifier dataset=pydoc_topics"
@@ -108,9 +107,8 @@ class Workplace:
         """`python -m command` on one thread, with its runs in that folder."""
         own = {"SPARSE_RNN_RUNS": str(self.folder / runs), "SPARSE_RNN_DATA": str(self.folder / "data")}
         environment = {**os.environ, **own, "OMP_NUM_THREADS": "1", "WANDB_SILENT": "true", "WANDB_MODE": "offline"}
-        whole = [sys.executable, "-m", *command.split()]
         pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "stdin": subprocess.DEVNULL}
-        return subprocess.Popen(whole, env=environment, text=True, encoding="utf-8", **pipes)
+        return subprocess.Popen([sys.executable, "-m", *command.split()], env=environment, encoding="utf-8", **pipes)
 
     def call(self, runs: str, command: str) -> tuple[int, str, str]:
         """The exit code of `python -m command`, what it printed and its notes; an error is shown at once."""
@@ -206,7 +204,9 @@ def printed(place: Workplace, runs: str, name: str, command: str) -> Values:
 def described(place: Workplace, overrides: str) -> Values:
     """Every weight of a configuration, and its FLOPs."""
     code, output, _ = place.call("none", f"sparse_rnn.describe {overrides} format=json")
-    return flat({"exit": code, **json.loads(output or "{}")}, f"describe/{overrides}")
+    found = json.loads(output or "{}")
+    found["weights"] = {weight["name"]: weight for weight in found.get("weights", ())}
+    return flat({"exit": code, **found}, f"describe/{overrides}")
 
 
 def evaluated(place: Workplace, runs: str, pattern: str, split: str) -> Values:
@@ -249,10 +249,10 @@ def fingerprints(place: Workplace) -> Values:
 def compare(old: Values, new: Values) -> int:
     """Print every difference; the exit code."""
     keys = sorted(old.keys() | new.keys())
-    shown = [(key, *(json.dumps(each[key]) if key in each else "(nothing)" for each in (old, new))) for key in keys]
-    changed = [each for each in shown if each[1] != each[2]]
-    for key, before, after in changed:
-        print(f"{key}\n  old {before}\n  new {after}")
+    before, after = ([json.dumps(each.get(key, "(nothing)")) for key in keys] for each in (old, new))
+    changed = [each for each in zip(keys, before, after, strict=True) if each[1] != each[2]]
+    for change in changed:
+        print("{}\n  old {}\n  new {}".format(*change))
     print(f"{len(keys) - len(changed)} of {len(keys)} values agree.")
     return 1 if changed else 0
 

@@ -32,8 +32,8 @@ def as_tested(weight: SparseWeight) -> SparseWeight:
 def set_gradient(weight: SparseWeight, dense: Tensor) -> None:
     """What a backward pass leaves behind whose dense gradient is `dense`."""
     weight.parameter.grad = weight.storage.stored(dense.clone())
-    if isinstance(weight.storage, Packed) and weight.storage.structure.factors is not None:
-        weight.storage.structure.factors.append(DenseContribution(dense))
+    if isinstance(weight.storage, Packed) and weight.storage.structure.contributions is not None:
+        weight.storage.structure.contributions.append(DenseContribution(dense))
 
 
 def gradient_of(weight: SparseWeight) -> Tensor:

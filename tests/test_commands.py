@@ -5,23 +5,26 @@ import os
 import re
 import subprocess
 import sys
-from pathlib import Path
 
 import pytest
 from storages import ON_KERNELS
 
-from sparse_rnn import demo, evaluate
+from sparse_rnn import __main__ as dispatch
+from sparse_rnn import demo, evaluate, export
 from sparse_rnn.config.compose import compose_run
 from sparse_rnn.config.identity import run_id
 from sparse_rnn.core import command_line
 from sparse_rnn.core.errors import ConfigError
+from sparse_rnn.data.corpus import SPLITS
 from sparse_rnn.data.language.corpora import PTB
-from sparse_rnn.describe import describe
 from sparse_rnn.describe import main as describe_main
-from sparse_rnn.inference import load as trained_run
+from sparse_rnn.inference.export import LAYOUTS
+from sparse_rnn.inference.find import find_run
+from sparse_rnn.runs.description import describe
 from sparse_rnn.runs.folder import RunFolder, read_record, runs_root
 from sparse_rnn.training.session import train
 
+OF_THE_PACKAGE = ["train", "evaluate", "describe", "demo", "extract", "export", "generate"]
 SMOKE = ["dataset=pydoc", "budget=smoke", "logger=files", "threads=1"]
 
 
@@ -117,7 +120,7 @@ def test_describe_says_what_nobody_knows(monkeypatch, capsys):
     assert capsys.readouterr().out.splitlines()[-1] == expected
 
 
-@pytest.mark.parametrize("command", ["train", "evaluate", "describe", "demo", "extract", "export", "generate"])
+@pytest.mark.parametrize("command", OF_THE_PACKAGE)
 def test_help_is_useful_and_quick(command):
     code = (
         f"import sys; sys.argv = ['{command}', '--help']; from sparse_rnn.{command} import main; main(); "
@@ -125,6 +128,53 @@ def test_help_is_useful_and_quick(command):
     )
     shown = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
     assert f"sparse_rnn.{'train' if command == 'demo' else command}" in shown
+
+
+@pytest.mark.parametrize("command", dispatch.COMMANDS)
+def test_one_name_leads_to_every_command(command):
+    done = run("sparse_rnn", command, "--help")
+    assert (done.returncode, done.stderr) == (0, "")
+    own = f"sparse_rnn.{command}" if command in (*OF_THE_PACKAGE, "data", "kernels") else command
+    assert done.stdout == run(own, "--help").stdout
+    assert re.search(rf"^  {command} +\S", run("sparse_rnn").stdout, flags=re.MULTILINE)
+
+
+def test_a_command_by_its_name_does_what_its_module_does(tmp_path):
+    words = ["sparse_rnn", "train", "-m", "sparsifier=set,dense", *SMOKE]
+    assert run(*words, SPARSE_RNN_RUNS=str(tmp_path)).returncode == 0
+    again = run("sparse_rnn.train", "sparsifier=dense", *SMOKE, SPARSE_RNN_RUNS=str(tmp_path))
+    assert " is finished: valid perplexity " in again.stdout
+    unknown = run("sparse_rnn", "tarin")
+    assert (unknown.returncode, unknown.stderr) == (2, "error: tarin is not a command (did you mean train?).\n")
+    assert run("sparse_rnn", "train", "model=rnh").returncode == 2
+
+
+@pytest.mark.parametrize(
+    ("command", "wrong"),
+    [
+        ("evaluate", ["run=nowhere"]),
+        ("evaluate", ["run=nowhere", "split=tets"]),
+        ("generate", ["run=nowhere", "temperature=warm"]),
+        ("export", ["run=nowhere", "format=cs"]),
+        ("extract", ["run=nowhere"]),
+        ("describe", ["format=yaml"]),
+        ("kernels", ["now"]),
+    ],
+)
+def test_wrong_arguments_are_refused_before_torch_is_loaded(command, wrong, tmp_path):
+    code = (
+        f"import sys; sys.argv = ['{command}', *{wrong}]; from sparse_rnn.{command} import main\n"
+        "try: main()\n"
+        "finally: assert not {'torch', 'hydra', 'omegaconf'} & set(sys.modules)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert done.returncode == 2
+    assert re.fullmatch(r"error: [^\n]+\.\n", done.stderr)
+
+
+def test_what_commands_accept_is_what_there_is():
+    assert evaluate.SPLITS == SPLITS
+    assert export.FORMATS == LAYOUTS
 
 
 @pytest.mark.parametrize(
@@ -157,7 +207,7 @@ def test_evaluate_names_near_matches_and_refuses_nonsense():
     train(config, SMOKE)
     name = run_id(config)
     with pytest.raises(ConfigError, match=name):
-        trained_run.find_run(name[:-1] + "x")
+        find_run(name[:-1] + "x")
     defaults = {**evaluate.DEFAULTS, "run": name}
     for wrong, word in (({"split": "tets"}, "test"), ({"weights": "mean"}, "averaged"), ({"batch": "0"}, "batch=0")):
         with pytest.raises(ConfigError, match=word):
@@ -197,35 +247,12 @@ def test_bars_are_as_long_as_the_density():
     assert none == "  c    |       0.000"
 
 
-def test_the_wheel_holds_the_configuration_and_works_from_any_folder(tmp_path):
-    import zipfile
-
-    from hatchling.builders.wheel import WheelBuilder
-
-    [wheel] = WheelBuilder(str(Path(__file__).parent.parent)).build(directory=str(tmp_path), versions=["standard"])
-    zipfile.ZipFile(wheel).extractall(tmp_path / "installed")
-    assert (tmp_path / "installed/sparse_rnn/conf/config.yaml").is_file()
-    code = (
-        "from sparse_rnn.config.compose import compose_run; from sparse_rnn.core.conf import config_dir; "
-        "print(config_dir()); print(compose_run(['model=rhn']).model.hidden)"
-    )
-    done = subprocess.run(
-        [sys.executable, "-c", code],
-        cwd=tmp_path,
-        env={**os.environ, "PYTHONPATH": str(tmp_path / "installed")},
-        capture_output=True,
-        text=True,
-        check=True,
-    )
-    assert done.stdout.split() == [str(tmp_path / "installed/sparse_rnn/conf"), "830"]
-
-
 def test_too_frequent_updates_are_warned_of():
     """At 331 steps and p = .7 growth was seen to wreck the network; the paper has 1,328."""
     from sparse_rnn.training.announcement import updates_too_often
 
     reduced = compose_run(["budget=reduced"])
-    assert "331 steps" in updates_too_often(reduced, 331)
-    assert not updates_too_often(reduced, 1328)
-    assert not updates_too_often(compose_run(["budget=reduced", "sparsifier.removal_rate=0.2"]), 331)
-    assert not updates_too_often(compose_run(["budget=reduced", "sparsifier=static_er"]), 331)
+    assert "331 steps" in updates_too_often(reduced.sparsifier, 331)
+    assert not updates_too_often(reduced.sparsifier, 1328)
+    assert not updates_too_often(compose_run(["budget=reduced", "sparsifier.removal_rate=0.2"]).sparsifier, 331)
+    assert not updates_too_often(compose_run(["budget=reduced", "sparsifier=static_er"]).sparsifier, 331)

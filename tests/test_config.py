@@ -2,7 +2,7 @@
 
 import pytest
 
-from sparse_rnn.config.compose import compose_run
+from sparse_rnn.config.compose import compose_run, expand_shorthands
 from sparse_rnn.config.identity import as_dict, run_id
 from sparse_rnn.config.stored import run_from_dict
 from sparse_rnn.core.conf import config_dir
@@ -10,7 +10,6 @@ from sparse_rnn.core.errors import ConfigError
 from sparse_rnn.core.registry import choices, lookup
 
 TEXT = ["dataset.train=a", "dataset.valid=b", "dataset.test=c"]
-METHODS = [path.stem for path in (config_dir() / "sparsifier").glob("*.yaml")]
 TABLES = ["dataset.train=a", "dataset.test=c"]
 
 
@@ -18,15 +17,17 @@ NOT_RUN_OPTIONS = ("table", "figure", "cluster", "hydra")
 
 
 def options():
-    for path in sorted(config_dir().glob("*/*.yaml")):
-        if path.parent.name not in NOT_RUN_OPTIONS:
-            yield path.parent.name, path.stem
+    """Group and option of every file that belongs to a run: `size`, `smoke/rhn`."""
+    for path in sorted(config_dir().glob("*/**/*.yaml")):
+        group, _, name = path.relative_to(config_dir()).with_suffix("").as_posix().partition("/")
+        if group not in NOT_RUN_OPTIONS:
+            yield group, name
 
 
 def overrides_for(group: str, name: str) -> list[str]:
     """What else an option needs to make sense."""
     if group == "size":
-        budget, _, model = name.partition("_")
+        budget, model = name.split("/")
         return [f"budget={budget}", f"model={model}"]
     if group == "recipe":
         if name == "none":
@@ -41,12 +42,11 @@ def overrides_for(group: str, name: str) -> list[str]:
             if name.removeprefix(f"{model}_") in choices("optimizer"):
                 return [f"model={model}", f"optimizer={name.removeprefix(f'{model}_')}"]
     if group == "tuning":
-        model = next(model for model in choices("model") if name.startswith(model))
-        optimizer, _, dataset = name.removeprefix(f"{model}_").partition("_")
+        model, optimizer, dataset = name.split("/")
         return [f"model={model}", f"optimizer={optimizer}", f"dataset={dataset}"]
     if group == "pairing":
-        method = next(method for method in sorted(METHODS, key=len, reverse=True) if name.startswith(f"{method}_"))
-        return [f"sparsifier={method}", f"model={name.removeprefix(f'{method}_')}"]
+        method, model = name.split("/")
+        return [f"sparsifier={method}", f"model={model}"]
     if group == "dataset" and lookup("dataset", name).task == "text_classification":
         return [f"dataset={name}", "model=lstm_classifier", *(TABLES if name == "labelled_text" else [])]
     if (group, name) == ("optimizer", "sgd"):
@@ -72,6 +72,29 @@ def test_what_a_method_needs_for_a_model_takes_effect():
         windows[model] = (method.prune_start, method.prune_end)
     assert windows == {"stacked_lstm": (0.3, 0.9), "rhn": (0.1, 0.8)}
     assert compose_run(["model=rhn", "sparsifier=gmp", "sparsifier.prune_end=0.5"]).sparsifier.prune_end == 0.5
+
+
+@pytest.mark.parametrize(
+    ("option", "earlier", "others"),
+    [
+        ("size=reduced/rhn", "size=reduced_rhn", ["model=rhn"]),
+        ("size=demo/awd_lstm_mos", "size=demo_awd_lstm_mos", ["model=awd_lstm_mos", "budget=smoke"]),
+        (
+            "tuning=lstm_classifier/adam/imdb",
+            "tuning=lstm_classifier_adam_imdb",
+            ["model=lstm_classifier", "dataset=ag_news"],
+        ),
+        ("pairing=gmp/rhn", "pairing=gmp_rhn", ["sparsifier=gmp"]),
+    ],
+)
+def test_options_of_optional_groups_may_be_written_with_underscores(option, earlier, others):
+    run = compose_run([option, *others])
+    assert run == compose_run([earlier, *others])
+    assert run != compose_run(others), "the option takes effect"
+
+
+def test_options_of_optional_groups_may_be_several():
+    assert expand_shorthands(["-m", "size=smoke_rhn,demo/rhn"]) == ["-m", "size=smoke/rhn,demo/rhn"]
 
 
 def test_a_recipe_for_another_method_is_refused_in_one_sentence():
@@ -140,7 +163,10 @@ def test_size_options_take_effect():
         (["sparsifier=st_rnn", "sparsifier.epsilon=9", "sparsifier.sparsity=0.5"], ["epsilon", "sparsifier.sparsity"]),
         (["recipe=rigl_original", "model=rhn"], ["recipe=rigl_original", "model=stacked_lstm", "model=rhn"]),
         (["recipe=st_rnn_lstm", "optimizer=adam"], ["recipe=st_rnn_lstm", "optimizer=momentum_sgd", "optimizer=adam"]),
-        (["size=huge"], ["size=huge"]),
+        (["size=huge"], ["size=huge", "smoke/rhn"]),
+        (["size=smoke_rh"], ["size=smoke_rh", "smoke/rhn"]),
+        (["tuning=lstm_classifier_adam_imbd"], ["imbd", "lstm_classifier/adam/imdb"]),
+        (["size=smoke/rhn"], ["size=smoke/rhn", "model=stacked_lstm"]),
         (["dataset=text"], ["dataset.train=FILE"]),
         (["sparsifier.sparsity=0.5,0.6"], ["sparsifier.sparsity"]),
         (["seed"], ["seed", "key=value"]),

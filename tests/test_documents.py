@@ -14,7 +14,7 @@ import results.requests
 from sparse_rnn import evaluate, export, extract, generate
 from sparse_rnn.config.compose import compose_run
 from sparse_rnn.core.command_line import split_keys
-from sparse_rnn.describe import describe
+from sparse_rnn.runs.description import describe
 
 ROOT = Path(__file__).parent.parent
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]

@@ -17,7 +17,8 @@ from sparse_rnn.optim.averaged_sgd import AveragedSGD
 from sparse_rnn.runs.folder import RunFolder
 from sparse_rnn.runs.record import digest
 from sparse_rnn.sparsity.optimizer_state import tensors_like
-from sparse_rnn.training.loggers import Loggers, Terminal
+from sparse_rnn.training.loggers.base import Loggers
+from sparse_rnn.training.loggers.terminal import Terminal
 from sparse_rnn.training.state import Stopped
 from sparse_rnn.training.trainer import Trainer
 
@@ -30,11 +31,11 @@ STATIC = ("static_er", "static_uniform")
 
 
 def combinations():
-    """The full product; what is not in a pairwise covering set is marked `full`.
+    """The full product; combinations outside of a pairwise covering set are marked `full`.
 
-    Every model meets every method once and, as there are more methods than optimizers, every optimizer; the
-    optimizers shift along the models, so that every method meets every optimizer too. Of the covering set, what the
-    kernels can compute is there twice.
+    In the covering set every model meets every method once and, as there are more methods than optimizers, every
+    optimizer. The optimizers shift along the models, so that every method meets every optimizer too. What the sparse
+    backend can compute is tested with both backends.
     """
     for (i, method), (j, optimizer), (k, model) in itertools.product(*map(enumerate, (METHODS, OPTIMIZERS, MODELS))):
         if method == "iss" and model not in STRUCTURED:
@@ -48,7 +49,7 @@ def combinations():
 
 
 def composed(model, method, optimizer, *more):
-    """The run; the settings that a recipe would give, where the papers give none for the pair."""
+    """The run, with settings of our own where the model and the optimizer have no recipe."""
     dataset = EMBEDDED[lookup("model", model).task]
     overrides = [f"model={model}", f"sparsifier={method}", f"optimizer={optimizer}", f"dataset={dataset}"]
     if not (config_dir() / "recipe" / f"{model}_{optimizer}.yaml").exists():
@@ -81,7 +82,7 @@ class CheckedTrainer(Trainer):
         self.stop_requested = self.state.step == self.stop_at
 
     def stored(self, weight):
-        """All tensors in which a weight has a value for each entry."""
+        """All tensors with one value per entry of a weight: itself, its optimizer state, its averages."""
         tensors = {"value": weight.parameter, **tensors_like(self.optimizer, weight.parameter)}
         if isinstance(self.optimizer, AveragedSGD) and self.optimizer.sparse and self.optimizer._averages:
             tensors["total"] = self.optimizer._average_of(weight.parameter).total
@@ -104,7 +105,7 @@ class CheckedTrainer(Trainer):
 
 
 def train(run, folder: Path, stop_at: int = -1) -> tuple[str, dict]:
-    """Train to the end, stopping and beginning anew before `stop_at`; the digest and the results."""
+    """Train to the end, stopped before step `stop_at` and resumed; the digest and the results."""
     folder.mkdir(exist_ok=True)
     trainer = CheckedTrainer(run, data(run.dataset.name), RunFolder(folder), torch.device("cpu"))
     trainer.stop_at = stop_at

@@ -158,7 +158,7 @@ def test_topology_distance(execute):
 def test_reading_results(execute):
     """The table holds the runs and says what it must not be taken for; figure and table are exported."""
     done = execute("05_reading_results")
-    assert "6 runs, 0 logs passed over" in done.printed
+    assert "6 runs, 0 logs skipped" in done.printed
     [page] = done.shown("text/markdown")
     assert "Not comparable with the paper's numbers: budget smoke, dataset=pydoc." in page
     assert "6 of 6 finished" in page

@@ -1,4 +1,4 @@
-"""The papers' hyperparameters, and that every recipe composes and trains."""
+"""The papers' hyperparameters; every recipe composes, and some train."""
 
 import json
 import math
@@ -32,7 +32,7 @@ def dataset_for(model: str) -> str:
     if task == "language_modelling":
         return "pydoc"
     known = [name for name in choices("dataset") if getattr(lookup("dataset", name), "task", "") == task]
-    tuned = [name for name in known if list((config_dir() / "tuning").glob(f"{model}_*_{name}.yaml"))]
+    tuned = [name for name in known if list((config_dir() / "tuning" / model).glob(f"*/{name}.yaml"))]
     return (tuned or known)[0]
 
 

@@ -1,6 +1,7 @@
 """A file of a table: how its settings combine, and that every mistake is one sentence with file and row."""
 
 import re
+from dataclasses import fields
 from pathlib import Path
 
 import pytest
@@ -142,12 +143,12 @@ ROW_R = ["block 'B'", "row 'R'"]
         ("with: [sparsifier=rigl]", "with: [sparsifier=rigl], reported: true", [*ROW_R, "reported", "with"]),
         ("with: [sparsifier=rigl]", "reported: maybe", [*ROW_R, "reported", "true or false"]),
         ("with: [sparsifier=rigl]", "line: true", [*ROW_R, "line", "x"]),
-        ("label: Q", "label: R", ["block 'B'", "two rows", "'R'"]),
+        ("label: Q", "label: R", ["block 'B'", "rows", "two have 'R'"]),
         ("label: R,", "", ["block 'B'", "row 1", "label is missing"]),
         ("[sparsifier=set, sparsifier.sparsity=0.7]", "[sparsifier=rigl]", ["block 'B'", "'R'", "'Q'", "same run"]),
         ("title: T", "titel: T", ["titel", "title"]),
         ("title: T", "", ["title is missing"]),
-        ("title: T", "title: 3", ["title", "a text"]),
+        ("title: T", "title: 3", ["title", "must be text"]),
         ("columns: [valid]", "", ["columns is missing"]),
         ("columns: [valid]", "columns: [vaild]", ["vaild", "valid"]),
         ("columns: [valid]", "columns: [valid, valid]", ["columns", "different"]),
@@ -169,7 +170,7 @@ ROW_R = ["block 'B'", "row 'R'"]
         (
             "    common: [sparsifier.sparsity=0.6]",
             "    x: {key: sparsifier.removal_rate, values: [0.5, 0.6]}",
-            ["block 'B'", "x is of figures"],
+            ["block 'B'", "x, which is for figures"],
         ),
         (
             "    common: [sparsifier.sparsity=0.6]",
@@ -199,7 +200,7 @@ def test_mistakes_in_a_file_name_it_and_the_row(old, new, words, mine, compose):
         (MINE[:BLOCK] + "  - {label: B}\n", ["block 'B'", "rows is missing"]),
         (MINE[:BLOCK] + "  - {rows: [{label: R}]}\n", ["block 1", "label is missing"]),
         (MINE[:BLOCK] + "  - {label: B, rows: [R]}\n", ["block 'B'", "rows", "a list of rows"]),
-        (MINE + MINE[BLOCK:], ["two blocks", "'B'"]),
+        (MINE + MINE[BLOCK:], ["blocks", "two have 'B'"]),
     ],
 )
 def test_a_file_without_rows_is_refused(text, words, mine):
@@ -252,7 +253,8 @@ def test_the_page_on_tables_is_right(mine, compose, planned_of):
     assert f"the {len(planned)} runs" in page
     with_protocol = ["protocol=paper" if o.startswith("protocol=") else o for o in shared.overrides]
     assert compose(with_protocol).run_id in {p.run_id for p in planned if p.row == "Gradient growth, ER"}
-    for key in table._FORMS.keys() - {"rows", "key", "values"}:
+    keys = {field.name for part in (table.TableFile, table.Block, table.Row) for field in fields(part)}
+    for key in keys - {"rows", "overrides"} | {"with"}:
         assert f"`{key}`" in page
     mistake = re.search(r"```text\nerror: (.*?)\n```", page)[1]
     mine(

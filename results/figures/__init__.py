@@ -1,1 +1,1 @@
-"""Figures: curves, gates, distances, and how they look."""
+"""Figures: the data of each, how it is drawn, and the style that all share."""

@@ -1,4 +1,7 @@
-"""Test results over what a figure varies: a curve a row, a line across for rows that do not vary, bars without x."""
+"""Test results over what a figure varies: one curve per row, a horizontal line for a row that does not vary.
+
+Blocks without an x are drawn as bars.
+"""
 
 import math
 import statistics
@@ -9,53 +12,53 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.ticker import PercentFormatter
 
-from results.figures.panels import by_block, drawing
-from results.figures.points import ACCURACY, EPSILON, SPARSITY, crossings, pairs, points, shares, value
-from results.figures.style import COLORS, SMALL, Drawing, bar, empty, line
-from results.gathering import Asked
 from sparse_rnn.tables.declaration import Block
 
-UNITS = {"sparsifier.update_interval": " (steps)"}
-FAR = 3.0  # what is above so many medians of its panel stands at the panel's edge
-DECADE = 10.0
+from ..gathering import Gathered
+from .crossings import crossings, pairs, shares
+from .panels import by_block, drawing
+from .points import ACCURACY, EPSILON, SPARSITY, points, value
+from .style import COLORS, SMALL, Drawing, bar, empty, line
 
+UNITS = {"sparsifier.update_interval": " (steps)"}
+FAR = 3.0  # medians of its panel, above which a point is drawn at the panel's edge
+DECADE = 10.0
+MANY = 10  # values of x, above which they have no tick each
 NEAR: dict[str, Any] = {"textcoords": "offset points", "fontsize": SMALL}
 
-MANY = 10  # values of x that have no tick of their own
 
-
-def draw(asked: Asked) -> Drawing:
-    """A panel for every block; means over the seeds that are finished, bars of one standard deviation (n - 1)."""
-    data = points(asked)
-    matches = crossings(asked, data)
-    figure, axes = by_block(asked.spec)
-    numbers = _numbers(asked)
-    for block in asked.spec.blocks:
+def draw(gathered: Gathered) -> Drawing:
+    """One panel per block: means over the finished seeds, with bars of one standard deviation (n - 1)."""
+    data = points(gathered)
+    matches = crossings(gathered, data)
+    figure, axes = by_block(gathered.spec)
+    numbers = _numbers(gathered)
+    for block in gathered.spec.blocks:
         panel = data[data["panel"] == block.label]
         if panel.empty:
             empty(axes[block.label])
         elif block.x:
-            _curves(axes[block.label], block, panel, numbers, _places(asked, block))
+            _curves(axes[block.label], block, panel, numbers, _places(gathered, block))
             _mark(axes[block.label], block, matches[matches["panel"] == block.label], numbers, _ceiling(panel))
         else:
             _bars(axes[block.label], block, panel, numbers)
     several = ["Means over seeds, bars of one standard deviation."] if (data["finished"] > 1).any() else []
     everything = pd.concat([data, matches], ignore_index=True) if len(matches) else data
-    return drawing(asked, figure, everything, [*several, *shares(asked, data, matches)])
+    return drawing(gathered, figure, everything, [*several, *shares(gathered, data, matches)])
 
 
-def _numbers(asked: Asked) -> dict[str, int]:
-    """The style of each row. Where a panel has several lines across, each looks like the curve of its model."""
-    labels = [row.label for block in asked.spec.blocks for row in block.rows]
-    paired = {dense.label: row.label for block, row, dense in pairs(asked) if sum(r.line for r in block.rows) > 1}
+def _numbers(gathered: Gathered) -> dict[str, int]:
+    """The number of each row's style. If a panel has several dense lines, each looks like the curve of its model."""
+    labels = [row.label for block in gathered.spec.blocks for row in block.rows]
+    paired = {dense.label: row.label for block, row, dense in pairs(gathered) if sum(r.line for r in block.rows) > 1}
     own = list(dict.fromkeys(label for label in labels if label not in paired))
     return {label: own.index(paired.get(label, label)) for label in labels}
 
 
-def _places(asked: Asked, block: Block) -> list[float | str]:
-    """Everything that a panel's runs have for x, finished or not."""
+def _places(gathered: Gathered, block: Block) -> list[float | str]:
+    """The values of x of all runs of a panel, finished or not; in order if they are numbers."""
     assert block.x is not None
-    own = [run for run in asked.planned if run.block == block.label and run.x is not None]
+    own = [run for run in gathered.planned if run.block == block.label and run.x is not None]
     places = list(dict.fromkeys(value(run.facts.config, block.x.key) for run in own))
     return sorted(places) if all(isinstance(place, float) for place in places) else places
 
@@ -96,7 +99,10 @@ def _curves(
 
 
 def _axis(axes: Axes, key: str, places: Sequence[float | str], panel: pd.DataFrame) -> Any:
-    """Ticks where runs are, evenly for texts, logarithmic beyond a factor of ten; returns x as it is drawn."""
+    """Set up the x axis with a tick per value; returns the function from a value to its position.
+
+    Texts are spaced evenly; numbers that span a factor of ten or more are on a logarithmic scale.
+    """
     name = key.rpartition(".")[2].replace("_", " ") + UNITS.get(key, "")
     axes.set_xlabel(f"{name}, sparsity that it gave" if key == EPSILON else name)
     numeric = [place for place in places if isinstance(place, float)]
@@ -126,7 +132,7 @@ def _across(axes: Axes, point: pd.Series, label: str, look: Mapping[str, Any]) -
 
 
 def _ceiling(panel: pd.DataFrame) -> float:
-    """Perplexities above it stand at the edge of their panel: one that diverged would squash all others."""
+    """The perplexity above which points are drawn at the panel's edge, since a diverged run would squash all others."""
     finite = [mean for mean in panel["mean"] if math.isfinite(mean)]
     if panel["metric"].iloc[0].endswith(ACCURACY):
         return math.inf
@@ -134,7 +140,7 @@ def _ceiling(panel: pd.DataFrame) -> float:
 
 
 def _beyond(axes: Axes, found: Iterable[tuple[float, str, Mapping[str, Any]]]) -> None:
-    """Marks at the upper edge, one below the other, with what is beyond it; x, text and look of each."""
+    """Draw marks with their value at the upper edge, one below the other; found: x, text and style of each."""
     left = axes.get_xlim()[0]
     high: dict[float, float] = {}
     for x, text, look in found:
@@ -160,7 +166,7 @@ def _number(value: float | str) -> str:
 
 
 def _mark(axes: Axes, block: Block, matches: pd.DataFrame, numbers: Mapping[str, int], ceiling: float) -> None:
-    """The share of the parameters with which each model is as good as dense, where its curve crosses the line."""
+    """Mark where curves cross the lines of their dense models, with the share of parameters at that point."""
     assert block.x is not None
     if block.x.key != SPARSITY:
         return

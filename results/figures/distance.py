@@ -10,14 +10,15 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from results.figures.matching import Mask, Matching, Units, partners
-from results.figures.snapshots import Connections, Snapshot
 from sparse_rnn.core.errors import ConfigError
+
+from .matching import Mask, Matching, Units, partners
+from .snapshots import Connections, Snapshot
 
 
 @dataclass(frozen=True)
 class Distance:
-    """Of one recurrent weight, named as in `Connections`. value, in [0, 1]; chance: that of random masks."""
+    """The distance of one recurrent weight, named as in `Connections`. value: in [0, 1]. chance: see `chance`."""
 
     weight: str
     value: float
@@ -25,11 +26,11 @@ class Distance:
 
 
 def distances(first: Snapshot, second: Snapshot, matching: Matching = "semi") -> list[Distance]:
-    """The distance of every recurrent weight, by layer, ih before hh. Raises ConfigError for networks of other sizes.
+    """The distance of every recurrent weight, by layer, ih before hh. Raises ConfigError for networks of unequal sizes.
 
-    With `semi` the units of `second` are sought for those of `first`, and the distance depends on which is which. The
-    dimensions of the embedding are matched by their number: in networks of different initialization they mean
-    different things, and ih1 is far by that alone.
+    With `semi`, each unit of `first` gets a partner in `second`, so that the distance is not symmetric. The dimensions
+    of the embedding are matched by their index: in networks with different initializations they mean different things,
+    and the distance of ih1 is large for that reason alone.
     """
     _refuse_other_sizes(first, second)
     matched = [
@@ -43,16 +44,16 @@ def distances(first: Snapshot, second: Snapshot, matching: Matching = "semi") ->
 
 
 def aligned(connections: Connections, matched: list[Units]) -> Mask:
-    """The mask of the second network as if its units were in the places of their partners.
+    """The mask of the second network, [gates, units, inputs], with its units moved to the places of their partners.
 
-    matched: by layer, see `partners`. Rows go by their own layer, in every gate, columns by the layer they come from.
+    matched: by layer, see `partners`. Rows move with their own layer, in every gate; columns with their source layer.
     """
     mask = connections.mask[:, matched[connections.layer]]
     return mask if connections.source is None else np.take(mask, matched[connections.source], axis=2)
 
 
 def row_distances(first: Mask, second: Mask) -> NDArray[np.float64]:
-    """|A xor B| / |A or B| along the last axis, 0 where both are empty."""
+    """|A xor B| / |A or B| along the last axis of two masks of the same shape; 0 where both are empty."""
     either = np.count_nonzero(first | second, axis=-1)
     differing = np.count_nonzero(first ^ second, axis=-1)
     share: NDArray[np.float64] = np.divide(differing, either, out=np.zeros(either.shape), where=either > 0)
@@ -60,17 +61,17 @@ def row_distances(first: Mask, second: Mask) -> NDArray[np.float64]:
 
 
 def chance(first: Mask, second: Mask) -> float:
-    """The distance to expect of independent random masks with the densities of these in every gate, [gates, ...].
+    """The expected distance of independent random masks that have the densities of these in every gate, [gates, ...].
 
-    Trained masks gather in some rows and columns, and two such are nearer to each other than that without having
-    anything else in common: only the change of a distance over training says that networks grow alike.
+    Trained masks concentrate in some rows and columns, so that two of them are closer to each other than chance without
+    anything else in common. Only the change of a distance during training shows that networks become alike.
     """
     pairs = zip(_densities(first), _densities(second), strict=True)
     return float(np.mean([expected(*pair) for pair in pairs]))
 
 
 def expected(first: float, second: float) -> float:
-    """The distance to expect of independent random masks of two densities; 1 - d / (2 - d) if both have density d."""
+    """The expected distance of independent random masks of two densities; 1 - d / (2 - d) if both have density d."""
     both = first * second
     return 1 - both / (first + second - both) if both else float(first != second)
 

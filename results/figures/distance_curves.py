@@ -1,4 +1,4 @@
-"""Figures 4, 8 and 9: topological distance over the epochs, of one network to its own past or of two to each other."""
+"""Figures 4, 8 and 9: topological distance over the epochs, from a network to its own past or between two networks."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -9,18 +9,18 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.ticker import MaxNLocator
 
-from results.figures.distance import distances
-from results.figures.panels import by_block, drawing
-from results.figures.snapshots import epochs, read
-from results.figures.style import Drawing, empty, line
-from results.gathering import Asked, Planned
-from results.sources.logs import LoggedRun
 from sparse_rnn.runs.folder import RunFolder, runs_root
 from sparse_rnn.tables.declaration import Block
 
+from ..gathering import Gathered, Planned
+from ..sources.logs import LoggedRun
+from .distance import distances
+from .panels import by_block, drawing
+from .snapshots import epochs, read
+from .style import Drawing, empty, line
+
 BEGIN = 5  # appendix J: alignment starts at the 5th epoch, when the model has learned something
 COLUMNS = ("panel", "first", "first_epoch", "second", "second_epoch", "weight", "distance", "chance")
-
 CHANCE: Mapping[str, Any] = {
     "color": "0.3",
     "linestyle": (0, (6, 3)),
@@ -29,15 +29,15 @@ CHANCE: Mapping[str, Any] = {
     "label": "chance",
 }
 
-MARKS = 12  # on a curve, about
+MARKS = 12  # on a curve, approximately
 Line = tuple[str, int, str, int, str, float, float]
 
 
 @dataclass(frozen=True)
 class Compared:
-    """What a panel shows: a line for every epoch and weight, or instead a few words. notes: for below the figure.
+    """What a panel shows: one line per epoch and weight, or `words` that say why there are none.
 
-    strangers: whether the networks had different initializations.
+    notes: for below the figure. strangers: whether the networks had different initializations.
     """
 
     title: str
@@ -48,23 +48,23 @@ class Compared:
 
     @property
     def data(self) -> pd.DataFrame:
-        """The lines, with COLUMNS."""
+        """The lines as a frame with the columns COLUMNS."""
         return pd.DataFrame([(self.title, *each) for each in self.lines], columns=list(COLUMNS))
 
 
-def draw(asked: Asked) -> Drawing:
-    """A panel for every block. One with a single seed shows its run against its own past, any other its first two.
+def draw(gathered: Gathered) -> Drawing:
+    """One panel per block: with a single seed a run against its own past, otherwise the block's first two runs.
 
-    Both begin at epoch 5, or at the first where training is no longer. Raises ConfigError for snapshots that cannot be
-    read or compared.
+    Curves begin at epoch 5, or at the first snapshot if training was too short. Raises ConfigError for snapshots that
+    cannot be read or compared.
     """
-    compared = [_compared(asked, block) for block in asked.spec.blocks]
-    figure, axes = by_block(asked.spec)
+    compared = [_compared(gathered, block) for block in gathered.spec.blocks]
+    figure, axes = by_block(gathered.spec)
     for each in compared:
         _draw(axes[each.title], each)
     data = pd.concat([each.data for each in compared], ignore_index=True)
     notes = [note for each in compared for note in each.notes]
-    return drawing(asked, figure, data, [*notes, *_what_to_know(compared, data)])
+    return drawing(gathered, figure, data, [*notes, *_what_to_know(compared, data)])
 
 
 def _what_to_know(compared: Sequence[Compared], data: pd.DataFrame) -> Iterator[str]:
@@ -75,17 +75,17 @@ def _what_to_know(compared: Sequence[Compared], data: pd.DataFrame) -> Iterator[
         yield f"Chance, {' to '.join(levels)}: independent random masks with the same density in every gate."
 
 
-def _compared(asked: Asked, block: Block) -> Compared:
-    """The runs of a block compared, as far as they are there."""
-    alone = len(block.seeds or asked.spec.seeds) == 1
-    wanted = [run for run in asked.planned if run.block == block.label][: 1 if alone else 2]
+def _compared(gathered: Gathered, block: Block) -> Compared:
+    """The runs of a block, compared; or the words for why they cannot be."""
+    alone = len(block.seeds or gathered.spec.seeds) == 1
+    wanted = [run for run in gathered.planned if run.block == block.label][: 1 if alone else 2]
     if not alone and len(wanted) == 1:
         return Compared(block.label, words="a pair of runs\nneeds two seeds")
-    if missing := [run.run_id for run in wanted if run in asked.missing]:
+    if missing := [run.run_id for run in wanted if run in gathered.missing]:
         return Compared(
             block.label, words="no finished run", notes=(f"{block.label}: not finished: {', '.join(missing)}.",)
         )
-    folders = [_snapshots(run) for planned in wanted if (run := asked.run(planned))]
+    folders = [_snapshots(run) for planned in wanted if (run := gathered.run(planned))]
     if missing := [folder.parent.name for folder in folders if not epochs(folder)]:
         notes = (f"{block.label}: no snapshots here of {', '.join(missing)}; draw it where the runs were trained.",)
         return Compared(block.label, words="no snapshots", notes=notes)

@@ -1,4 +1,4 @@
-"""How many weights are large as training goes on (Selfish-RNN section 3.2, Figure 3)."""
+"""Figure 3 of Selfish-RNN: the number of large weights during training (section 3.2)."""
 
 from collections.abc import Mapping
 
@@ -6,11 +6,11 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.ticker import MaxNLocator
 
-from results.figures.panels import by_block, drawing
-from results.figures.style import COLORS, DASHES, MARKERS, Drawing, empty
-from results.figures.weight_names import input_weights, short_names
-from results.gathering import Asked
-from results.sources.logs import LoggedRun
+from ..gathering import Gathered
+from ..sources.logs import LoggedRun
+from .panels import by_block, drawing
+from .style import COLORS, DASHES, MARKERS, Drawing, empty
+from .weight_names import input_weights, short_names
 
 KEY = "large_weights/"
 EVALUATED = f"{KEY}evaluated/"
@@ -18,14 +18,14 @@ TRIGGER = "averaging/trigger_epoch"
 MARKS = 12  # on a curve
 
 
-def draw(asked: Asked) -> Drawing:
-    """Weights above 0.1 in magnitude, of the weights that are evaluated: the averages once averaging has begun.
+def draw(gathered: Gathered) -> Drawing:
+    """How many of the evaluated weights, which are the averages once averaging has begun, exceed 0.1 in magnitude.
 
-    A curve for every input weight (its colour and marker) of every row (its dashes), a line where averaging begins.
+    There is one curve per input weight (colour, marker) and row (dashes), and a vertical line where averaging begins.
     """
-    data = large_weights(asked)
-    figure, axes = by_block(asked.spec, height=3.2)
-    for block in asked.spec.blocks:
+    data = large_weights(gathered)
+    figure, axes = by_block(gathered.spec, height=3.2)
+    for block in gathered.spec.blocks:
         panel = data[data["panel"] == block.label]
         if panel.empty:
             empty(axes[block.label])
@@ -33,17 +33,17 @@ def draw(asked: Asked) -> Drawing:
         _panel(axes[block.label], panel, {row.label: number for number, row in enumerate(block.rows)})
     begins = data.groupby("row", sort=False)["trigger"].first().dropna()
     said = ", ".join(f"{epoch:g} ({row})" for row, epoch in begins.items())
-    return drawing(asked, figure, data, [f"Averaging begins after epoch {said}."] if said else [])
+    return drawing(gathered, figure, data, [f"Averaging begins after epoch {said}."] if said else [])
 
 
-def large_weights(asked: Asked) -> pd.DataFrame:
-    """Columns panel, row, weight, epoch, evaluated, raw, trigger, finished: counts as means over seeds.
+def large_weights(gathered: Gathered) -> pd.DataFrame:
+    """Columns panel, row, weight, epoch, evaluated, raw, trigger, finished: counts of weights, as means over seeds.
 
     trigger: the epoch after which averaging began, NaN if it never did.
     """
     parts = [
         _counts(run).assign(panel=planned.block, row=planned.row, trigger=(run.final or {}).get(TRIGGER))
-        for planned, run in asked.finished()
+        for planned, run in gathered.finished()
     ]
     columns = ["panel", "row", "weight", "epoch", "evaluated", "raw", "trigger", "finished"]
     if not parts:

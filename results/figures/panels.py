@@ -1,4 +1,4 @@
-"""A declared figure as panels: where each block stands, and what is written below them all."""
+"""The panels of a declared figure, one per block, and the notes below them."""
 
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
@@ -7,17 +7,21 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from results.figures.style import Drawing, finish, panels
-from results.gathering import Asked
-from results.reported import claims
-from results.sources.logs import FORCED, NO_AVERAGING
 from sparse_rnn.tables.declaration import TableSpec
+
+from ..gathering import Gathered
+from ..reported import claims
+from ..sources.logs import FORCED, NO_AVERAGING
+from .style import Drawing, finish, panels
 
 NAMED = ("budget", "protocol", "dataset")
 
 
 def by_block(spec: TableSpec, *, width: float = 3.4, height: float = 2.6) -> tuple[Figure, dict[str, Axes]]:
-    """A panel for every block, by its label; one that is `beside` stands right of the block before."""
+    """A figure with one panel per block, and its axes by label; a block with `beside` is right of the one before.
+
+    Sizes are of a panel, in inches.
+    """
     lines: list[list[str]] = []
     for block in spec.blocks:
         lines[-1].append(block.label) if block.beside else lines.append([block.label])
@@ -33,40 +37,40 @@ def by_block(spec: TableSpec, *, width: float = 3.4, height: float = 2.6) -> tup
     return figure, found
 
 
-def drawing(asked: Asked, figure: Figure, data: pd.DataFrame, notes: Iterable[str] = ()) -> Drawing:
-    """The finished figure, with title, source, and all that a reader must know of its runs."""
-    said = (*notes, *(() if data.empty else claimed(asked)), *about(asked))
-    warned = warning(asked)
-    finish(figure, asked.spec.title, asked.spec.source, said, warning=warned)
+def drawing(gathered: Gathered, figure: Figure, data: pd.DataFrame, notes: Iterable[str] = ()) -> Drawing:
+    """The finished figure: with title, source, `notes`, the paper's claims, and what is missing or unusual."""
+    said = (*notes, *(() if data.empty else claimed(gathered)), *about(gathered))
+    warned = warning(gathered)
+    finish(figure, gathered.spec.title, gathered.spec.source, said, warning=warned)
     return Drawing(figure, data, (warned, *said) if warned else said)
 
 
-def warning(asked: Asked) -> str:
-    """What a figure says that must not be read as the paper's; empty if it may be."""
-    if asked.comparable:
+def warning(gathered: Gathered) -> str:
+    """The sentence on a figure that must not be compared with the paper; empty if it may be."""
+    if gathered.comparable:
         return ""
-    named = [f"{group} {' and '.join(_names(asked, group))}" for group in NAMED]
-    other = [override for override in asked.overrides if override.partition("=")[0] not in NAMED]
+    named = [f"{group} {' and '.join(_names(gathered, group))}" for group in NAMED]
+    other = [override for override in gathered.overrides if override.partition("=")[0] not in NAMED]
     return f"With {', '.join([*named, *other])}: not comparable with the paper."
 
 
-def claimed(asked: Asked) -> Iterator[str]:
-    """What the text of the paper says of the figure; raises ConfigError."""
-    said = claims(asked.spec.name)
+def claimed(gathered: Gathered) -> Iterator[str]:
+    """A sentence with the numbers that the paper's text gives for the figure, if any; raises ConfigError."""
+    said = claims(gathered.spec.name)
     several = len({claim.row for claim in said}) > 1
     quantities: dict[str, list[str]] = {}
     for claim in said:
         quantities.setdefault(claim.quantity, []).append(f"{claim.row if several else claim.block} {claim.value:g}")
     if said:
-        own = "" if asked.comparable else ", of its own runs"
+        own = "" if gathered.comparable else ", of its own runs"
         words = "; ".join(f"{quantity}: {', '.join(values)}" for quantity, values in quantities.items())
         yield f"The paper says{own} ({said[0].source.rpartition(', ')[2]}): {words}."
 
 
-def about(asked: Asked) -> tuple[str, ...]:
-    """What is missing, and what of the runs is not as it should be."""
-    missing, planned = {run.run_id for run in asked.missing}, {run.run_id for run in asked.planned}
-    logged = {each.run_id: run for each in asked.planned if (run := asked.run(each))}
+def about(gathered: Gathered) -> tuple[str, ...]:
+    """Sentences on missing and failed runs, and on averaging that was forced or never began."""
+    missing, planned = {run.run_id for run in gathered.missing}, {run.run_id for run in gathered.planned}
+    logged = {each.run_id: run for each in gathered.planned if (run := gathered.run(each))}
     failed = sum(run.state == "failed" for run in logged.values())
     finished = sum(run.final is not None for run in logged.values())
     averaging = Counter(words for run in logged.values() for words in run.averaging)
@@ -85,5 +89,5 @@ def _runs(number: int) -> str:
     return f"{number} run{'s' * (number != 1)}"
 
 
-def _names(asked: Asked, group: str) -> Sequence[str]:
-    return list(dict.fromkeys(run.facts.config[group]["name"] for run in asked.planned))
+def _names(gathered: Gathered, group: str) -> Sequence[str]:
+    return list(dict.fromkeys(run.facts.config[group]["name"] for run in gathered.planned))

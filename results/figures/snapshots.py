@@ -1,4 +1,4 @@
-"""The snapshots of a run: after every epoch its recurrent topology, and its hidden states on the same test tokens."""
+"""Snapshots of a run: its recurrent topology after every epoch, and its hidden states on the same test tokens."""
 
 import re
 from dataclasses import dataclass
@@ -9,8 +9,9 @@ import numpy as np
 from numpy.typing import NDArray
 from safetensors import SafetensorError, safe_open
 
-from results.figures.matching import Mask, States, standardised
 from sparse_rnn.core.errors import ConfigError
+
+from .matching import Mask, States, standardised
 
 OF_LSTM = re.compile(r"(?:(?:^|\.)(\d+)\.)?weight_(ih|hh)_l(\d+)$")
 OF_RHN = re.compile(r"highway\.(?:input|recurrent\.(\d+))\.weight$")
@@ -20,8 +21,8 @@ OF_RHN = re.compile(r"highway\.(?:input|recurrent\.(\d+))\.weight$")
 class Connections:
     """The mask of one recurrent weight, bool [gates, units, inputs].
 
-    name: ih or hh and the number of the layer from 1, of an RHN that of the depth. layer, source: from 0, whose units
-    the rows and the inputs belong to; source None: the dimensions of the embedding.
+    name: ih or hh with the number of the layer, or of an RHN's depth, from 1. layer, source: the layers from 0 to whose
+    units the rows and the inputs belong; source is None if the inputs are the dimensions of the embedding.
     """
 
     name: str
@@ -39,18 +40,21 @@ class Snapshot:
 
     @cached_property
     def standardised(self) -> tuple[States, ...]:
-        """The states of each layer, see `standardised`; made once for all comparisons."""
+        """The states of each layer, standardised once for all comparisons."""
         return tuple(standardised(states) for states in self.states)
 
 
 def epochs(folder: Path) -> list[int]:
-    """The epochs, from 1, of which a folder of snapshots holds one; none if there is no such folder."""
+    """The epochs, from 1, for which a folder holds a snapshot; none if there is no such folder."""
     return sorted(int(path.stem.removeprefix("epoch")) for path in folder.glob("epoch*.safetensors"))
 
 
 def read(folder: Path, epoch: int) -> Snapshot:
-    """The snapshot of an epoch. Raises ConfigError for a file that cannot be read, and for a model whose units cannot
-    be exchanged with one another: the LSTMs and the RHN it is known of."""
+    """The snapshot of an epoch.
+
+    Raises ConfigError for a file that cannot be read, and for a model whose units cannot be exchanged with one another;
+    those of the LSTMs and the RHN can.
+    """
     path = folder / f"epoch{epoch:04d}.safetensors"
     try:
         with safe_open(path, framework="numpy") as stored:
@@ -73,7 +77,7 @@ def read(folder: Path, epoch: int) -> Snapshot:
 
 
 def _place(name: str) -> tuple[str, int, int | None] | None:
-    """What `Connections` says of a weight beside its mask; None for one that is not known to be recurrent."""
+    """Name, layer and source of a weight's `Connections`; None if it is not a known recurrent weight."""
     if found := OF_LSTM.search(name):
         layer = int(found[1] or 0) + int(found[3])
         below = layer - 1 if layer else None

@@ -1,4 +1,4 @@
-"""How figures look: distinguishable without colour, the same bytes from the same data."""
+"""The style of figures: curves can be told apart without colour, and the same data gives the same bytes."""
 
 import textwrap
 from collections.abc import Iterable, Mapping
@@ -14,7 +14,7 @@ from matplotlib.container import Container
 from matplotlib.figure import Figure
 from matplotlib.layout_engine import ConstrainedLayoutEngine
 
-from results.replacing import replacing
+from ..replacing import replacing
 
 # Okabe & Ito (2008), dark and light in turn, so that neighbours differ in grey as well.
 COLORS = ("#000000", "#E69F00", "#0072B2", "#56B4E9", "#009E73", "#CC79A7", "#D55E00", "#F0E442")
@@ -48,7 +48,7 @@ SETTINGS: dict[Any, Any] = {
 
 @dataclass(frozen=True)
 class Drawing:
-    """A figure, the numbers drawn in it, and what is to be known of them (written below the figure as well)."""
+    """A figure, the numbers drawn in it, and notes on them, which are also written below the figure."""
 
     figure: Figure
     data: pd.DataFrame
@@ -56,12 +56,12 @@ class Drawing:
 
 
 def styled() -> AbstractContextManager[None]:
-    """Whatever the user's matplotlibrc says, the look of this project; around all drawing."""
+    """The project's style, whatever the user's matplotlibrc says; to be entered around all drawing."""
     return matplotlib.style.context(["default", SETTINGS])
 
 
 def line(number: int) -> Mapping[str, Any]:
-    """Colour, marker and dashes of the curve of that number, from 0."""
+    """Colour, marker and dashes of the curve with this number, from 0."""
     return {
         "color": COLORS[number % len(COLORS)],
         "marker": MARKERS[number % len(MARKERS)],
@@ -72,7 +72,7 @@ def line(number: int) -> Mapping[str, Any]:
 
 
 def bar(number: int) -> Mapping[str, Any]:
-    """Colour and hatching of the bars of that number, from 0."""
+    """Colour and hatching of the bars with this number, from 0."""
     dark = number % len(COLORS) == 0
     return {
         "facecolor": COLORS[number % len(COLORS)],
@@ -83,22 +83,22 @@ def bar(number: int) -> Mapping[str, Any]:
 
 
 def panels(rows: int, columns: int, *, width: float = 3.4, height: float = 2.6) -> tuple[Figure, Any]:
-    """A figure with a grid of axes (array [rows, columns]), without any global state; sizes of a panel in inches."""
+    """A figure and its axes, array [rows, columns], outside pyplot's global state. Sizes are of a panel, in inches."""
     with styled():
         figure = Figure(figsize=(width * columns, height * rows), layout="constrained")
         return figure, figure.subplots(rows, columns, squeeze=False)
 
 
 def empty(axes: Axes, text: str = "no finished run") -> None:
-    """A panel without anything to draw, which says so."""
+    """Write in a panel why there is nothing to draw."""
     axes.set(xticks=[], yticks=[])
     axes.text(0.5, 0.5, text, ha="center", va="center", transform=axes.transAxes, color="0.4")
 
 
 def finish(figure: Figure, title: str, source: str, notes: Iterable[str] = (), *, warning: str = "") -> None:
-    """Title, legend of all panels, and below the figure warning, source and notes; the figure grows by their height.
+    """Add the title and one legend for all panels, and below them warning, source and notes.
 
-    Everything that has a label gets one place in the legend, whichever panel it stands in.
+    The figure grows by their height. A label that several panels share is in the legend once.
     """
     with styled():
         width, height = figure.get_size_inches()
@@ -135,7 +135,7 @@ def finish(figure: Figure, title: str, source: str, notes: Iterable[str] = (), *
 
 
 def _labelled(figure: Figure) -> dict[str, Any]:
-    """What is drawn under each label, first come first served; lines across come after what has bars or points."""
+    """The first artist with each label; those with error bars first, so that horizontal lines come last."""
     found: dict[str, Any] = {}
     for axes in figure.axes:
         for handle, label in zip(*axes.get_legend_handles_labels(), strict=True):
@@ -144,16 +144,16 @@ def _labelled(figure: Figure) -> dict[str, Any]:
 
 
 def save(figure: Figure, data: pd.DataFrame, path: Path) -> list[Path]:
-    """Write path.png, path.svg and path.csv with what is drawn; `path` has no ending. Returns what was written.
+    """Write path.png, path.svg and path.csv (the data); returns these paths. `path` itself has no ending.
 
-    Raises ConfigError if one of them cannot be.
+    Raises ConfigError if one of them cannot be written.
     """
     png, svg, csv = (path.with_name(f"{path.name}.{ending}") for ending in ("png", "svg", "csv"))
     with styled():
-        with replacing(png) as beside:
-            figure.savefig(beside, metadata={"Software": None})
-        with replacing(svg) as beside:
-            figure.savefig(beside, metadata={"Date": None, "Creator": None})
-    with replacing(csv) as beside:
-        data.to_csv(beside, index=False, float_format="%.8g")
+        with replacing(png) as draft:
+            figure.savefig(draft, format="png", metadata={"Software": None})
+        with replacing(svg) as draft:
+            figure.savefig(draft, format="svg", metadata={"Date": None, "Creator": None})
+    with replacing(csv) as draft:
+        data.to_csv(draft, index=False, float_format="%.8g")
     return [png, svg, csv]

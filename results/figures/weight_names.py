@@ -1,9 +1,9 @@
-"""The names of recurrent weights, as short as the papers have them."""
+"""The names that the papers use for recurrent weights: ih1, hh1; W and R1 in an RHN."""
 
 import re
 from collections.abc import Iterable, Mapping
 
-KINDS: Mapping[str, str] = {  # what the name of a weight holds, and what the papers call it
+KINDS: Mapping[str, str] = {  # part of a parameter's name, and what the papers call such a weight
     "highway.input": "W",
     "highway.recurrent": "R",
     "weight_ih": "ih",
@@ -17,14 +17,14 @@ NUMBER = re.compile(r"\d+")
 
 
 def in_order(weights: Iterable[str]) -> list[str]:
-    """By layer, and in a layer first what multiplies its input. Logs keep no order of keys."""
+    """Weights by layer, and within a layer the one that multiplies its input first. Logs lose the order of keys."""
     return sorted(
         set(weights), key=lambda name: ([int(n) for n in NUMBER.findall(name)], kind(name) not in INPUT, name)
     )
 
 
 def short_names(weights: Iterable[str]) -> dict[str, str]:
-    """ih1, hh1, ih2 ... by layer, W and R1, R2 ... of an RHN; a weight of no such kind keeps its name."""
+    """ih1, hh1, ih2, ... by layer; W, R1, R2, ... in an RHN. Other weights keep their names."""
     names = in_order(weights)
     kinds = {name: kind(name) for name in names}
     count: dict[str, int] = {}
@@ -37,10 +37,10 @@ def short_names(weights: Iterable[str]) -> dict[str, str]:
 
 
 def kind(weight: str) -> str:
-    """`ih` or `hh` (W, R in an RHN); empty for what is no recurrent weight of a known form."""
+    """`ih` or `hh` (W, R in an RHN); empty if the name is not that of a known recurrent weight."""
     return next((short for part, short in KINDS.items() if part in weight), "")
 
 
 def input_weights(weights: Iterable[str]) -> list[str]:
-    """Those that multiply a layer's input, by layer."""
+    """The weights that multiply a layer's input, by layer."""
     return [weight for weight in in_order(weights) if kind(weight) in INPUT]

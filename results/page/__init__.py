@@ -1,1 +1,1 @@
-"""One HTML page of everything."""
+"""One HTML page with all tables, figures and runs."""

@@ -1,4 +1,4 @@
-"""All runs of the logs as lines of a page: what each is, what it kept, and where its log is."""
+"""The page's list of all runs: the choices, results and log of each."""
 
 import math
 import os
@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Any, TypeGuard
 from urllib.parse import quote
 
-from results.sources.logs import LoggedRun, Logs
-from results.tables.layout import number
+from ..sources.logs import LoggedRun, Logs
+from ..tables.layout import number
 
 IDENTITY = ("model", "dataset", "sparsifier", "growth", "optimizer", "seed", "budget", "protocol", "state")
 HEADINGS = ("run", *IDENTITY, "valid", "test", "active parameters", "sparsity", "commit", "finished (UTC)")
@@ -19,7 +19,7 @@ WEB = ("http://", "https://")
 
 @dataclass(frozen=True)
 class Item:
-    """A field of a line. key: what to sort by, empty where there is nothing to show."""
+    """A field of a line. key: what it is sorted by; empty if there is nothing to show, which is sorted last."""
 
     text: str = ""
     key: str = ""
@@ -28,7 +28,7 @@ class Item:
 
 @dataclass(frozen=True)
 class Line:
-    """A run, the address of its log, and its fields in the order of HEADINGS after the first."""
+    """A run. address: where its log is. items: its fields in the order of HEADINGS[1:]."""
 
     run_id: str
     address: str
@@ -37,7 +37,7 @@ class Line:
 
 
 def lines(logs: Logs, folder: Path) -> list[Line]:
-    """A line a run for a page in `folder`, from which addresses of local logs are relative."""
+    """One line per run, for a page that will lie in `folder`: addresses of local logs are relative to it."""
     return [
         Line(run.run_id, address(run.link, folder), run.state, tuple(_items(run, facts)))
         for run, facts in zip(logs.runs.values(), logs.frame.to_dict("records"), strict=True)
@@ -45,7 +45,7 @@ def lines(logs: Logs, folder: Path) -> list[Line]:
 
 
 def address(link: str, folder: Path) -> str:
-    """Where a log is: on the web, or relative to a folder."""
+    """The address of a log: a web address as it is, a path relative to the folder."""
     return link if link.startswith(WEB) else quote(Path(os.path.relpath(link, folder)).as_posix())
 
 

@@ -1,1 +1,1 @@
-"""Where runs are read from: W&B's logs, its server, the runs' own records."""
+"""Sources of logs: W&B's offline logs, its server, a copy of a project, and the runs' own records."""

@@ -1,6 +1,6 @@
-"""What W&B's logs below a folder hold but their rows, kept in `.results/index.json`, so that it is not read again.
+"""A cache of the segments of W&B's logs below a folder, in `.results/index.json`: all that they hold but their rows.
 
-Losing the file costs time, nothing else. Two processes that write it at once are harmless: the last one wins.
+Losing the file only costs time. If two processes write it at once, the last one wins, which is harmless.
 """
 
 from contextlib import suppress
@@ -8,15 +8,16 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from results.sources.wandb_file import NotALog, Segment, read_segment
 from sparse_rnn.core.files import read_json, write_json
 
-VERSION = 1  # of what is kept: another one is not read
+from .wandb_file import NotALog, Segment, read_segment
+
+VERSION = 1  # of the file: one of another version is not read
 PRIVATE = ".results"
 
 
 class LogIndex:
-    """The segments below a folder; an entry holds as long as the file's size and time of change do."""
+    """The segments below a folder; an entry is valid until the size or the modification time of its log changes."""
 
     def __init__(self, folder: Path) -> None:
         self._folder, self._file = folder, folder / PRIVATE / "index.json"
@@ -26,7 +27,7 @@ class LogIndex:
         self._changed = False
 
     def segment(self, path: Path) -> Segment:
-        """What a log holds but its rows; raises NotALog, and OSError."""
+        """The segment of a log, from the cache if the log has not changed; raises NotALog and OSError."""
         name, status = str(path.relative_to(self._folder)), path.stat()
         stamp = [status.st_size, status.st_mtime_ns]
         found = _unpacked(self._kept.get(name), stamp)
@@ -40,7 +41,7 @@ class LogIndex:
         return found
 
     def save(self) -> None:
-        """Write what has changed, without files that are gone, if the folder can be written."""
+        """Write the cache if it has changed, without logs that are gone. Does nothing if the folder is read-only."""
         if not self._changed:
             return
         files = {name: entry for name, entry in self._kept.items() if (self._folder / name).exists()}
@@ -57,7 +58,7 @@ def _read(path: Path) -> Segment | NotALog:
 
 
 def _unpacked(entry: Any, stamp: list[int]) -> Segment | NotALog | None:
-    """What an entry says, None if the file is another by now or the entry is none."""
+    """What an entry holds; None if there is none, if it is damaged, or if the log has changed since."""
     if not isinstance(entry, dict) or entry.get("stamp") != stamp:
         return None
     if "problem" in entry:

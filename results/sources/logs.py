@@ -1,18 +1,20 @@
-"""What the logs hold of runs: one schema, whichever way they were read.
+"""What the logs hold of runs: one schema, whatever source they were read from.
 
-A run is its configuration and its rows. The last row of a finished run says what it kept (`best/...`): all that a table
-prints is in it. Rows of an epoch hold what the figures draw.
+A run is its configuration and its rows. The last row of a finished run describes the weights that it kept
+(`best/...`): it holds all that a table prints. The rows of the epochs hold what the figures draw.
 """
 
 import math
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
+from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
-from sparse_rnn.runs.folder import SCHEMA
+from sparse_rnn.core.errors import ConfigError
+from sparse_rnn.runs.folder import SCHEMA, RunFolder
 
 Row = Mapping[str, Any]
 STATES = ("finished", "failed", "unfinished")
@@ -27,13 +29,17 @@ NO_AVERAGING, FORCED, NOT_AVERAGED = "no averaging", "averaging forced", "not av
 DESCRIBED = ("model", "dataset", "sparsifier", "growth", "optimizer", "recipe", "protocol", "budget")
 
 
+class Unreachable(ConfigError):
+    """A server of logs does not answer."""
+
+
 @dataclass(frozen=True)
 class LoggedRun:
     """One run as the logs have it.
 
-    config: as `as_dict(run)` gives it. provenance: schema, data, sizes, threads, commit, host. state: one of STATES; a
-    run without a last row that did not fail is `unfinished`, whether somebody works on it or not. final: the last row
-    if it is finished. link: where the log is, a folder or a web address. read: all its rows in order.
+    config: as `as_dict(run)` gives it. provenance: schema, data, sizes, threads, commit, host. state: one of STATES;
+    `unfinished` includes runs that are still being trained. final: the last row if the run is finished, else None.
+    link: where the log is, a folder or a web address. read: returns all its rows in order.
     """
 
     run_id: str
@@ -46,14 +52,17 @@ class LoggedRun:
 
     @cached_property
     def history(self) -> pd.DataFrame:
-        """A line for every row: `step`, `epoch`, then all keys in alphabetical order, NaN where a row has none."""
+        """One line per row: `step`, `epoch`, then all keys in alphabetical order, NaN where a row has none."""
         frame = pd.DataFrame(self.read())
         first = [name for name in PLACE if name in frame]
         return frame[[*first, *sorted(map(str, frame.columns.difference(first)))]]
 
     @property
     def averaging(self) -> tuple[str, ...]:
-        """What is not as it should be with the averages of a finished run whose optimizer keeps them."""
+        """What is unusual about the averaged weights of a finished run: NO_AVERAGING, or FORCED and NOT_AVERAGED.
+
+        Empty if nothing is, and for optimizers that do not average.
+        """
         final = self.final or {}
         if not final or self.config["optimizer"]["name"] not in AVERAGING:
             return ()
@@ -64,12 +73,12 @@ class LoggedRun:
 
     @property
     def metric(self) -> str:
-        """What its results are: `accuracy`, a share, or `perplexity`."""
+        """What the run is judged by: `accuracy`, as a share in [0, 1], or `perplexity`."""
         return "accuracy" if f"{BEST}test/accuracy" in (self.final or {}) else "perplexity"
 
     @property
     def facts(self) -> dict[str, Any]:
-        """The run as a row of the frame: what it is, where it was made, and what it kept, without the prefix."""
+        """The run as a row of `Logs.frame`: its choices, its origin, and its final results without their prefix."""
         parts = {name: self.config[name]["name"] for name in DESCRIBED}
         environment = self.provenance["environment"]
         final = sorted((self.final or {}).items())  # W&B's server gives them in any order
@@ -90,7 +99,7 @@ class LoggedRun:
 
 @dataclass(frozen=True)
 class Logs:
-    """Runs by their id, and a sentence for everything that looked like a log and was passed over."""
+    """Runs by their id. problems: a sentence for every file that looked like a log and was skipped or damaged."""
 
     source: str
     runs: Mapping[str, LoggedRun]
@@ -98,7 +107,7 @@ class Logs:
 
     @cached_property
     def frame(self) -> pd.DataFrame:
-        """One row a run: see LoggedRun.facts."""
+        """One row per run: see LoggedRun.facts."""
         return pd.DataFrame([run.facts for run in self.runs.values()])
 
 
@@ -111,9 +120,10 @@ def logged_run(
     link: str,
     read: Callable[[], list[Row]],
 ) -> LoggedRun:
-    """A run from what one of the sources holds of it; `config` as logged to W&B, its provenance under `record`.
+    """A run from what a source holds of it.
 
-    Raises ValueError, as `check` does.
+    config: as logged to W&B, with the provenance under `record`. last: the last row, None if there is none. Raises
+    ValueError if the configuration is not one of this schema, see `check`.
     """
     check(config)
     final = last if last is not None and FINAL in last else None
@@ -123,32 +133,47 @@ def logged_run(
 
 
 def check(config: Mapping[str, Any]) -> None:
-    """Raise ValueError, with the reason, unless a configuration as logged is one of this schema."""
+    """Raise ValueError with the reason unless a logged configuration is one of this schema."""
     provenance = config.get("record")
     if not isinstance(provenance, Mapping) or not all(isinstance(config.get(name), Mapping) for name in DESCRIBED):
-        raise ValueError("it is not a run of sparse_rnn, or one from before W&B held its provenance")
+        raise ValueError("it is not a run of sparse_rnn, or was logged before logs held the provenance")
     if provenance.get("schema") != SCHEMA:
         raise ValueError(f"its logs have schema {provenance.get('schema')}, not {SCHEMA}: train it anew")
 
 
+def refuse_renamed(folder: RunFolder, run_id: str) -> None:
+    """Raise ValueError if a run's folder has been renamed: that is how a user sets a run aside to train it anew."""
+    if folder.record.exists() and folder.path.resolve().name != run_id:
+        raise ValueError(f"its folder is not called {run_id}")
+
+
+def skipped(path: Path, reason: Exception) -> str:
+    """The sentence for a file that is not used."""
+    words = reason if isinstance(reason, ValueError) else f"it cannot be read ({reason})"
+    return f"{path} is skipped: {words}."
+
+
 def joined(segments: Iterable[Iterable[Row]]) -> list[Row]:
-    """The rows of a run's segments, in the order in which they were begun, as one: see `merged` and `plain`."""
+    """A run's rows from its segments, given in the order in which they began: see `merged` and `plain`."""
     return [plain(row) for row in merged(segments)]
 
 
 def merged(segments: Iterable[Iterable[Row]]) -> list[Row]:
-    """The rows of a run's segments as they were logged; of rows for the same place in the run the later segment's."""
+    """The rows of a run's segments as they were logged, in the order of training.
+
+    A run that was killed repeats some steps when it resumes: of two rows for the same place the later segment's wins.
+    """
     rows = {place(row): row for segment in segments for row in segment if "step" in row}
     return [rows[key] for key in sorted(rows)]
 
 
 def place(row: Row) -> tuple[int, int]:
-    """Where a row stands in a run: steps, then the epoch they end, then what the run kept."""
+    """Where a row stands in a run: its step; at the same step first the training loss, then epoch, then final row."""
     return int(row["step"]), 2 if FINAL in row else 1 if "valid/loss" in row else 0
 
 
 def plain(row: Row) -> Row:
-    """A row without W&B's own columns; its words for NaN and infinity are numbers again."""
+    """A row without W&B's own columns, and with numbers where W&B has the words NaN and Infinity."""
     return {
         name: INFINITE.get(value, value) if isinstance(value, str) else value
         for name, value in row.items()

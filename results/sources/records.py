@@ -1,26 +1,29 @@
-"""Runs from what each leaves in its folder beside W&B's log: record.json and metrics.jsonl."""
+"""Runs from their own records: the record.json and metrics.jsonl that every run writes, with W&B or without it."""
 
 import json
-from collections.abc import Collection, Iterator
+from collections.abc import Collection
 from pathlib import Path
 
-from results.sources.logs import LoggedRun, Logs, Row, joined, logged_run
 from sparse_rnn.runs.folder import PROVENANCE, RunFolder, read_record
+
+from .logs import LoggedRun, Logs, Row, joined, logged_run, refuse_renamed, skipped
 
 
 def load(folder: Path, wanted: Collection[str] | None = None) -> Logs:
-    """All runs in a folder of runs, or the one whose folder it is. wanted: the only run ids of interest."""
+    """All runs in a folder of runs, or the run whose folder it is. wanted: the only run ids of interest.
+
+    Other files and runs of another schema are skipped. A last line that a killed process left incomplete is not read.
+    """
     runs, problems = {}, []
     for path in sorted([*folder.glob("record.json"), *folder.glob("*/record.json")]):
         place = RunFolder(path.parent)
         if wanted is None or place.path.resolve().name in wanted:
             try:
                 run = _run(place)
-                if place.path.resolve().name != run.run_id:
-                    raise ValueError(f"its folder is not called {run.run_id}")
+                refuse_renamed(place, run.run_id)
                 runs[run.run_id] = run
             except (ValueError, OSError) as reason:
-                problems.append(f"{path} is passed over: {reason}.")
+                problems.append(skipped(path, reason))
     return Logs(f"records:{folder}", runs, tuple(problems))
 
 
@@ -28,25 +31,19 @@ def _run(folder: RunFolder) -> LoggedRun:
     record = read_record(folder)
     if record is None:
         raise ValueError("it is not the record of a run")
-    lines = _whole_lines(folder.metrics)
-    ends = joined([[json.loads(lines[-1])]]) if lines else []
+    newest = _rows(folder.metrics, last=1)
     return logged_run(
         record.get("run_id", folder.path.name),
         record["config"] | {"record": {name: record[name] for name in PROVENANCE if name in record}},
-        ends[-1] if ends else None,
+        newest[-1] if newest else None,
         failed=record["status"] == "failed",
         link=str(folder.path),
-        read=lambda: joined([_rows(folder.metrics)]),
+        read=lambda: _rows(folder.metrics),
     )
 
 
-def _rows(metrics: Path) -> Iterator[Row]:
-    return map(json.loads, _whole_lines(metrics))
-
-
-def _whole_lines(metrics: Path) -> list[bytes]:
-    """Lines that end as lines do: a killed process may have left part of one."""
-    try:
-        return metrics.read_bytes().split(b"\n")[:-1]
-    except FileNotFoundError:
-        return []
+def _rows(metrics: Path, last: int = 0) -> list[Row]:
+    """The rows of a file, or if `last` is given only so many from its end; none if there is no file."""
+    content = metrics.read_bytes() if metrics.exists() else b""
+    lines = content.split(b"\n")[:-1]  # what follows the last line's end is part of a line, or nothing
+    return joined([map(json.loads, lines[-last:])])

@@ -1,8 +1,8 @@
-"""W&B's offline log, one `run-<id>.wandb` a process that worked on a run.
+"""W&B's offline log: one file `run-<id>.wandb` for each process that trained the run.
 
-The file is LevelDB's log format: a header of 7 bytes, then blocks of 32 KiB that hold frames (checksum, length, kind);
-frames make records, each a protobuf message. W&B has no public reader for Python; `wandb leet inspect --json` prints
-the same records.
+The format is that of LevelDB's log: a header of 7 bytes, then blocks of 32 KiB of frames (checksum, length, kind); one
+or more frames make a record, which is a protobuf message. W&B has no public reader for Python; `wandb leet inspect
+--json` prints the same records.
 """
 
 import json
@@ -13,34 +13,32 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from results.sources.logs import Row
+from google.protobuf.message import DecodeError  # type: ignore[import-untyped]
+
+from .logs import Row
 
 FILE_HEADER = b":W&B\xe1\xbe\x00"
 IDENTITY = FILE_HEADER[:4]
 
 BLOCK, FRAME = 32768, struct.Struct("<IHB")
-
 FULL, FIRST, LAST = 1, 2, 4
-
 HISTORY, CONFIG, RUN, EXIT = 2, 5, 17, 18  # numbers of fields of wandb.proto's Record, which protobuf never reuses
-
-TOLD = frozenset({HISTORY, CONFIG, RUN, EXIT})
-
+READ = frozenset({HISTORY, CONFIG, RUN, EXIT})
 VARINT, BYTES = 0, 2
 
 NOTHING_YET = "it holds no run yet"
 
 
 class NotALog(ValueError):
-    """A file that is no log of W&B, or one that cannot be used; the sentence says why."""
+    """A file that is not a log of W&B, or cannot be used; the message says why."""
 
 
 @dataclass(frozen=True)
 class Segment:
     """What one process logged of a run, without its rows.
 
-    start: unix seconds. exit_code: None if the process never ended the log. last: the last row as logged, with W&B's
-    own columns. torn: the file ends within a record, or a checksum is wrong, so that nothing after it was read.
+    start: unix seconds. exit_code: None if the process did not end the log. last: the last row as logged, with W&B's
+    own columns. torn: whether the file ends within a record or has a wrong checksum; nothing after that was read.
     """
 
     run_id: str
@@ -55,10 +53,10 @@ class Segment:
 
 
 def read_segment(path: Path) -> Segment:
-    """All but the rows of a log; of these only the last is decoded.
+    """All of a log except its rows, of which only the last is decoded.
 
-    A process that was killed, or still works, leaves a torn tail, which is no error: what is whole is used, and
-    whoever joins the segments tells of it if the run did not finish. Raises NotALog, and OSError.
+    A process that was killed or is still writing leaves a torn tail. That is no error here: the whole records are used,
+    and the tear is a problem only if the run did not finish. Raises NotALog and OSError.
     """
     found, torn = _scan(path)
     messages = [(kind, _decoded(payload, path)) for kind, payload in found if kind != HISTORY]
@@ -85,7 +83,7 @@ def read_segment(path: Path) -> Segment:
 
 
 def read_rows(path: Path) -> Iterator[Row]:
-    """The rows as logged, with W&B's own columns. Raises NotALog, and OSError."""
+    """The rows as logged, with W&B's own columns. Raises NotALog and OSError."""
     return (_row(payload, path) for kind, payload in _scan(path)[0] if kind == HISTORY)
 
 
@@ -99,8 +97,7 @@ def _values(items: Sequence[Any]) -> dict[str, Any]:
 
 
 def _decoded(payload: bytes, path: Path) -> Any:
-    from google.protobuf.message import DecodeError  # type: ignore[import-untyped]
-    from wandb.proto.wandb_internal_pb2 import Record
+    from wandb.proto.wandb_internal_pb2 import Record  # takes a second, which a filled index saves
 
     try:
         return Record.FromString(payload)
@@ -109,22 +106,23 @@ def _decoded(payload: bytes, path: Path) -> Any:
 
 
 def _scan(path: Path) -> tuple[list[tuple[int, bytes]], bool]:
-    """The records that tell of the run, as the number of their field and undecoded; and whether the tail is torn."""
+    """The records of the kinds in READ, each as its kind and its undecoded payload; and whether the tail is torn."""
     content = path.read_bytes()
     if content.startswith(IDENTITY) and not content.startswith(FILE_HEADER) and len(content) >= len(FILE_HEADER):
         raise NotALog("it has another version of W&B's log format")
     if content[: len(FILE_HEADER)] != FILE_HEADER[: len(content)]:
-        raise NotALog("it is no log of W&B")
+        raise NotALog("it is not a log of W&B")
     payloads, torn = _payloads(content)
-    return [(kind, payload) for payload in payloads if (kind := _kind(payload)) in TOLD], torn
+    return [(kind, payload) for payload in payloads if (kind := _kind(payload)) in READ], torn
 
 
 def _payloads(content: bytes) -> tuple[list[bytes], bool]:
-    """Every whole record; and whether something follows that is none."""
+    """The payload of every whole record; and whether something torn or damaged follows."""
     payloads: list[bytes] = []
     parts, at, end = b"", len(FILE_HEADER), len(content)
     unpack = FRAME.unpack_from
     while True:
+        # A frame never starts in the last bytes of a block if its header does not fit there: they are padding.
         if BLOCK - at % BLOCK < FRAME.size:
             at += BLOCK - at % BLOCK
         if at + FRAME.size > end:
@@ -144,12 +142,12 @@ def _payloads(content: bytes) -> tuple[list[bytes], bool]:
 
 
 def _kind(payload: bytes) -> int:
-    """What a record is: the number of its field that tells, 0 if none does."""
+    """The kind of a record: the number of its field that is in READ, 0 if none is. Nothing else is decoded."""
     at = 0
     while at < len(payload):
         tag, at = _varint(payload, at)
         number, wire = tag >> 3, tag & 7
-        if number in TOLD:
+        if number in READ:
             return number
         value, at = _varint(payload, at) if wire in (VARINT, BYTES) else (0, len(payload))
         at += value if wire == BYTES else 0
@@ -157,7 +155,7 @@ def _kind(payload: bytes) -> int:
 
 
 def _varint(payload: bytes, at: int) -> tuple[int, int]:
-    """The number that begins at a byte, and where the next thing begins."""
+    """Protobuf's variable-length integer that begins at a byte, and the position after it."""
     value = shift = 0
     for byte in payload[at : at + 10]:
         at += 1

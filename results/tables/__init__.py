@@ -1,1 +1,1 @@
-"""Tables: cells from runs, layout, rendering."""
+"""Tables: their numbers, their layout, and the formats in which they are written."""

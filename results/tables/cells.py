@@ -1,4 +1,4 @@
-"""A table's cells: what the finished runs of each row say, and what the paper does."""
+"""The numbers of a table: results of the finished runs of each row, beside what the paper prints."""
 
 import math
 import statistics
@@ -7,13 +7,14 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from results.gathering import Asked, Planned
-from results.reported import Reported, ReportedValue, reported
-from results.sources.logs import FORCED, NO_AVERAGING, NOT_AVERAGED, LoggedRun
-from results.tables.flop_columns import COLUMNS as FLOPS
-from results.tables.flop_columns import INTEGRATED, FlopsOfRuns
 from sparse_rnn.core.errors import ConfigError
 from sparse_rnn.tables.declaration import Block, Row
+
+from ..gathering import Gathered, Planned
+from ..reported import ReportedRow, ReportedValue, reported
+from ..sources.logs import FORCED, NO_AVERAGING, NOT_AVERAGED, LoggedRun
+from .flop_columns import COLUMNS as FLOPS
+from .flop_columns import INTEGRATED, FlopsOfRuns
 
 FLOPS_TRAIN = "flops_train"
 SCORES = ("valid", "test", "accuracy")
@@ -22,10 +23,11 @@ ENOUGH_FOR_A_MARK = 3
 
 @dataclass(frozen=True)
 class Cell:
-    """One column of one row. values: of the finished runs, by seed; accuracy: whether that is what they are, as shares.
-    expected: how many there should be.
+    """One column of one row.
 
-    reported: what the paper prints. best: the best mean of its block. notes: what a reader must know of the runs.
+    values: of the finished runs, by seed. accuracy: whether the values are accuracies, as shares in [0, 1]. expected:
+    the number of seeds. failed: the number of failed runs. reported: what the paper prints. comparable: whether the
+    values may be compared with it. best: whether the mean is the best of its block. notes: on averaging, see `_notes`.
     """
 
     column: str
@@ -41,22 +43,22 @@ class Cell:
 
     @property
     def mean(self) -> float | None:
-        """Over the seeds that are finished."""
+        """The mean over the finished seeds, None if there are none."""
         return statistics.fmean(self.values) if self.values else None
 
     @property
     def std(self) -> float | None:
-        """Of a sample (n - 1); None with less than two seeds, or if one is infinite."""
+        """The standard deviation of a sample (n - 1); None with fewer than two seeds, or if a value is infinite."""
         return statistics.stdev(self.values) if len(self.values) > 1 and all(map(math.isfinite, self.values)) else None
 
     @property
     def complete(self) -> bool:
-        """Whether every seed is there."""
+        """Whether every seed is finished."""
         return len(self.values) == self.expected
 
     @property
     def outside(self) -> bool:
-        """Whether the paper's number lies outside mean ± 2 std of three seeds or more that may be compared with it."""
+        """Whether the paper's number lies outside mean ± 2 std of at least three seeds at the paper's size."""
         if not self.comparable or self.reported is None or self.mean is None or self.std is None:
             return False
         away = abs(self.mean - self.reported.value) > 2 * self.std
@@ -65,7 +67,7 @@ class Cell:
 
 @dataclass(frozen=True)
 class TableRow:
-    """A row: its label, its cells in the order of the columns, what the paper says of it beyond numbers."""
+    """A row. cells: in the order of the columns. note: on the paper's numbers."""
 
     label: str
     cells: tuple[Cell, ...]
@@ -74,7 +76,7 @@ class TableRow:
 
 @dataclass(frozen=True)
 class TableBlock:
-    """Rows that are compared with each other. beside: right of the block before."""
+    """Rows that are compared with each other. beside: whether the block stands right of the one before."""
 
     label: str
     beside: bool
@@ -85,30 +87,30 @@ class TableBlock:
 class Table:
     """A table filled from logs.
 
-    columns: of every row; those of the file, and FLOPs integrated over time where it has those of training.
+    columns: those of the file, and FLOPs integrated over time if it has training FLOPs.
     """
 
-    asked: Asked
+    gathered: Gathered
     blocks: tuple[TableBlock, ...]
     columns: tuple[str, ...]
 
 
-def fill(asked: Asked, flops: FlopsOfRuns) -> Table:
-    """The cells of a table. Raises ConfigError if the reported numbers cannot be read."""
-    columns = asked.spec.columns
+def fill(gathered: Gathered, flops: FlopsOfRuns) -> Table:
+    """A table with the results of its finished runs; raises ConfigError if the paper's numbers cannot be read."""
+    columns = gathered.spec.columns
     if FLOPS_TRAIN in columns and INTEGRATED not in columns:
         columns = (*columns, INTEGRATED)
-    filler = _Filler(asked, columns, reported(asked.spec.name), flops)
-    blocks = tuple(filler.block(block) for block in asked.spec.blocks)
+    filler = _Filler(gathered, columns, reported(gathered.spec.name), flops)
+    blocks = tuple(filler.block(block) for block in gathered.spec.blocks)
     flops.save()
-    return Table(asked, blocks, columns)
+    return Table(gathered, blocks, columns)
 
 
 @dataclass(frozen=True)
 class _Filler:
-    asked: Asked
+    gathered: Gathered
     columns: tuple[str, ...]
-    paper: Mapping[tuple[str, str], Reported]
+    paper: Mapping[tuple[str, str], ReportedRow]
     flops: FlopsOfRuns
 
     def block(self, block: Block) -> TableBlock:
@@ -121,12 +123,12 @@ class _Filler:
         return TableBlock(block.label, block.beside, marked)
 
     def row(self, block: Block, row: Row) -> TableRow:
-        planned = [run for run in self.asked.planned if (run.block, run.row) == (block.label, row.label)]
-        said = self.paper.get((block.label, row.label))
-        return TableRow(row.label, tuple(self.cells(planned, said)), said.note if said else "")
+        planned = [run for run in self.gathered.planned if (run.block, run.row) == (block.label, row.label)]
+        printed = self.paper.get((block.label, row.label))
+        return TableRow(row.label, tuple(self.cells(planned, printed)), printed.note if printed else "")
 
-    def cells(self, planned: Sequence[Planned], said: Reported | None) -> Iterator[Cell]:
-        logged = [self.asked.run(run) for run in planned]
+    def cells(self, planned: Sequence[Planned], printed: ReportedRow | None) -> Iterator[Cell]:
+        logged = [self.gathered.run(run) for run in planned]
         finished = [(run, log) for run, log in zip(planned, logged, strict=True) if log is not None and log.final]
         for column in self.columns:
             yield Cell(
@@ -136,8 +138,8 @@ class _Filler:
                 len(planned),
                 tuple(run.run_id for run, _ in finished),
                 sum(log is not None and log.state == "failed" for log in logged),
-                said.values.get(column) if said else None,
-                self.asked.comparable,
+                printed.values.get(column) if printed else None,
+                self.gathered.comparable,
                 notes=_notes([log for _, log in finished]) if column in SCORES else (),
             )
 
@@ -149,16 +151,16 @@ class _Filler:
 
 
 def _key(column: str, log: LoggedRun) -> str:
-    """The key of the last row that a column prints."""
+    """The key in a run's last row of the value that a column shows."""
     if column == "parameters":
         return "best/active_parameters"
     if column == "accuracy" and log.metric != column:
-        raise ConfigError("The column accuracy is of classifiers: a language model has valid and test.")
+        raise ConfigError("The column accuracy is for classifiers: a language model has the columns valid and test.")
     return f"best/{'test' if column == 'accuracy' else column}/{log.metric}"
 
 
 def _best(column: str, cells: Sequence[Cell]) -> set[int]:
-    """The rows with the best mean, if at least two have one."""
+    """The positions of the cells with the best mean, if at least two have one."""
     means = {number: cell.mean for number, cell in enumerate(cells) if cell.mean is not None}
     finite = [mean for mean in means.values() if math.isfinite(mean)]
     if column not in SCORES or len(means) < 2 or not finite:
@@ -168,7 +170,7 @@ def _best(column: str, cells: Sequence[Cell]) -> set[int]:
 
 
 def _notes(logs: Sequence[LoggedRun]) -> tuple[str, ...]:
-    """Whether averages are what they should be, in the order in which tables explain it."""
+    """What is unusual about the averaged weights, in the order in which tables explain it."""
     found = Counter(words for log in logs for words in log.averaging)
     return tuple(_of(found[words], len(logs), words) for words in (NO_AVERAGING, FORCED, NOT_AVERAGED) if found[words])
 
@@ -178,12 +180,12 @@ def _of(number: int, total: int, what: str) -> str:
 
 
 def lines(table: Table) -> Iterator[dict[str, Any]]:
-    """Every cell as a line of a CSV file."""
+    """Every cell as one line of a CSV file, by its keys."""
     for block in table.blocks:
         for row in block.rows:
             for cell in row.cells:
                 yield {
-                    "table": table.asked.spec.name,
+                    "table": table.gathered.spec.name,
                     "block": block.label,
                     "row": row.label,
                     "column": cell.column,

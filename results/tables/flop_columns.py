@@ -1,29 +1,30 @@
-"""FLOPs of finished runs, by the distribution over layers of the weights they kept, or by that over time."""
+"""FLOPs of finished runs: by the final distribution of weights over layers, or by that at every step."""
 
 from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from results.gathering import Planned
-from results.sources.logs import LoggedRun
+from sparse_rnn.config.stored import run_from_dict
 from sparse_rnn.core.files import read_json, write_json
 from sparse_rnn.runs.folder import runs_root
 
+from ..gathering import Planned
+from ..sources.logs import LoggedRun
+
 VERSION = 1
-WITHIN_LAYERS = ("none", "gates", "gate_magnitude", "gate_gradient")  # redistributions that leave layers their sizes
+WITHIN_LAYERS = ("none", "gates", "gate_magnitude", "gate_gradient")  # redistributions that keep the size of layers
 INTEGRATED = "flops_train_integrated"
 COLUMNS = ("flops_train", "flops_test", INTEGRATED)
 KEPT = "best/sparsity/"
 
 
 class FlopsOfRuns:
-    """FLOPs as a share of those of the largest model of its kind, dense, on the same data in a table.
+    """FLOPs relative to the dense network of the table's largest model of the same kind on the same data.
 
-    flops_train and flops_test follow the papers' convention: where a method moves weights between layers (DSR, SNFS)
-    or finds its size itself (ISS), the distribution of the weights that were kept counts as that of all training.
-    flops_train_integrated counts what was active at every step. What had to be counted from logs is remembered in a
-    file of `folder`.
+    flops_train and flops_test follow the papers' convention: if a method moves weights between layers (DSR, SNFS) or
+    finds its size itself (ISS), the final distribution counts for all of training. flops_train_integrated counts what
+    was active at every step. What has to be counted from logs is kept in a file of `folder`.
     """
 
     def __init__(self, planned: Iterable[Planned], folder: Path | None = None) -> None:
@@ -39,13 +40,13 @@ class FlopsOfRuns:
         self._known: dict[str, dict[str, float]] = stored["runs"] if stored.get("version") == VERSION else {}
 
     def ratio(self, column: str, planned: Planned, log: LoggedRun) -> float:
-        """One of COLUMNS, as a share of the dense model's; NaN if the size of the data is not known."""
+        """One of COLUMNS, relative to the dense model's; NaN if the size of the data is unknown."""
         dense = self._dense[_kind(planned)]["flops_test" if column == "flops_test" else "flops_train"]
         return self._counted(column, planned, log) / dense if dense else float("nan")
 
     @property
     def dense(self) -> Mapping[tuple[str, str], Mapping[str, float]]:
-        """FLOPs of each model and data set, dense: flops_train (0 if the size of the data is not known), flops_test."""
+        """Dense FLOPs by model and data set: flops_train (0 if the size of the data is unknown) and flops_test."""
         return self._dense
 
     def _counted(self, column: str, planned: Planned, log: LoggedRun) -> float:
@@ -63,10 +64,10 @@ class FlopsOfRuns:
         return known[column]
 
     def save(self) -> None:
-        """Remember what was counted."""
+        """Keep what was counted for the next call."""
         if not self._changed:
             return
-        with suppress(OSError):  # it only saves time
+        with suppress(OSError):  # the file only saves time
             self._path.parent.mkdir(parents=True, exist_ok=True)
             write_json(self._path, {"version": VERSION, "runs": self._known})
 
@@ -77,8 +78,7 @@ def _kind(planned: Planned) -> tuple[str, str]:
 
 
 def _count(log: LoggedRun, *, over_time: bool) -> dict[str, float]:
-    from sparse_rnn.config.stored import run_from_dict
-    from sparse_rnn.runs.flops import mean_densities, run_flops
+    from sparse_rnn.runs.flops import mean_densities, run_flops  # imports torch
 
     run = run_from_dict(log.config)
     if over_time:
@@ -88,6 +88,6 @@ def _count(log: LoggedRun, *, over_time: bool) -> dict[str, float]:
 
 
 def _kept_densities(final: Mapping[str, Any]) -> dict[str, float]:
-    """The active share of each weight that was kept; gates and the whole model are left out."""
+    """The density of each weight that was kept, without those of single gates and of the whole model."""
     named = {key.removeprefix(KEPT): value for key, value in final.items() if key.startswith(KEPT)}
     return {name: 1.0 - value for name, value in named.items() if "/" not in name and name != "model"}

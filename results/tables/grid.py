@@ -1,11 +1,11 @@
-"""A table as it stands on a page, before it is Markdown, LaTeX or HTML."""
+"""A table as texts in their places, before it becomes Markdown, LaTeX or HTML."""
 
 from dataclasses import dataclass
 
 
 @dataclass(frozen=True)
 class Field:
-    """The text of one field. muted: it says why there is no number."""
+    """The text of one field. muted: whether it stands for a number that is missing."""
 
     text: str
     bold: bool = False
@@ -22,7 +22,7 @@ class Heading:
 
 @dataclass(frozen=True)
 class Section:
-    """Rows under a line across the table, which is left out if the label is empty. The first field names the row."""
+    """Rows under a label across the table, which is left out if it is empty. The first field of a row is its name."""
 
     label: str
     rows: tuple[tuple[Field, ...], ...]
@@ -30,7 +30,7 @@ class Section:
 
 @dataclass(frozen=True)
 class Grid:
-    """A table: lines of headings, sections of rows, notes that explain its marks, and what it was made from."""
+    """A table. header: lines of headings. notes: explain its marks. footer: says what it was made from."""
 
     name: str
     title: str

@@ -1,21 +1,19 @@
-"""How a table of runs is laid out: the paper's order, the paper's numbers beside, notes and provenance below."""
+"""The layout of a table of runs: in the paper's order, with its numbers beside, and notes and provenance below."""
 
 import math
 from collections.abc import Iterable, Iterator, Sequence
 from datetime import UTC, datetime
 from itertools import groupby
 
-from results.sources.logs import FORCED, NO_AVERAGING, NOT_AVERAGED, LoggedRun
-from results.tables.cells import SCORES, Cell, Table, TableBlock, TableRow
-from results.tables.flop_columns import INTEGRATED, FlopsOfRuns
-from results.tables.grid import Field, Grid, Heading, Section
 from sparse_rnn.core.wording import scientific
 
-NAMES = {"parameters": "parameters", "flops_train": "FLOPs (train)", "flops_test": "FLOPs (test)"}
+from ..sources.logs import FORCED, NO_AVERAGING, NOT_AVERAGED, LoggedRun
+from .cells import SCORES, Cell, Table, TableBlock, TableRow
+from .flop_columns import INTEGRATED, FlopsOfRuns
+from .grid import Field, Grid, Heading, Section
 
-NAMES[INTEGRATED] = "FLOPs (train, over time)"
-
-WIDEST = 13
+NAMES = {"flops_train": "FLOPs (train)", "flops_test": "FLOPs (test)", INTEGRATED: "FLOPs (train, over time)"}
+WIDEST = 13  # columns of numbers; blocks that would need more stand one below the other
 NOTHING = Field("")
 LITERATURE = Field("-", muted=True)
 OUTSIDE = "†"
@@ -30,8 +28,8 @@ Columns = Sequence[tuple[str, bool]]
 
 
 def lay_out(table: Table, flops: FlopsOfRuns | None, command: str) -> Grid:
-    """The page of a table. command: what makes it again, for the footer; flops: where it has such columns."""
-    spec, columns = table.asked.spec, _columns(table)
+    """A table as texts in their places. flops: needed if it has such columns. command: makes it, for the footer."""
+    spec, columns = table.gathered.spec, _columns(table)
     bands = list(_bands(table.blocks))
     if max(len(band) for band in bands) * len(columns) > WIDEST:
         bands = [[block] for block in table.blocks]
@@ -48,7 +46,7 @@ def lay_out(table: Table, flops: FlopsOfRuns | None, command: str) -> Grid:
 
 
 def _bands(blocks: Sequence[TableBlock]) -> Iterator[list[TableBlock]]:
-    """Blocks that stand side by side."""
+    """The blocks, in lists of those that stand side by side."""
     band: list[TableBlock] = []
     for block in blocks:
         if band and not block.beside:
@@ -63,16 +61,16 @@ def _cells(table: Table) -> Iterator[Cell]:
 
 
 def _columns(table: Table) -> Columns:
-    """Column by column: what it is, and whether it is the paper's, which only some have."""
+    """The columns of a block: each with its name, and whether it holds the paper's numbers."""
     reported = {cell.column for cell in _cells(table) if cell.reported}
-    return [(column, paper) for column in table.asked.spec.columns for paper in sorted({False, column in reported})]
+    return [(column, paper) for column in table.gathered.spec.columns for paper in sorted({False, column in reported})]
 
 
 def _header(table: Table, columns: Columns, band: Sequence[TableBlock], width: int) -> Iterator[tuple[Heading, ...]]:
-    """The names of the columns, those of the blocks above; where bands differ in width each has its blocks' instead."""
+    """The names of the columns, and above them those of the blocks if all bands have the same width."""
     if len(band) == width > 1:
         yield (Heading(""), *(Heading(block.label, len(columns)) for block in band))
-    paper = "paper" if table.asked.comparable else "paper (full size)"
+    paper = "paper" if table.gathered.comparable else "paper (full size)"
     names = [paper if is_paper else NAMES.get(column, column) for column, is_paper in columns]
     yield (Heading(""), *(Heading(name) for _ in range(width) for name in names))
 
@@ -103,7 +101,7 @@ def _fields(columns: Columns, row: TableRow | None) -> Iterator[Field]:
 
 
 def _field(cell: Cell) -> Field:
-    """What stands in a field: the mean, and all that keeps it from being a plain one."""
+    """The text of a field: the mean, its deviation, and the marks that qualify it."""
     if not cell.expected:
         return LITERATURE
     mean = cell.mean
@@ -120,7 +118,7 @@ def _field(cell: Cell) -> Field:
 
 
 def number(column: str, value: float, *, accuracy: bool = False) -> str:
-    """A number as its column shows it: perplexities with two digits, accuracies in per cent, parameters in millions."""
+    """A number as its column shows it: perplexity with two decimals, accuracy in per cent, parameters in millions."""
     if math.isnan(value):
         return "nan" if column in SCORES else "unknown"
     if column == "parameters":
@@ -147,19 +145,19 @@ def _notes(table: Table, flops: FlopsOfRuns | None) -> Iterator[str]:
     yield from _assumed(table)
     if flops is not None and any(name.startswith("flops") for name in table.columns):
         yield from _flops_notes(table, flops)
-    yield from _said_of_rows(table)
+    yield from _row_notes(table)
 
 
 def _assumed(table: Table) -> Iterator[str]:
-    """What the recipes had to assume, because the papers do not say it."""
-    recipes = [run.facts.config["recipe"] for run in table.asked.planned]
+    """What the recipes assume because the papers do not say it."""
+    recipes = [run.facts.config["recipe"] for run in table.gathered.planned]
     for name, assumed in dict.fromkeys((recipe["name"], recipe.get("assumed")) for recipe in recipes):
         if assumed:
             yield f"Assumed by the recipe {name}: {assumed}."
 
 
-def _said_of_rows(table: Table) -> Iterator[str]:
-    """The notes of the paper's numbers, each once with all rows that it is about."""
+def _row_notes(table: Table) -> Iterator[str]:
+    """The notes on the paper's numbers, each once with all rows that it applies to."""
     rows: dict[str, list[str]] = {}
     for block in table.blocks:
         for row in block.rows:
@@ -171,10 +169,10 @@ def _said_of_rows(table: Table) -> Iterator[str]:
 
 
 def _comparability(table: Table) -> Iterator[str]:
-    if table.asked.comparable or not any(cell.reported for cell in _cells(table)):
+    if table.gathered.comparable or not any(cell.reported for cell in _cells(table)):
         return
-    budgets = sorted({run.facts.config["budget"]["name"] for run in table.asked.planned})
-    changes = [override for override in table.asked.overrides if not override.startswith("budget=")]
+    budgets = sorted({run.facts.config["budget"]["name"] for run in table.gathered.planned})
+    changes = [override for override in table.gathered.overrides if not override.startswith("budget=")]
     said = [*(f"budget {name}" for name in budgets if name != "paper"), *changes]
     yield f"Not comparable with the paper's numbers: {', '.join(said)}."
 
@@ -199,11 +197,11 @@ def _cell(row: TableRow, column: str) -> Cell | None:
 
 
 def _footer(table: Table, command: str) -> Iterator[str]:
-    asked = table.asked
-    wanted = {run.run_id for run in asked.planned}
-    finished = {run.run_id: log for run, log in asked.finished()}
-    configs = [run.facts.config for run in asked.planned]
-    seeds = _seeds(run.seed for run in asked.planned)
+    gathered = table.gathered
+    wanted = {run.run_id for run in gathered.planned}
+    finished = {run.run_id: log for run, log in gathered.finished()}
+    configs = [run.facts.config for run in gathered.planned]
+    seeds = _seeds(run.seed for run in gathered.planned)
     yield f"Runs: {len(finished)} of {len(wanted)} finished (the CSV has their ids), seeds {seeds}"
     for what in ("budget", "protocol"):
         yield f"{what.capitalize()}: {', '.join(dict.fromkeys(config[what]['name'] for config in configs))}"
@@ -211,18 +209,18 @@ def _footer(table: Table, command: str) -> Iterator[str]:
         yield f"Commit: {', '.join(_commits(finished.values()))}"
         newest = max(log.final["clock/finished"] for log in finished.values() if log.final)
         yield f"Newest run: {datetime.fromtimestamp(newest, UTC):%Y-%m-%d}"
-    yield f"Source: {asked.logs.source}"
+    yield f"Source: {gathered.logs.source}"
     yield f"Made by: {command}"
 
 
 def _seeds(seeds: Iterable[int]) -> str:
-    """Whole numbers as ranges: 1-3, 7."""
+    """Seeds as ranges, such as 1-3, 7."""
     ordered = sorted(set(seeds))
     runs = [[seed for _, seed in group] for _, group in groupby(enumerate(ordered), lambda pair: pair[1] - pair[0])]
     return ", ".join(str(run[0]) if len(run) == 1 else f"{run[0]}-{run[-1]}" for run in runs)
 
 
 def _commits(logs: Iterable[LoggedRun]) -> list[str]:
-    """The commits that the runs are of, a modified one marked by a plus."""
+    """The commits that the runs were trained with; a plus marks modified code."""
     environments = [log.provenance["environment"] for log in logs]
     return sorted({f"{(each['commit'] or 'unknown')[:7]}{'+' if each['modified'] else ''}" for each in environments})

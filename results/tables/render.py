@@ -1,4 +1,4 @@
-"""A laid-out table as Markdown, LaTeX, HTML; or its numbers as CSV."""
+"""A laid-out table as Markdown, LaTeX or HTML, or its numbers as CSV."""
 
 import csv
 import io
@@ -7,11 +7,11 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from jinja2 import Environment, FileSystemLoader
 
-from results.tables.grid import Grid, Heading
+from ..templates import SETTINGS, html_templates
+from .grid import Grid, Heading
 
-FORMATS = {"md": "md", "csv": "csv", "latex": "tex", "html": "html"}
 LATEX = {
     **{character: f"\\{character}" for character in "&%$#_{}"},
     "\\": r"\textbackslash{}",
@@ -25,7 +25,7 @@ LATEX = {
     "≥": r"$\ge$",
     "≈": r"$\approx$",
     "…": r"\dots{}",
-    "[": "{[}",  # would be an option of the line's end before
+    "[": "{[}",  # else LaTeX takes it for an option of the line break before
     "*": "{*}",  # likewise
     "\u00a0": "~",
     "<": r"$<$",
@@ -48,12 +48,12 @@ LATEX = {
 
 
 def to_latex_text(text: str) -> str:
-    """A text with everything escaped that LaTeX would take for something else; letters with accents it knows itself."""
+    """A text with everything escaped that has a meaning in LaTeX; accented letters stay, it knows them."""
     return re.sub("-(?=-)", "-{}", "".join(LATEX.get(character, character) for character in text))
 
 
 def markdown(grid: Grid) -> str:
-    """A table that is legible as it stands: columns are aligned. Headings below the first line are bold rows."""
+    """A table with aligned columns, so that the source is legible. Headings below the first line are bold rows."""
     width = _width(grid)
     first, *others = [_spread(line) for line in grid.header]
     body = [[_bold(text) for text in line] for line in others]
@@ -89,13 +89,13 @@ def _line(line: Sequence[str], widths: Sequence[int]) -> str:
 
 
 def latex(grid: Grid) -> str:
-    """A table environment; it needs no package, but `graphicx` shrinks it to the line if it is loaded."""
+    """A table environment. It needs no package; if `graphicx` is loaded, a wide table shrinks to the line width."""
     return _latex_templates.get_template("table.tex").render(grid=grid, columns=_width(grid))
 
 
 def html(grid: Grid) -> str:
     """A table element with its caption, notes and footer."""
-    return html_templates.get_template("table.html").render(grid=grid, columns=_width(grid))
+    return _html_templates.get_template("table.html").render(grid=grid, columns=_width(grid))
 
 
 def _width(grid: Grid) -> int:
@@ -103,14 +103,14 @@ def _width(grid: Grid) -> int:
 
 
 def grid_csv(grid: Grid) -> str:
-    """The texts of a table that has no runs, a line a row, its section first."""
+    """The texts of a table that has no runs: one line per row, its section first."""
     header = _spread(grid.header[-1])
     rows = [[section.label, *(field.text for field in row)] for section in grid.sections for row in section.rows]
     return _csv([["section", *header], *rows])
 
 
 def lines_csv(lines: Iterable[Mapping[str, Any]]) -> str:
-    """Lines with the same keys."""
+    """Lines that have the same keys, under a line with these keys; empty if there is none."""
     rows = list(lines)
     return _csv([list(rows[0]), *(list(row.values()) for row in rows)]) if rows else ""
 
@@ -121,17 +121,11 @@ def _csv(rows: Iterable[Sequence[Any]]) -> str:
     return text.getvalue()
 
 
-_SETTINGS: Mapping[str, Any] = {
-    "loader": FileSystemLoader(Path(__file__).parent.with_name("page") / "templates"),
-    "undefined": StrictUndefined,
-    "trim_blocks": True,
-    "lstrip_blocks": True,
-    "keep_trailing_newline": True,
-}
-
-html_templates = Environment(**_SETTINGS, autoescape=True)
+_FOLDER = Path(__file__).with_name("templates")
+_html_templates = html_templates(_FOLDER)
 _latex_templates = Environment(
-    **_SETTINGS,
+    loader=FileSystemLoader(_FOLDER),
+    **SETTINGS,
     block_start_string="<%",
     block_end_string="%>",
     variable_start_string="<<",

@@ -1,11 +1,9 @@
-"""What makes no sense in a configuration is refused here, in one sentence, before any data is read."""
+"""Checks of a configuration, each with one sentence for what it refuses, before any data is loaded."""
 
 from dataclasses import fields, is_dataclass
 
 from omegaconf import DictConfig, OmegaConf
-from omegaconf.errors import (
-    OmegaConfBaseException,
-)
+from omegaconf.errors import OmegaConfBaseException
 
 from sparse_rnn.config.schema import Run, RunConfig
 from sparse_rnn.core.errors import ConfigError, suggest
@@ -17,7 +15,7 @@ OFFICIAL_CODE_MODELS = ("stacked_lstm", "rhn")
 
 
 def check(composed: DictConfig) -> Run:
-    """The typed configuration; raises ConfigError for unknown keys, values out of range and what makes no sense."""
+    """The typed configuration; raises ConfigError for unknown keys, values out of range and choices that do not fit."""
     try:
         _refuse_unknown_keys(composed)
         run = OmegaConf.to_object(composed)
@@ -25,7 +23,8 @@ def check(composed: DictConfig) -> Run:
         raise ConfigError(explain(error)) from error
     assert isinstance(run, RunConfig)
     checked = Run(**{f.name: getattr(run, f.name) for f in fields(RunConfig)})
-    _refuse_nonsense(checked)
+    _check_choices(checked)
+    _check_values(checked)
     return checked
 
 
@@ -42,7 +41,8 @@ def _refuse_unknown_keys(node: DictConfig, prefix: str = "") -> None:
             _refuse_unknown_keys(child, f"{prefix}{key}.")
 
 
-def _refuse_nonsense(run: Run) -> None:
+def _check_choices(run: Run) -> None:
+    """Refuse components, and settings of theirs, that do not fit each other."""
     method = run.sparsifier
     for group, only in (("model", run.recipe.model), ("optimizer", run.recipe.optimizer)):
         if only not in (None, name := getattr(run, group).name):
@@ -62,6 +62,10 @@ def _refuse_nonsense(run: Run) -> None:
                 raise ConfigError(f"training.{key} means nothing for {run.model.task}: leave it out.")
     if run.protocol.name == "official_code" and run.model.name not in OFFICIAL_CODE_MODELS:
         raise ConfigError(f"protocol=official_code has no working code for model={run.model.name}; use protocol=paper.")
+
+
+def _check_values(run: Run) -> None:
+    """Refuse values out of range that belong to no component; the components check their own."""
     if run.threads is not None and run.threads < 1:
         raise ConfigError(f"threads={run.threads} must be at least 1.")
     if run.seed < 0 or run.init_seed < 0:

@@ -1,13 +1,14 @@
-"""What of a configuration decides what a run computes. Imports nothing heavy."""
+"""The part of a configuration that decides what a run computes, and the run id made of it. Imports nothing heavy."""
 
 import hashlib
 import json
 from collections.abc import Iterator, Mapping
 from dataclasses import MISSING as NO_DEFAULT
 from dataclasses import fields, is_dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from sparse_rnn.config.schema import Run
+if TYPE_CHECKING:  # it brings torch, for which `launch status` must not wait
+    from sparse_rnn.config.schema import Run
 
 NOT_IDENTITY = frozenset({"logger", "device", "threads", "checkpoint"})
 NOT_OF_GROUP = {"recipe": ("assumed", "model", "optimizer"), "sparsifier": ("backend",)}
@@ -28,9 +29,12 @@ def as_dict(config: Any) -> Any:
     return list(config) if isinstance(config, list | tuple) else config
 
 
-def run_id(run: Run) -> str:
-    """<model>-<dataset>-<sparsifier>-s<seed>-<hash8>; values equal to their schema's default do not count, so a new
-    option with a neutral default keeps old runs valid."""
+def run_id(run: "Run") -> str:
+    """`<model>-<dataset>-<sparsifier>-s<seed>-<hash>`, with the first 8 digits of a SHA-256.
+
+    Values that equal their schema's default do not count, so that a new option with a neutral default keeps the ids of
+    earlier runs.
+    """
     chosen = {path: value for path, value in _chosen(run) if path.split(".")[0] not in NOT_IDENTITY}
     for group, keys in NOT_OF_GROUP.items():
         for key in keys:
@@ -40,6 +44,7 @@ def run_id(run: Run) -> str:
 
 
 def _chosen(config: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:
+    """Dotted path and value of every name and of every value that is not its schema's default."""
     for f in fields(config):
         value = getattr(config, f.name)
         if is_dataclass(value):

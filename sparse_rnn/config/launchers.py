@@ -1,4 +1,4 @@
-"""Hydra's submitit launchers with settings under which a run survives: -m hydra/launcher=submitit_slurm."""
+"""Hydra's submitit launchers, set so that runs survive time limits: -m hydra/launcher=submitit_slurm."""
 
 from typing import Any
 
@@ -13,19 +13,19 @@ ALWAYS: dict[str, Any] = {
     "stderr_to_stdout": True,
 }
 
-TIMEOUTS = 1000  # jobs of less than 12.5 minutes always count as timed out, even if they were preempted
+TIMEOUTS = 1000  # submitit counts a preempted job of less than 12.5 minutes as timed out
 WEEK = 7 * 24 * 60
-BEFORE_A_HANDLER = ["env", "--ignore-signal=USR2"]  # until Python has one, SLURM's signal would kill it
+BEFORE_A_HANDLER = ["env", "--ignore-signal=USR2"]  # SLURM's signal kills a process that has no handler yet
 ALL_CPUS = 'test -z "$SLURM_CPUS_PER_TASK" || export SRUN_CPUS_PER_TASK=$SLURM_CPUS_PER_TASK'  # since SLURM 22.05
 
 
 def register_launchers() -> None:
-    """Put our settings in the place of the plugin's own, under its names; hydra.launcher.KEY=VALUE changes them.
+    """Replace the plugin's settings by ours, under the same names; hydra.launcher.KEY=VALUE changes them.
 
-    submitit_slurm is an array of jobs that save before their time limit, are queued again and go on; submitit_local
-    starts all runs at once. The command waits for the last one.
+    submitit_slurm is an array of jobs that save before their time limit, are queued again and resume; submitit_local
+    starts all runs at once. The command waits for the last run.
     """
-    Plugins.instance()  # it registers the plugin's settings: ours must come later
+    Plugins.instance()  # registers the plugin's settings, which ours replace: they must come later
     resources = {"timeout_min": 12 * 60, "signal_delay_s": 120, "cpus_per_task": 4, "mem_gb": 16}
     slurm = SlurmQueueConf(max_num_timeout=TIMEOUTS, setup=[ALL_CPUS], **resources, **ALWAYS)
     local = LocalQueueConf(timeout_min=WEEK, **ALWAYS)

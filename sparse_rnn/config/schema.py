@@ -20,10 +20,11 @@ from sparse_rnn.sparsity.rules.growth import GrowthRule
 
 @dataclass
 class RecipeConfig:
-    """The papers' settings for a model and an optimizer. `assumed`: what the papers do not give.
+    """The papers' settings for one model and one optimizer.
 
-    er: the distribution of methods that start from Erdos-Renyi. model, optimizer: the only ones that the settings are
-    for, if the recipe's name does not say so.
+    er: the initial distribution of methods that start from Erdos-Renyi, er or er_gates. model, optimizer: the only
+    ones that the settings are for, where the recipe's name does not say so. assumed: what the papers do not give, and
+    where it was taken from instead.
     """
 
     name: str = MISSING
@@ -37,11 +38,12 @@ class RecipeConfig:
 
 @dataclass
 class TrainingConfig:
-    """Length and shape of training. clip: largest gradient norm, None: any. bptt: window length, in tokens.
+    """Length and shape of training.
 
-    max_bptt: longest window with variable_bptt, None: any. sub_batch: sequences that are trained at a time, with
-    dropout masks of their own, before an optimizer step on the whole batch; None: all of it. valid_batch, test_batch:
-    sequences side by side in evaluation.
+    bptt: window length in tokens. variable_bptt: whether windows have random lengths around it, up to max_bptt (None:
+    no limit). sub_batch: sequences per forward and backward pass, each with its own dropout masks; the optimizer steps
+    after the whole batch (None: the batch in one pass). clip: largest gradient norm (None: no clipping). valid_batch,
+    test_batch: sequences side by side in evaluation.
     """
 
     epochs: int = MISSING
@@ -65,9 +67,10 @@ class TrainingConfig:
 
 @dataclass
 class BudgetConfig:
-    """How much of the paper's size and length a run has; None: all tokens of a split.
+    """How much of the paper's size and length a run has.
 
-    average_by: share of the epochs after which averaging starts in any case.
+    average_by: share of the epochs after which averaging starts in any case. train_tokens, eval_tokens: tokens taken
+    of the training split, and of each other split (None: all).
     """
 
     name: str = MISSING
@@ -78,7 +81,7 @@ class BudgetConfig:
 
 @dataclass
 class CheckpointConfig:
-    """every_minutes: between checkpoints inside an epoch. keep: what a finished run leaves: best, last or none."""
+    """every_minutes: between checkpoints inside an epoch. keep: the weights left after training: best, last or none."""
 
     every_minutes: float = 10.0
     keep: str = "best"
@@ -92,7 +95,7 @@ class CheckpointConfig:
 
 @dataclass
 class SnapshotsConfig:
-    """Whether masks and hidden states on the first `tokens` test tokens are stored after every epoch."""
+    """Whether masks, and hidden states on the first `tokens` tokens of the test split, are stored after every epoch."""
 
     enabled: bool = False
     tokens: int = 2000
@@ -104,7 +107,7 @@ class SnapshotsConfig:
 
 @dataclass
 class LoggerConfig:
-    """wandb: whether a W&B run is written, in `mode` offline or online; every: steps between rows of training loss."""
+    """wandb: whether a W&B run is written, as `mode` offline or online. every: steps between rows of training loss."""
 
     name: str = MISSING
     wandb: bool = True
@@ -122,7 +125,11 @@ class LoggerConfig:
 
 @dataclass
 class RunConfig:
-    """All that a run is. `init_seed` draws weights and first topology, `seed` everything else."""
+    """A run's configuration as Hydra composes it.
+
+    init_seed: for the weights and the first topology. seed: for everything else. device: auto, cpu, cuda or cuda:N.
+    threads: of torch on the CPU (None: as many as it uses by itself).
+    """
 
     model: Any = MISSING
     dataset: Any = MISSING
@@ -144,7 +151,7 @@ class RunConfig:
 
 @dataclass
 class Run:
-    """A checked configuration: the typed view of RunConfig."""
+    """A checked configuration: RunConfig with the types of its components."""
 
     model: ModelConfig
     dataset: DatasetConfig

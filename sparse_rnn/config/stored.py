@@ -1,13 +1,20 @@
-"""Configurations that were recorded: read back, and compared with today's."""
+"""Recorded configurations: compared with today's, and read back. Imports nothing heavy."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import fields, is_dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from sparse_rnn.config.identity import as_dict, identity
-from sparse_rnn.config.schema import Run
 from sparse_rnn.core.errors import ConfigError
 from sparse_rnn.core.registry import choices, lookup
+
+if TYPE_CHECKING:
+    from sparse_rnn.config.schema import Run
+
+
+def changed_keys(recorded: Mapping[str, Any], config: Mapping[str, Any]) -> list[str]:
+    """The same as `differences`, without reading the recorded configuration where both are equal as they stand."""
+    return [] if identity(recorded) == identity(config) else differences(recorded, config)
 
 
 def differences(recorded: Mapping[str, Any], config: Mapping[str, Any]) -> list[str]:
@@ -20,7 +27,7 @@ def differences(recorded: Mapping[str, Any], config: Mapping[str, Any]) -> list[
     return sorted(key for key in old.keys() | new.keys() if old.get(key, ...) != new.get(key, ...))
 
 
-def _flat(node: Mapping[str, Any], prefix: str = "") -> Iterable[tuple[str, Any]]:
+def _flat(node: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
     for key, value in node.items():
         if isinstance(value, Mapping):
             yield from _flat(value, f"{prefix}{key}.")
@@ -28,16 +35,10 @@ def _flat(node: Mapping[str, Any], prefix: str = "") -> Iterable[tuple[str, Any]
             yield f"{prefix}{key}", value
 
 
-def changed_keys(recorded: Mapping[str, Any], config: Mapping[str, Any]) -> list[str]:
-    """Keys whose values differ, of those that decide what a run computes; quick if there are none."""
-    if identity(recorded) == identity(config):
-        return []
-
-    return differences(recorded, config)
-
-
-def run_from_dict(config: Mapping[str, Any]) -> Run:
+def run_from_dict(config: Mapping[str, Any]) -> "Run":
     """The configuration that `as_dict` was made from; raises ConfigError if it is of another version."""
+    from sparse_rnn.config.schema import Run  # brings torch and fills the registry: only here, see identity.py
+
     components = {group: lookup(group, config[group]["name"]) for group in ("model", "dataset", "optimizer", "growth")}
     if config["sparsifier"]["name"] in choices("sparsifier"):
         components["sparsifier"] = lookup("sparsifier", config["sparsifier"]["name"])

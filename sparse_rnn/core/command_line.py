@@ -1,16 +1,17 @@
-"""What the commands share: help that is quick, errors in one sentence, exit codes."""
+"""What the commands share: arguments as key=value, errors in one sentence, exit codes. Imports nothing heavy."""
 
 import os
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from importlib import import_module
 from pathlib import Path
 
 from sparse_rnn.core.errors import ConfigError, suggest
 
 EXIT_CODES = "0 finished, 1 failed, 2 wrong usage, 3 another process works on the run, 128 + n stopped by signal n"
-USAGE_ERROR = 2  # other errors bring theirs along, see registry.py
+USAGE_ERROR = 2  # ConfigError and its subclasses carry their own exit code
 INTERRUPTED = 130
+HYDRA_ERRORS = {"HydraException", "OmegaConfBaseException"}
 
 
 def split_keys(arguments: Sequence[str], defaults: Mapping[str, str]) -> tuple[dict[str, str], list[str]]:
@@ -42,16 +43,20 @@ def whole_number(key: str, text: str, least: int = 1) -> int:
     return int(text)
 
 
-def set_threads(text: str) -> None:
-    """Let torch use so many threads, or as many as it would if none are given; raises ConfigError."""
-    import torch
+def optional_number(key: str, text: str) -> int | None:
+    """A number of at least 1, None if the text is empty; raises ConfigError."""
+    return whole_number(key, text) if text else None
 
-    if text:
-        torch.set_num_threads(whole_number("threads", text))
+
+def one_of(key: str, value: str, known: Collection[str]) -> str:
+    """The value, if it is one of those known; raises ConfigError naming near matches."""
+    if value not in known:
+        raise ConfigError(f"{key}={value} does not exist{suggest(value, known)}.")
+    return value
 
 
 def check_weights(weights: str) -> None:
-    """Raise ConfigError if the weights asked for are none that a run may have."""
+    """Raise ConfigError unless `weights` names weights that a run may have."""
     if weights not in ("best", "averaged", "raw"):
         raise ConfigError(f"weights={weights} must be best, averaged or raw.")
 
@@ -65,15 +70,17 @@ def output_file(out: str, default: Path) -> Path:
     return Path(out) if out else default
 
 
-def guard(command: Callable[[], None]) -> None:
-    """Run a command; what the user can mend is one sentence on stderr and exit code 2, not a traceback.
+def asks_for_help() -> bool:
+    """Whether the command line has -h or --help."""
+    return bool({"-h", "--help"} & set(sys.argv[1:]))
 
-    HYDRA_FULL_ERROR=1 brings tracebacks back.
+
+def guard(command: Callable[[], None]) -> None:
+    """Run a command. What the user can fix is one sentence on stderr and an exit code, not a traceback.
+
+    HYDRA_FULL_ERROR=1 brings tracebacks back; it is read before the command, which may set it for Hydra.
     """
     full = os.environ.get("HYDRA_FULL_ERROR") == "1"
-    from hydra.errors import HydraException
-    from omegaconf.errors import OmegaConfBaseException
-
     try:
         command()
     except KeyboardInterrupt:
@@ -81,16 +88,18 @@ def guard(command: Callable[[], None]) -> None:
     except BrokenPipeError:  # the reader of our output has gone, as in `| head`
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(1)
-    except (ConfigError, HydraException, OmegaConfBaseException, OSError) as error:
-        if full:
+    except Exception as error:
+        sentence = None if full else _sentence(error)
+        if sentence is None:
             raise
-        fail(_sentence(error), getattr(error, "exit_code", USAGE_ERROR))
+        fail(sentence, getattr(error, "exit_code", USAGE_ERROR))
 
 
 def run_command(arguments: Sequence[str], describe: Callable[[], str], parser: str, commands: str) -> None:
-    """A command line whose first word names what to do: help without one, else a function of the module `commands`.
+    """Run the subcommand that the first argument names, a function of the module `commands`; without one, print help.
 
     parser: a module with `parse(command, arguments)`, which makes what the function is given, and FLAGS by command.
+    Both are imported only once they are needed.
     """
     if not arguments or {"-h", "--help"} & set(arguments):
         print(describe(), end="")
@@ -106,17 +115,19 @@ def _run(parser: str, commands: str, command: str, *arguments: str) -> None:
     getattr(import_module(commands), command)(request)
 
 
-def _sentence(error: Exception) -> str:
-    from hydra.errors import HydraException
-    from omegaconf.errors import OmegaConfBaseException
+def _sentence(error: Exception) -> str | None:
+    """What to tell the user; None for an error that is a defect of ours and keeps its traceback."""
+    # By name: a command that has not imported Hydra cannot raise its errors, and need not wait for it here. Before
+    # OSError, which one of them is as well.
+    if HYDRA_ERRORS & {base.__name__ for base in type(error).__mro__}:
+        from sparse_rnn.core.hydra_errors import explain
 
-    from sparse_rnn.core.hydra_errors import explain
-
-    if isinstance(error, HydraException | OmegaConfBaseException):
         return explain(error)
+    if isinstance(error, ConfigError):
+        return str(error)
     if isinstance(error, OSError):
         return f"{error.filename or 'A file'} cannot be used ({error.strerror or error})."
-    return str(error)
+    return None
 
 
 def fail(sentence: str, code: int) -> None:

@@ -1,4 +1,4 @@
-"""What a model declares of its weights."""
+"""What a model declares about its weights: which rows belong to a gate, and what belongs to a hidden unit."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -9,9 +9,9 @@ GRU_GATES = ("reset", "update", "new")
 
 @dataclass(frozen=True, slots=True)
 class Gates:
-    """Row ranges of one weight, by gate, and the cell that the weight belongs to.
+    """The rows of one weight, by gate, and the cell that the weight belongs to.
 
-    `rows` must cover every row once. Weights of one `cell` are sorted together under `scope: cell`.
+    `rows` must cover every row once. Weights of the same `cell` are sorted together under `scope: cell`.
     """
 
     rows: Mapping[str, slice]
@@ -24,3 +24,18 @@ class Gates:
 
 
 GateMap = Mapping[str, Gates | Mapping[str, slice]]
+
+
+@dataclass(frozen=True, slots=True)
+class Structures:
+    """The intrinsic sparse structures of one layer (ISS, Wen et al. 2018): one for each of its `width` hidden units.
+
+    The structure of unit k is all that disappears with it: rows k, k + width, k + 2 width, ... (one per gate) of the
+    weights `rows`, and column k of the weights `columns`. An entry that lies in both counts twice, as in the authors'
+    code. Biases belong to no structure. Weights are named as in the model's `named_parameters()`.
+    """
+
+    name: str
+    width: int
+    rows: tuple[str, ...]
+    columns: tuple[str, ...]

@@ -11,7 +11,7 @@ from sparse_rnn.core.errors import ConfigError
 
 
 def make_device(name: str) -> torch.device:
-    """`auto`: CUDA if it is there, else the CPU; otherwise as named. Raises ConfigError if it is not there."""
+    """The device of this name; `auto` is CUDA where there is one, else the CPU. Raises ConfigError if it is missing."""
     if name == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     try:
@@ -23,7 +23,7 @@ def make_device(name: str) -> torch.device:
 
 
 def device_name(device: torch.device) -> str:
-    """What the maker calls a GPU, or this machine's processor."""
+    """The product name of a GPU, or of this machine's processor."""
     if device.type == "cuda":
         return torch.cuda.get_device_name(device)
     try:
@@ -35,13 +35,13 @@ def device_name(device: torch.device) -> str:
 
 
 def rng_state() -> dict[str, Any]:
-    """The states of torch's global generators."""
+    """The states of torch's global generators: `cpu`, and one per GPU in `cuda`."""
     cuda = torch.cuda.get_rng_state_all() if torch.cuda.is_available() else []
     return {"cpu": torch.get_rng_state(), "cuda": cuda}
 
 
 def restore_rng(state: Mapping[str, Any]) -> None:
-    """Put the generators back."""
+    """Restore what `rng_state` returned; states of GPUs that this machine does not have are dropped."""
     torch.set_rng_state(state["cpu"])
     if state["cuda"] and torch.cuda.is_available():
         torch.cuda.set_rng_state_all(state["cuda"][: torch.cuda.device_count()])

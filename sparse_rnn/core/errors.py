@@ -1,9 +1,9 @@
-"""The errors that a user meets, each one sentence."""
+"""The errors that a user meets, each one sentence, and suggestions for misspelt names."""
 
 import difflib
 from collections.abc import Iterable
 
-MANY = 20
+MANY = 20  # names that an error lists at most
 
 
 class ConfigError(ValueError):
@@ -13,19 +13,23 @@ class ConfigError(ValueError):
 
 
 class RunFailed(ConfigError):
-    """A run that began and could not be brought to its end."""
+    """A run that started and could not finish."""
 
     exit_code = 1
 
 
 class RunLocked(ConfigError):
-    """Another process works on the run."""
+    """A run that another process is training."""
 
     exit_code = 3
 
 
+class DamagedFile(RuntimeError):
+    """A file of a run that cannot be read back."""
+
+
 def suggest(word: str, known: Iterable[str]) -> str:
-    """A bracket for an error sentence: the near matches of `word`, or else all that is known."""
+    """For the end of an error sentence, in brackets: the names most like `word`, or else those that exist."""
     names = sorted(str(k) for k in known)
     by_lower = {name.lower(): name for name in names}
     close = [by_lower[match] for match in difflib.get_close_matches(word.lower(), by_lower, n=3, cutoff=0.6)]
@@ -33,7 +37,3 @@ def suggest(word: str, known: Iterable[str]) -> str:
         return f" (did you mean {' or '.join(close)}?)"
     shown = names if len(names) <= MANY else [*names[:MANY], "..."]
     return f" (choose from {', '.join(shown)})" if names else ""
-
-
-class DamagedFile(RuntimeError):
-    """A file of a run that cannot be read back."""

@@ -1,4 +1,9 @@
-"""Files that are whole or not there. Imports nothing heavy."""
+"""Files that are complete or not there. Imports nothing heavy.
+
+There are two ways to write one. `atomic` is for what a run must not lose: it waits until the disk has the file, and the
+run's lock allows one writer. `write_json` is for caches and bookkeeping, which are written often: it does not wait,
+and several processes may write the same file, each through a draft of its own.
+"""
 
 import json
 import os
@@ -8,25 +13,9 @@ from pathlib import Path
 from typing import Any
 
 
-def read_json(path: Path) -> dict[str, Any]:
-    """The object in a file; empty if there is none or it cannot be read."""
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return {}
-    return content if isinstance(content, dict) else {}
-
-
-def write_json(path: Path, content: dict[str, Any]) -> None:
-    """Write an object atomically."""
-    beside = path.with_name(f".{path.name}.{os.getpid()}")
-    beside.write_text(json.dumps(content) + "\n", encoding="utf-8")
-    beside.replace(path)
-
-
 @contextmanager
 def atomic(path: Path) -> Iterator[Path]:
-    """A temporary path that takes the place of `path` once written; on an error the old file stays as it was."""
+    """A draft to write, which replaces `path` and survives a power failure; on an error the old file stays."""
     draft = path.with_name(f".{path.name}.tmp")
     try:
         yield draft
@@ -47,6 +36,22 @@ def _sync_folder(folder: Path) -> None:
 
 
 def write_text(path: Path, text: str) -> None:
-    """Write a text file atomically."""
+    """Write a text file by `atomic`."""
     with atomic(path) as draft:
         draft.write_text(text, encoding="utf-8")
+
+
+def write_json(path: Path, content: dict[str, Any]) -> None:
+    """Write an object, so that no reader sees half of it."""
+    draft = path.with_name(f".{path.name}.{os.getpid()}")
+    draft.write_text(json.dumps(content) + "\n", encoding="utf-8")
+    draft.replace(path)
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """The object in a file; empty if there is no file or it cannot be read."""
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return content if isinstance(content, dict) else {}

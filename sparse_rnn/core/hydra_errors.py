@@ -1,4 +1,7 @@
-"""What Hydra and OmegaConf say of a configuration, as one sentence."""
+"""What Hydra and OmegaConf say about a configuration, as one sentence.
+
+Hydra raises one class for most errors of composition: those are recognized by their English, and tests hold each text.
+"""
 
 from hydra.errors import MissingConfigException, OverrideParseException
 from omegaconf import DictConfig
@@ -18,7 +21,7 @@ from sparse_rnn.core.registry import choices, lookup
 
 
 def explain(error: BaseException) -> str:
-    """One sentence for what Hydra and OmegaConf say about a configuration."""
+    """One sentence that says what is wrong with a configuration, and what to do."""
     cause = error.__cause__
     if isinstance(error, MissingConfigException) and error.missing_cfg_file:
         group, _, name = str(error.missing_cfg_file).rpartition("/")
@@ -29,11 +32,11 @@ def explain(error: BaseException) -> str:
         return f"{error.full_key} is not set: give it a value, or choose a recipe that does."
     if isinstance(error, MissingMandatoryValue) or isinstance(cause, MissingMandatoryValue):
         return f"{_missing_key(error)} is not set: give it a value, or choose a recipe that does."
-    if "interpolation key" in str(error) and "${budget}_${model}" in str(error):
+    if "interpolation key" in str(error) and "${budget}/${model}" in str(error):
         return f"{', '.join(GROUPS)} are config groups: each needs one name, as in model=rhn."
     if "raised while composing config" in str(error):
         where, what, *_ = str(error).splitlines()
-        option = where.split("'")[1].replace("/", "=")
+        option = where.split("'")[1].replace("/", "=", 1)
         return f"{option} does not go with the other choices: {_with_choice(what.rstrip('.').replace('Key', 'key'))}."
     if "Ambiguous value for argument" in str(error):
         return f"{_first_line(error)} (several values need -m)."
@@ -49,7 +52,7 @@ def explain(error: BaseException) -> str:
 
 
 def _with_choice(complaint: str) -> str:
-    """The same, with the choice of the command line in place of its class: `not in 'PTB'` is `not in dataset=ptb`."""
+    """A complaint with the command line's choice in place of its class: `not in 'PTB'` becomes `not in dataset=ptb`."""
     for group in ("model", "dataset", "optimizer"):
         for name in choices(group):
             complaint = complaint.replace(f"'{lookup(group, name).__name__}'", f"{group}={name}")
@@ -57,6 +60,7 @@ def _with_choice(complaint: str) -> str:
 
 
 def _missing_key(error: BaseException) -> str:
+    """The full key of a missing value; OmegaConf names the key in one place and its parent in another."""
     key = str(getattr(error, "full_key", "") or "")
     name = str(error).splitlines()[0].rpartition(": ")[2]
     return key if key.endswith(name) else f"{key}.{name}".strip(".")

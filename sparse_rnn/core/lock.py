@@ -1,4 +1,4 @@
-"""One process a run: a lock file that needs no flock, so that it holds on shared file systems."""
+"""One process per run: a lock file that works without flock, and so on shared file systems too."""
 
 import json
 import os
@@ -16,7 +16,7 @@ from sparse_rnn.core.errors import RunLocked
 
 HEARTBEAT_SECONDS = 10.0
 STALE_SECONDS = 120.0
-DAMAGED = {
+DAMAGED = {  # stands for a lock that cannot be read: its heartbeat makes it stale
     "token": "damaged",
     "host": "",
     "pid": 0,
@@ -29,12 +29,12 @@ DAMAGED = {
 
 
 class RunLock:
-    """Holds `path` while a run goes on; the file names host, process, SLURM job and the time of the last heartbeat.
+    """Holds the file `path` while the context lasts; it names host, process, SLURM job and time of the last heartbeat.
 
-    A lock is stale if its process is gone from this host, if SLURM has requeued the job that made it and we are that
-    job, or if its heartbeat stopped STALE_SECONDS ago; then it is taken over. Raises RunLocked otherwise. If the lock
-    is lost, because this process was suspended for so long that another took over, `on_loss` is called; by default
-    it ends the process at once, so that nothing of the other's is overwritten.
+    A lock is stale if its process is gone from this host, if its heartbeat stopped more than STALE_SECONDS ago, or if
+    this process belongs to the SLURM job that made it and SLURM has requeued the job since. A stale lock is taken over;
+    any other raises RunLocked. If this process was suspended for so long that another one took over, `on_loss` is
+    called; by default it ends the process at once, so that nothing of the other process is overwritten.
     """
 
     def __init__(self, path: Path, on_loss: Callable[[], None] | None = None) -> None:
@@ -67,9 +67,9 @@ class RunLock:
         }
 
     def _take(self, path: Path) -> None:
-        """Make `path` ours; raises RunLocked if somebody alive has it.
+        """Make `path` ours; raises RunLocked if its holder is alive.
 
-        A stale lock is replaced by whoever takes the lock that bears its token: so only one process replaces it.
+        A stale lock is replaced by the process that holds its succession: a second lock, named after the stale token.
         """
         while not self._create(path):
             holder = read_holder(path)
@@ -77,9 +77,12 @@ class RunLock:
                 continue
             if not is_stale(holder):
                 raise RunLocked(refusal(holder))
+            # Two processes may both find the lock stale, and the slower would replace the new lock of the faster.
+            # So each first takes the succession, in this same way, since its holder may die and leave it stale too.
             succession = path.with_name(f".{path.name}.{holder['token']}")
             self._take(succession)
             try:
+                # Another heir may have come and gone between our look at the lock and our turn: then we start again.
                 if self._token_in(path) == holder["token"]:
                     self._replace(path)
                     return
@@ -87,7 +90,7 @@ class RunLock:
                 succession.unlink(missing_ok=True)
 
     def _create(self, path: Path) -> bool:
-        """Make the lock complete under another name, then link it: no reader ever sees half a lock."""
+        """Link a complete draft to `path`, so that no reader sees half a lock; False if `path` is there already."""
         draft = self._draft()
         try:
             os.link(draft, path)
@@ -125,7 +128,7 @@ class RunLock:
 
 
 def read_holder(path: Path) -> dict[str, Any] | None:
-    """Who holds a lock; one long gone if the file is damaged; None if there is no file."""
+    """The holder that a lock file describes, DAMAGED if it cannot be read, None if there is no file."""
     try:
         holder = json.loads(path.read_text(errors="replace"))
     except FileNotFoundError:
@@ -136,17 +139,17 @@ def read_holder(path: Path) -> dict[str, Any] | None:
 
 
 def refusal(holder: dict[str, Any]) -> str:
-    """One sentence on who has the lock."""
+    """The error's sentence: who holds the lock."""
     job = f", SLURM job {holder['slurm_job']}" if holder["slurm_job"] else ""
     silent = max(0.0, time.time() - holder["heartbeat"])
     return (
-        f"Another process works on this run (host {holder['host']}, process {holder['pid']}{job}, last sign of life "
+        f"Another process is training this run (host {holder['host']}, process {holder['pid']}{job}, last sign of life "
         f"{silent:.0f} s ago): wait for it or end it; a dead one is replaced after {STALE_SECONDS:.0f} s."
     )
 
 
 def end_process() -> None:
-    """End this process without another write."""
+    """End this process at once, without writing anything more to the run."""
     print("error: Another process has taken over this run.", file=sys.stderr, flush=True)
     os._exit(RunLocked.exit_code)
 
@@ -163,12 +166,12 @@ def is_stale(holder: dict[str, Any]) -> bool:
 
 
 def slurm_restart() -> int:
-    """How often SLURM has requeued the job we are."""
+    """How often SLURM has requeued the job that this process belongs to."""
     return int(os.environ.get("SLURM_RESTART_COUNT", "0"))
 
 
 def process_namespace() -> str:
-    """Names the set of processes that are visible from here: two containers may share a host name, not this."""
+    """The set of processes visible from here, by name: two containers may share a host name, but not this."""
     try:
         return os.readlink("/proc/self/ns/pid")
     except OSError:
@@ -176,7 +179,7 @@ def process_namespace() -> str:
 
 
 def process_start(pid: int) -> str:
-    """When a process of this host started, as text; empty if it is gone. It tells apart processes of the same pid."""
+    """When a process of this host started, as text; empty if it is gone. Tells processes apart that reuse a pid."""
     try:
         status = Path(f"/proc/{pid}/stat").read_text()
     except OSError:

@@ -1,4 +1,4 @@
-"""Where the papers and their official code differ; see docs/deviations."""
+"""The points in which the papers and their official code differ; see docs/deviations.md."""
 
 from dataclasses import dataclass
 
@@ -7,15 +7,15 @@ from sparse_rnn.core.errors import ConfigError
 
 @dataclass
 class ProtocolConfig:
-    """One side of each difference; the defaults are what the papers say.
+    """Which side of each difference a run takes; the defaults are the papers'.
 
     masking: `gradient` masks gradients before clipping, so that inactive weights and their optimizer state stay
-    zero; `weight` clips and steps on the dense gradient and masks the weights afterwards.
-    keep_regrown: a weight removed and regrown in one update keeps its value and state.
-    skip_first_average: averages leave out a weight's first value.
-    final_rate: where the removal rate ends.
-    update_at_trigger: the topology is also updated in the epoch whose validation starts the averaging.
-    independent_scope: the scope of the methods that treat gates independently (set, st_rnn).
+    zero; `weight` clips and steps on the dense gradient, and masks the weights afterwards.
+    keep_regrown: whether a weight that one update removes and grows again keeps its value and optimizer state.
+    skip_first_average: whether averages leave out the first value of each weight.
+    final_rate: the removal rate at the end of its schedule.
+    update_at_trigger: whether the topology is also updated in the epoch whose validation starts the averaging.
+    independent_scope: the scope of the methods that treat gates independently (set, st_rnn): gate or tensor.
     """
 
     name: str = "paper"

@@ -1,4 +1,4 @@
-"""Names of the components: `group/name` in YAML is `@register(group, name)` in Python."""
+"""Components by name: what YAML calls `group/name` is registered in Python by `@register(group, name)`."""
 
 from collections.abc import Callable
 from typing import Any, TypeVar
@@ -11,7 +11,7 @@ _REGISTRY: dict[str, dict[str, Any]] = {}
 
 
 def register(group: str, name: str) -> Callable[[T], T]:
-    """Make a class known as `name` in `group`; a second class of that name is refused."""
+    """Make a class known as `name` in `group`; raises ValueError if another class has the name."""
 
     def add(component: T) -> T:
         known = _REGISTRY.setdefault(group, {})

@@ -1,4 +1,4 @@
-"""Tensors in safetensors files that are whole or not there."""
+"""Safetensors files that are complete or not there."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -11,7 +11,7 @@ from sparse_rnn.core.files import atomic
 
 
 def save_tensors(path: Path, tensors: Mapping[str, Tensor], metadata: Mapping[str, str]) -> None:
-    """Write a safetensors file atomically. Raises OSError if the disk is full or the folder cannot be written."""
+    """Write a safetensors file atomically; raises OSError if the disk is full or the folder cannot be written."""
     with atomic(path) as draft:
         try:
             save_file(dict(tensors), draft, dict(metadata))

@@ -19,12 +19,12 @@ def duration(seconds: float) -> str:
 
 
 def scientific(number: float | None) -> str:
-    """A large number in three digits, as in 3.12e16; "unknown" without one."""
+    """A large number with three digits, as in 3.12e16; "unknown" for None."""
     return "unknown" if number is None else f"{number:.2e}".replace("e+0", "e").replace("e+", "e")
 
 
 def shown_metric(row: Mapping[str, Any], split: str) -> str:
-    """The perplexity of a split, or the accuracy in per cent."""
+    """The perplexity of a split in a row of metrics or results; of a classifier, the accuracy in per cent."""
     if f"{split}/accuracy" in row:
         return f"{row[f'{split}/accuracy']:.2%}"
     value = row[f"{split}/perplexity"]

@@ -1,1 +1,1 @@
-"""Corpora, where they come from, and how they are cut into batches."""
+"""Data sets: where they come from, how text becomes numbers, and how it is cut into batches."""

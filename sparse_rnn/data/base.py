@@ -1,10 +1,15 @@
-"""What the trainer asks of a data set."""
+"""What a data set offers to training."""
 
 from typing import ClassVar, Protocol, Self
 
 
 class Data(Protocol):
-    """A data set in memory: what a model is built for, the number of `unit`s of each split, the SHA-256 of its text."""
+    """A data set in memory.
+
+    sizes: what a model is built for, (words,) or (rows of the embedding, classes). counts: by split, in `unit`s (tokens
+    or texts). sha256: of the text and all that decides how it is numbered. limited(train, other): the beginning of the
+    training split and of each other split, of about so many tokens (None: all).
+    """
 
     unit: ClassVar[str]
 
@@ -21,10 +26,10 @@ class Data(Protocol):
 
 
 class DatasetConfig(Protocol):
-    """A data set that can be loaded, for one task.
+    """The configuration of a data set for one task; `load()` raises ConfigError if it cannot be had.
 
-    `sizes()` is what a model is built for, `train_tokens()` the number of training tokens, at most `limit` (None: all);
-    both read data only where they are not published, and of tokens None says that nobody knows.
+    `sizes()` is that of the loaded data, `train_tokens()` the number of training tokens, at most `limit` (None: all; a
+    result of None: unknown). Both read data only where the numbers are not published.
     """
 
     name: str

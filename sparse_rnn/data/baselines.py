@@ -1,4 +1,4 @@
-"""What word counts alone achieve: a yardstick beside every perplexity and accuracy."""
+"""What word counts alone achieve, as a comparison for perplexities and accuracies."""
 
 import math
 
@@ -8,7 +8,7 @@ from torch import Tensor
 from sparse_rnn.data.corpus import Corpus
 from sparse_rnn.data.labelled.texts import LabelledTexts
 
-DISCOUNT = 0.75
+DISCOUNT = 0.75  # D
 
 
 def word_models(corpus: Corpus) -> tuple[float, float]:
@@ -23,7 +23,11 @@ def word_models(corpus: Corpus) -> tuple[float, float]:
 
 
 def _kneser_ney(train: Tensor, valid: Tensor, words: int) -> Tensor:
-    """Probability of each token of `valid` but the first, given the one before."""
+    """Probability of each token of `valid` after the first, given the one before, float64 [tokens - 1].
+
+    P(w | v) = max(c(vw) - D, 0) / c(v) + D n(v) / c(v) P(w), where n(v) is the number of different words after v, and
+    P(w) the share of all different pairs that end in w (add one); for an unseen v it is P(w) alone.
+    """
     pairs, times = torch.unique(train[:-1] * words + train[1:], return_counts=True)
     first, second = pairs // words, pairs % words
     history = torch.bincount(train[:-1], minlength=words).double()
@@ -47,7 +51,7 @@ def _perplexity(probabilities: Tensor) -> float:
 def class_models(texts: LabelledTexts) -> tuple[float, float]:
     """Accuracy on the validation split of the most frequent training class, and of multinomial naive Bayes (add one).
 
-    Both see the same tokens as the model; padding is left out.
+    Both see the same tokens as the model, without the padding.
     """
     train, valid, classes = texts.splits["train"], texts.splits["valid"], len(texts.classes)
     frequency = torch.bincount(train.labels, minlength=classes).double()
@@ -55,7 +59,7 @@ def class_models(texts: LabelledTexts) -> tuple[float, float]:
     counts = torch.bincount(cells[train.tokens > 0], minlength=classes * texts.vocabulary)
     words = (counts.view(classes, -1).double() + 1).log()
     words = words - words.logsumexp(dim=1, keepdim=True)
-    words[:, 0] = 0
+    words[:, 0] = 0  # padding says nothing about the class
     scores = torch.stack([of_class[valid.tokens.long()].sum(dim=1) for of_class in words], dim=1)
     guesses = (scores + (frequency / frequency.sum()).log()).argmax(dim=1)
     majority = (valid.labels == frequency.argmax()).double().mean()

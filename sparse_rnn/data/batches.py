@@ -13,7 +13,7 @@ from sparse_rnn.data.labelled.texts import LabelledSplit
 
 @dataclass(frozen=True, slots=True)
 class Batch:
-    """inputs: int64 [T, B]. targets: int64, [T, B] one token ahead, or [B] classes. index: its number, from 0."""
+    """inputs: int64 [T, B]. targets: int64, [T, B] one token ahead or [B] classes. index: place in its pass, from 0."""
 
     index: int
     inputs: Tensor
@@ -21,7 +21,10 @@ class Batch:
 
 
 def side_by_side(tokens: Tensor, batch: int, *, split: str) -> Tensor:
-    """int64 [rows, batch]; the tail that does not fill a row is left out. Raises ConfigError for a text too short."""
+    """A text cut into `batch` columns of consecutive tokens, int64 [rows, batch]; what does not fill a row is dropped.
+
+    Raises ConfigError for a text of fewer than two rows, naming the split.
+    """
     rows = tokens.numel() // batch
     if rows < 2:
         raise ConfigError(f"The {split} split has {tokens.numel()} tokens: too few for a batch of {batch}.")
@@ -31,8 +34,8 @@ def side_by_side(tokens: Tensor, batch: int, *, split: str) -> Tensor:
 class Windows:
     """The windows of one pass: of `bptt` tokens, or of random lengths up to `longest` (Merity et al. 2018).
 
-    The position in a pass is the number of windows gone by; lengths depend on (seed, epoch) alone, so that number is
-    all that is needed to go on. Hidden states are carried from window to window by the caller.
+    The position in a pass is the number of windows already done. Lengths depend on (seed, epoch) alone, so that a pass
+    can be resumed from this number. The caller carries the hidden states from window to window.
     """
 
     def __init__(
@@ -52,6 +55,7 @@ class Windows:
             self._starts = list(range(0, last, bptt))
         else:
             random = generator(seed, "bptt", epoch)
+            # As in the published AWD-LSTM: normal around bptt, or in one window of 20 around half of it, at least 5.
             while True:
                 mean = bptt if float(torch.rand((), generator=random)) < 0.95 else bptt / 2
                 length = max(5, int(torch.normal(mean, 5.0, (), generator=random)))
@@ -72,7 +76,7 @@ class Windows:
 
 
 class Shuffled:
-    """The texts of a split in batches, in an order fixed by `key`, or as they come without one."""
+    """The texts of a split in batches: in a random order that `key` determines, or in their own order without a key."""
 
     def __init__(
         self, split: LabelledSplit, batch: int, device: torch.device, key: tuple[object, ...] | None = None

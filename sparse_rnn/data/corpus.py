@@ -1,4 +1,4 @@
-"""Text as integers."""
+"""Text for language models as token numbers."""
 
 import hashlib
 from collections import Counter
@@ -28,7 +28,7 @@ class Vocabulary:
         return len(self.words)
 
     def encode(self, words: Iterable[str]) -> Tensor:
-        """int64 [number of words]; what is not in the vocabulary becomes `<unk>`."""
+        """The words' numbers, int64 [words]; a word outside the vocabulary becomes `<unk>`."""
         unknown = self.index.get(UNKNOWN)
         numbers = [self.index.get(word, unknown) for word in words]
         return torch.tensor(numbers, dtype=torch.int64)
@@ -36,7 +36,7 @@ class Vocabulary:
 
 @dataclass(frozen=True)
 class Corpus:
-    """Token numbers of the three splits, int64 [tokens], and the SHA-256 of the text they came from."""
+    """Token numbers of the three splits, int64 [tokens]. sha256: of the words of all splits."""
 
     vocabulary: Vocabulary
     splits: Mapping[str, Tensor]
@@ -62,9 +62,9 @@ class Corpus:
 def make_corpus(texts: Mapping[str, list[str]], min_count: int = 1) -> Corpus:
     """A corpus from the words of each split.
 
-    With min_count = 1 the vocabulary is that of all splits, as in the published language modelling corpora;
-    above, it is the words that stand at least so often in the training split, and the rest is `<unk>`.
-    Raises ConfigError for a split without words or a training split that repeats one word.
+    With min_count = 1 the vocabulary is that of all splits, as in the published corpora. Otherwise it has the words
+    that occur at least min_count times in the training split, and every other word becomes `<unk>`. Raises ConfigError
+    for a split without words, and for a training split that repeats a single word.
     """
     for name in SPLITS:
         if not texts[name]:
@@ -84,9 +84,9 @@ def make_corpus(texts: Mapping[str, list[str]], min_count: int = 1) -> Corpus:
 
 
 def read_words(path: Path, name: str, *, blank_lines: bool = False) -> list[str]:
-    """The words of a text file, with `<eos>` at the end of every line that has any; with `blank_lines`, of every line.
+    """The words of a text file, with `<eos>` after each line that is not blank, or after every line with `blank_lines`.
 
-    Raises ConfigError if the file is missing, empty or not UTF-8.
+    name: of the split, for errors. Raises ConfigError if the file is missing, empty or not UTF-8.
     """
     try:
         text = path.read_text(encoding="utf-8-sig")

@@ -1,4 +1,4 @@
-"""Fetching published files, checked by SHA-256, from the first mirror that has them."""
+"""Published files, downloaded from the first mirror that has them and checked by SHA-256."""
 
 import hashlib
 import os
@@ -15,16 +15,16 @@ from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, Trans
 from sparse_rnn.core.errors import ConfigError
 
 TIMEOUT = 5.0, 30.0  # seconds to connect, and between bytes
-CHUNK = 1 << 14
+CHUNK = 1 << 14  # bytes
 
 
 class Unavailable(Exception):
-    """No mirror has a file; the text says why."""
+    """No mirror delivered a file; the text gives the reasons."""
 
 
 @dataclass(frozen=True)
 class RemoteFile:
-    """A file's name in its data folder, its SHA-256, and the addresses it can be had from, in order."""
+    """A file by its name in the data folder, its SHA-256, and the addresses to try, in order."""
 
     name: str
     sha256: str
@@ -32,17 +32,17 @@ class RemoteFile:
 
 
 def data_root() -> Path:
-    """Where data sets live: the variable SPARSE_RNN_DATA, or the folder `data`."""
+    """The folder of all data sets: the variable SPARSE_RNN_DATA, or else `data`."""
     return Path(os.environ.get("SPARSE_RNN_DATA", "data"))
 
 
 def fetch(
     folder: Path, files: Sequence[RemoteFile], *, dataset: str, embedded: str = "pydoc", own: str = "text"
 ) -> dict[str, Path]:
-    """Paths of the files, by name, after the same check whether they were there or not.
+    """Paths of the files, by name; those that are missing are downloaded, and all are checked.
 
-    Several processes may ask at once; one downloads. Raises ConfigError if a file is there with another content, or
-    cannot be had; its text offers the data sets `embedded`, which needs no files, and `own`, for the user's.
+    Of several processes that ask at once, one downloads. Raises ConfigError if a file has another content or cannot be
+    downloaded; the sentence offers the data sets `embedded`, which needs no files, and `own`, for the user's files.
     """
     try:
         if _missing(folder, files, dataset, own):
@@ -62,7 +62,7 @@ def fetch(
 
 
 def _missing(folder: Path, files: Sequence[RemoteFile], dataset: str, own: str) -> list[RemoteFile]:
-    """The files that are not there; raises ConfigError for one that is there with another content."""
+    """The files that are not there; raises ConfigError for one that has another content."""
     missing = []
     for file in files:
         path = folder / file.name
@@ -77,7 +77,7 @@ def _missing(folder: Path, files: Sequence[RemoteFile], dataset: str, own: str) 
 
 
 def _download(file: RemoteFile, folder: Path) -> None:
-    pooch.get_logger().setLevel("WARNING")  # the bar says the rest
+    pooch.get_logger().setLevel("WARNING")  # its messages would disturb the progress bar
     parts = {url: folder / f".{file.name}.{hashlib.sha256(url.encode()).hexdigest()[:8]}.part" for url in file.urls}
     reasons = []
     for url, part in parts.items():
@@ -104,20 +104,21 @@ def _short_reason(error: Exception) -> str:
 
 
 class ResumingDownloader:
-    """A pooch downloader that keeps what came in `part`, goes on there after an interruption, and shows a bar."""
+    """A downloader for pooch that keeps what arrived in `part`, resumes from there, and shows a progress bar."""
 
     def __init__(self, part: Path, label: str) -> None:
         self.part, self.label = part, label
 
     def __call__(self, url: str, output_file: str, pooch_object: pooch.Pooch | None) -> None:
-        """Bring `url` into `output_file`, a temporary file of pooch's in the same folder."""
+        """Download `url` into `output_file`, a temporary file of pooch's in the same folder."""
         have = self.part.stat().st_size if self.part.exists() else 0
         headers = {"Accept-Encoding": "identity"} | ({"Range": f"bytes={have}-"} if have else {})
         with requests.get(url, stream=True, timeout=TIMEOUT, headers=headers) as response:
+            # Range not satisfiable: `part` was complete already, and only the step below was missing.
             if not (have and response.status_code == requests.codes.requested_range_not_satisfiable):
                 response.raise_for_status()
                 self._save(response, have if response.status_code == requests.codes.partial_content else 0)
-        self.part.replace(output_file)  # with nothing left to ask for, what we have is all there is
+        self.part.replace(output_file)
 
     def _save(self, response: requests.Response, have: int) -> None:
         length = response.headers.get("Content-Length")
@@ -140,7 +141,7 @@ def sha256_of(path: Path) -> str:
 
 
 def mirrored(bases: Sequence[str], names: Mapping[str, tuple[str, str]]) -> list[RemoteFile]:
-    """Files that lie under each of `bases`; `names` maps the local name to (remote name, SHA-256)."""
+    """Files that every address in `bases` has; `names` maps the local name to (remote name, SHA-256)."""
     return [
         RemoteFile(local, sha256, [f"{base}/{remote}" for base in bases]) for local, (remote, sha256) in names.items()
     ]

@@ -1,12 +1,32 @@
-"""A trained run, evaluated."""
+"""Loss and metric of a trained run on a split of its data."""
 
 import torch
 
 from sparse_rnn.config.schema import Run
+from sparse_rnn.core.device import make_device
 from sparse_rnn.data.base import Data
-from sparse_rnn.inference.load import last_weights, load_best
+from sparse_rnn.inference.load import last_weights, load_best, load_data, read_run, reraise_damaged
 from sparse_rnn.runs.folder import RunFolder
 from sparse_rnn.training.assembly import make_task
+
+BATCH_OF = {"train": "batch", "valid": "valid_batch", "test": "test_batch"}  # which key of `training` sets it
+
+
+def evaluate_folder(
+    folder: RunFolder, split: str, weights: str, *, batch: int | None, device: str, threads: int | None
+) -> tuple[dict[str, float], str]:
+    """Loss and metric of a run's split, and which weights they are of; raises ConfigError.
+
+    batch: sequences side by side, None: as in training. threads: those of torch, None: as many as it chooses.
+    """
+    record, run = read_run(folder)
+    if threads is not None:
+        torch.set_num_threads(threads)
+    if batch is not None:
+        setattr(run.training, BATCH_OF[split], batch)
+    data = load_data(folder, record, run)
+    with reraise_damaged():
+        return evaluate_run(run, data, folder, split, weights, make_device(device))
 
 
 def evaluate_run(

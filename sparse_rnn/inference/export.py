@@ -1,15 +1,16 @@
 """A trained model as one safetensors file from which it can be rebuilt without its run.
 
-Every parameter is a tensor of its name; tied weights stand once, under the first of their names. With the layouts csr
-and coo a sparse weight is instead, under `<name>.`: shape, int64 [dimensions]; values [n], those of the active
-entries in row-major order; and where they are, see positions.py (of more dimensions than two, all but the first count
-as columns). The metadata are texts: `METADATA`.
+Every parameter is a tensor of its name; tied weights are stored once, under the first of their names. With the layouts
+csr and coo a sparse weight is stored under `<name>.` instead: shape, int64 [dimensions]; values [n], those of the
+active entries in row-major order; and their positions, see sparse_indices.py (of more than two dimensions, all but the
+first count as columns). The metadata are texts: `METADATA`.
 """
 
 import json
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -20,10 +21,12 @@ from torch.nn.modules.module import register_module_parameter_registration_hook
 
 from sparse_rnn.config.schema import Run
 from sparse_rnn.config.stored import run_from_dict
-from sparse_rnn.core.errors import DamagedFile
+from sparse_rnn.core.errors import ConfigError, DamagedFile, RunFailed
 from sparse_rnn.core.tensor_files import save_tensors
+from sparse_rnn.inference.load import last_weights, load_best, load_data, read_run, reraise_damaged
 from sparse_rnn.inference.sparse_indices import PARTS, expect, pack_positions, unpack_positions
 from sparse_rnn.models.base import ModelConfig
+from sparse_rnn.runs.folder import RunFolder
 from sparse_rnn.sparsity.topology import SparseTopology
 
 FORMAT, VERSION = "sparse_rnn", "1"
@@ -35,18 +38,58 @@ METADATA = {
     "layout": "csr, coo or dense",
     "run": "the run's id",
     "config": "its configuration, JSON",
-    "sizes": "what the model is built for, JSON: the number of words, and of a classifier that of classes",
+    "sizes": "what the model is built for, JSON: the number of words, and for a classifier the number of classes",
     "weights": "which of the run's weights these are",
     "sparsity": "inactive share of the sparse weights",
     "parameters": "their number",
     "active_parameters": "those that are not masked; csr and coo hold no others",
 }
 
-LARGEST_GROWTH = 1000  # of a file to its model: what grows more is no model, but an attempt to fill the memory
+LARGEST_GROWTH = 1000  # from a file to its model in memory: a file that grows more is an attempt to fill the memory
 UNREADABLE = (
     *(SafetensorError, OSError, MemoryError, RecursionError, ArithmeticError),
     *(KeyError, TypeError, ValueError, AttributeError, RuntimeError),
 )
+
+
+@dataclass(frozen=True)
+class ExportedSize:
+    """Bytes of the written file and of the dense weights, and the share of all parameters that is active."""
+
+    written: int
+    dense: int
+    density: float
+
+
+def export_folder(folder: RunFolder, path: Path, layout: str, weights: str) -> ExportedSize:
+    """Write the best, averaged or raw weights of a run to `path`; raises ConfigError, RunFailed, OSError."""
+    record, run = read_run(folder)
+    if layout != "dense" and not run.sparsifier.masked:
+        raise ConfigError(
+            f"{folder.path} is a run of sparsifier={run.sparsifier.name}, which has no masks: use format=dense."
+        )
+    about = {"run": folder.path.name, "config": record["config"], "sizes": record["sizes"]}
+    with reraise_damaged():
+        if weights == "best":
+            model, topology, origin = load_best(run, record["sizes"], folder)
+            return _write_and_compare(path, model, topology, layout, {**about, "weights": origin})
+        data = load_data(folder, record, run)
+        with last_weights(run, data, folder, weights, torch.device("cpu")) as (trainer, origin):
+            return _write_and_compare(path, trainer.model, trainer.topology, layout, {**about, "weights": origin})
+
+
+def _write_and_compare(
+    path: Path, model: nn.Module, topology: SparseTopology, layout: str, about: Mapping[str, Any]
+) -> ExportedSize:
+    """Write the file and read it back. Raises DamagedFile, RunFailed."""
+    save_exported(path, model, topology, layout, about)
+    if not holds(load_exported(path), model, topology):
+        path.unlink()
+        raise RunFailed("The exported weights are not those of the run: this is a defect.")
+    weights = [weight for _, weight in dense_weights(model, topology)]
+    total = sum(weight.numel() for weight in weights)
+    density = (total - topology.size + topology.active) / total
+    return ExportedSize(path.stat().st_size, sum(weight.nbytes for weight in weights), density)
 
 
 @torch.no_grad()
@@ -78,7 +121,7 @@ def save_exported(
 
 
 def dense_weights(model: nn.Module, topology: SparseTopology) -> Iterator[tuple[str, Tensor]]:
-    """Every parameter's name and entries, inactive ones too, on the CPU; tied ones once."""
+    """Every parameter's name and entries, inactive ones included, on the CPU; tied weights once."""
     sparse = {weight.name: weight for weight in topology}
     for name, parameter in model.named_parameters():
         yield name, (sparse[name].values if name in sparse else parameter.detach()).cpu()
@@ -94,20 +137,21 @@ def _pack(dense: Tensor, mask: Tensor, layout: str) -> dict[str, Tensor]:
 
 
 def _matrix(dense: Tensor) -> tuple[int, int]:
-    """Rows and columns."""
+    """Rows and columns of a weight, seen as a matrix."""
     return dense.shape[0], math.prod(dense.shape[1:])
 
 
 def load_exported(path: Path | str) -> nn.Module:
-    """The model, in evaluation, on the CPU; trust in the file is not needed. Raises DamagedFile.
+    """The model in evaluation mode, on the CPU; the file need not be trusted. Raises DamagedFile.
 
-    Nothing of the size that a file only claims is allocated before its tensors bear it out.
+    Nothing is allocated at a size that the file claims before its tensors have confirmed that size.
     """
     path = Path(path)
     try:
         tensors, metadata = _read(path)
         run, sizes = _described(metadata, most=path.stat().st_size)
-        with torch.device("meta"), _no_more_parameters_than(2 * len(tensors)):  # a tied one counts twice
+        # On the meta device a huge model costs nothing, but a huge number of layers would. Tied weights count twice.
+        with torch.device("meta"), _no_more_parameters_than(2 * len(tensors)):
             skeleton = dict(run.model.build(*sizes).named_parameters())
         _check_tensors(tensors, skeleton, metadata, path.stat().st_size)
         model = _build(run.model, sizes)
@@ -134,7 +178,7 @@ def _read(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
 
 
 def _described(metadata: Mapping[str, str], most: int) -> tuple[Run, list[int]]:
-    """Configuration and sizes; raises ValueError if a size of the model is beyond `most`."""
+    """Configuration and sizes; raises ValueError if a size of the model is larger than `most`."""
     run, sizes = run_from_dict(json.loads(metadata["config"])), json.loads(metadata["sizes"])
     if not isinstance(sizes, list) or not all(type(size) is int and size > 0 for size in sizes):
         raise ValueError("its sizes are not numbers of at least 1")
@@ -146,7 +190,7 @@ def _described(metadata: Mapping[str, str], most: int) -> tuple[Run, list[int]]:
 
 @contextmanager
 def _no_more_parameters_than(most: int) -> Iterator[None]:
-    """Raise ValueError when modules get more parameters than that: so many layers may be claimed."""
+    """Raise ValueError as soon as the modules built inside have more parameters than `most`."""
     count = 0
 
     def registered(module: nn.Module, name: str, parameter: nn.Parameter) -> None:
@@ -170,7 +214,8 @@ def _check_tensors(
 ) -> None:
     """Raise ValueError if names, types, shapes or counts are not those of the model, or it is far too large.
 
-    skeleton: the model's parameters on the meta device; of a sparse one the values and their places stay unchecked.
+    skeleton: the model's parameters on the meta device. The values of a sparse weight and their positions are checked
+    when they are unpacked.
     """
     sparse = {name for name in skeleton if f"{name}.values" in tensors}
     if sparse and metadata["layout"] == "dense":
@@ -196,7 +241,7 @@ def _check_tensors(
 
 
 def _build(config: ModelConfig, sizes: Sequence[int]) -> nn.Module:
-    """The model, as if no random number had been drawn."""
+    """A new model; the caller's random numbers stay as they were."""
     with torch.random.fork_rng(devices=[]):
         return config.build(*sizes)
 

@@ -9,15 +9,17 @@ import torch
 from safetensors import SafetensorError, safe_open
 from torch import Tensor, nn
 
-from sparse_rnn.core.errors import DamagedFile
+from sparse_rnn.core.errors import ConfigError, DamagedFile, RunFailed
 from sparse_rnn.core.tensor_files import save_tensors
+from sparse_rnn.inference.load import load_best, read_run, reraise_damaged
 from sparse_rnn.models.base import LanguageModel, ModelConfig
 from sparse_rnn.models.rhn import RHN, RHNConfig
 from sparse_rnn.models.stacked_lstm import StackedLSTMConfig
 from sparse_rnn.models.uneven_lstm import UnevenLSTM, UnevenLSTMConfig
-from sparse_rnn.sparsity.iss.structures import check_structures, find_structures
+from sparse_rnn.runs.folder import RunFolder
+from sparse_rnn.sparsity.iss.structures import find_structures, present
 
-TOLERANCE = 1e-9
+TOLERANCE = 1e-9  # of logits in float64: sums in another order differ by about 1e-14
 
 
 @dataclass(frozen=True)
@@ -34,19 +36,40 @@ class Extracted:
         return sum(parameter.numel() for parameter in self.model.parameters())
 
 
+def extract_folder(folder: RunFolder, path: Path) -> tuple[Extracted, int]:
+    """Write the smaller network of a run of ISS; returns it and the number of parameters of the run's own network.
+
+    Raises ConfigError for a run of another method, RunFailed if the written network computes something else.
+    """
+    record, run = read_run(folder)
+    if run.sparsifier.name != "iss":
+        raise ConfigError(
+            f"{folder.path} is a run of sparsifier={run.sparsifier.name}: only sparsifier=iss removes whole units."
+        )
+    with reraise_damaged():
+        model, _, _ = load_best(run, record["sizes"], folder)
+        extracted = extract(run.model, model)
+        save_extracted(path, extracted, folder.path.name)
+        difference = largest_difference(model, load_extracted(path), record["sizes"][0])
+    if not difference < TOLERANCE:
+        path.unlink()
+        raise RunFailed(f"The extracted network's logits differ from the run's by {difference:.1e}: this is a defect.")
+    return extracted, sum(parameter.numel() for parameter in model.parameters())
+
+
 def extract(config: ModelConfig, model: nn.Module) -> Extracted:
     """The network without the structures whose entries are all zero; it computes what `model` does in evaluation.
 
-    config: that of `model`. Raises ConfigError for a model whose structures are not known.
+    config: that of `model`. Raises ConfigError for a model that declares no structures.
 
-    A removed unit has a state still, by its biases, but nothing reads it. A layer that has lost all of them keeps one,
-    since nn.LSTM needs it.
+    A removed unit still has a state, from its biases, but nothing reads it. A layer that has lost all its units keeps
+    one, because nn.LSTM needs it.
     """
-    check_structures(model)
+    layers = find_structures(model)
     weights, kept = dict(model.named_parameters()), []
-    for layer in find_structures(weights):
-        present = layer.present(weights).nonzero().flatten()
-        kept.append(present if len(present) else torch.zeros(1, dtype=torch.long, device=present.device))
+    for layer in layers:
+        units = present(layer, weights).nonzero().flatten()
+        kept.append(units if len(units) else torch.zeros(1, dtype=torch.long, device=units.device))
     if isinstance(config, RHNConfig):
         return _smaller_rhn(config, weights, kept[0])
     assert isinstance(config, StackedLSTMConfig)
@@ -88,8 +111,10 @@ def _fill(parameter: Tensor, values: Tensor) -> None:
 
 @torch.no_grad()
 def largest_difference(first: nn.Module, second: nn.Module, vocabulary: int) -> float:
-    """The largest difference of logits on two windows of 20 random tokens by 3 sequences, the hidden states carried
-    from one to the next; in evaluation and float64, which both models are put into."""
+    """The largest difference of the two models' logits, on two windows of 20 random tokens by 3 sequences.
+
+    Hidden states are carried from one window to the next. Both models are put into evaluation mode and float64.
+    """
     tokens = torch.randint(vocabulary, (2, 20, 3), generator=torch.Generator().manual_seed(0))
     outputs = []
     for model in (first, second):
@@ -104,7 +129,7 @@ def largest_difference(first: nn.Module, second: nn.Module, vocabulary: int) -> 
 
 
 def save_extracted(path: Path, extracted: Extracted, run: str) -> None:
-    """Write parameters as safetensors, the configuration, widths, number of parameters and the run in its metadata."""
+    """Write a safetensors file of all parameters; metadata: run, configuration, widths, number of parameters."""
     tensors = {name: parameter.detach().cpu() for name, parameter in extracted.model.named_parameters()}
     metadata = {
         "run": run,

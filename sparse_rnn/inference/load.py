@@ -1,8 +1,7 @@
-"""A trained run, given by its id or its folder: configuration, record, data, weights."""
+"""A trained run, read from its folder: configuration, record, data, weights."""
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -10,13 +9,29 @@ from torch import nn
 
 from sparse_rnn.config.schema import Run
 from sparse_rnn.config.stored import run_from_dict
-from sparse_rnn.core.errors import ConfigError, DamagedFile, suggest
+from sparse_rnn.core.errors import ConfigError, DamagedFile
 from sparse_rnn.data.base import Data
-from sparse_rnn.runs.folder import RunFolder, read_record, runs_root
+from sparse_rnn.runs.folder import RunFolder, read_record
 from sparse_rnn.runs.weights import load_weights
 from sparse_rnn.sparsity.method import make_topology
 from sparse_rnn.sparsity.topology import SparseTopology
 from sparse_rnn.training.trainer import Trainer
+
+
+def read_run(folder: RunFolder) -> tuple[dict[str, Any], Run]:
+    """Record and configuration; raises ConfigError."""
+    record = read_record(folder)
+    if record is None:
+        raise ConfigError(f"{folder.path} holds no run: its record.json is missing or cannot be read.")
+    return record, run_from_dict(record["config"])
+
+
+def load_data(folder: RunFolder, record: dict[str, Any], run: Run) -> Data:
+    """The data of the run, cut to its budget; raises ConfigError if they are not those it was trained on."""
+    data = run.dataset.load()
+    if data.sha256 != record["data_sha256"]:
+        raise ConfigError(f"The data are not those that {folder.path} was trained on: their SHA-256 differs.")
+    return data.limited(run.budget.train_tokens, run.budget.eval_tokens)
 
 
 def load_best(run: Run, sizes: Sequence[int], folder: RunFolder) -> tuple[nn.Module, SparseTopology, str]:
@@ -46,37 +61,9 @@ def last_weights(
         yield trainer, f"averaged, step {trainer.state.step}"
 
 
-def read_run(name: str) -> tuple[RunFolder, dict[str, Any], Run]:
-    """Folder, record and configuration; raises ConfigError."""
-    folder = find_run(name)
-    record = read_record(folder)
-    if record is None:
-        raise ConfigError(f"{folder.path} holds no run: its record.json is missing or cannot be read.")
-    return folder, record, run_from_dict(record["config"])
-
-
-def find_run(name: str) -> RunFolder:
-    """The folder; raises ConfigError naming near matches."""
-    if not name:
-        raise ConfigError("Which run? Give run=<id or folder>, as in run=rhn-ptb-selfish-s1-0a1b2c3d.")
-    for path in (Path(name), runs_root() / name):
-        if (path / "record.json").is_file():
-            return RunFolder(path)
-    known = [path.parent.name for path in runs_root().glob("*/record.json")]
-    raise ConfigError(f"run={name} does not exist in {runs_root()}{suggest(Path(name).name, known)}.")
-
-
-def load_data(folder: RunFolder, record: dict[str, Any], run: Run) -> Data:
-    """What it was trained on, as far as its budget goes; raises ConfigError if the data are others by now."""
-    data = run.dataset.load()
-    if data.sha256 != record["data_sha256"]:
-        raise ConfigError(f"The data are not those that {folder.path} was trained on: their SHA-256 differs.")
-    return data.limited(run.budget.train_tokens, run.budget.eval_tokens)
-
-
 @contextmanager
 def reraise_damaged() -> Iterator[None]:
-    """What damaged files of a run raise: ConfigError."""
+    """Turn DamagedFile into ConfigError: the user reads a sentence about the file, not a traceback."""
     try:
         yield
     except DamagedFile as error:

@@ -1,11 +1,11 @@
-"""Where the entries of a sparse matrix stand, as the tensors of a file: compressed rows or coordinates.
+"""The positions of a sparse matrix's entries as tensors of a file: compressed rows (csr) or coordinates (coo).
 
-Positions are row-major, row * columns + column, int64 [n], strictly rising; every index has the narrowest type that
-holds all it may be (`index_type`), so that a large float32 matrix takes 6 bytes an entry.
+Positions are row-major, row * columns + column, int64 [n], strictly increasing. Every index has the narrowest type
+that holds its largest possible value (`index_type`), so that a large float32 matrix takes 6 bytes per entry.
 
 csr   columns [n]: the column of each entry; starts [rows + 1]: row r has entries starts[r] to starts[r + 1] - 1
-coo   gaps, uint16 [n]: each position less the one before, the first less zero; a gap of 65,535 stands for the next of
-      long_gaps, int64: all gaps that are so long or longer
+coo   gaps, uint16 [n]: each position minus the one before, the first minus zero; a gap of 65,535 stands for the next
+      of long_gaps, int64: all gaps of 65,535 or more
 """
 
 from collections.abc import Mapping
@@ -24,7 +24,7 @@ def index_type(bound: int) -> torch.dtype:
 
 
 def pack_positions(positions: Tensor, rows: int, columns: int, layout: str) -> dict[str, Tensor]:
-    """The tensors that say where the entries are."""
+    """The index tensors of a layout, csr or coo, by name; positions: int64 [n]."""
     if layout == "coo":
         gaps = torch.diff(positions, prepend=positions.new_zeros(1))
         long = gaps >= LONG
@@ -38,7 +38,7 @@ def pack_positions(positions: Tensor, rows: int, columns: int, layout: str) -> d
 
 
 def unpack_positions(parts: Mapping[str, Tensor], rows: int, columns: int, count: int, layout: str) -> Tensor:
-    """The inverse; raises ValueError unless it gives `count` rising positions inside the matrix."""
+    """The positions that were packed, int64 [count]; raises ValueError unless they rise inside the matrix."""
     positions = _from_gaps(parts, rows * columns, count) if layout == "coo" else _from_rows(parts, rows, columns, count)
     if count and not (bool((positions[1:] > positions[:-1]).all()) and 0 <= positions[0] <= positions[-1]):
         raise ValueError("its positions do not rise")
@@ -68,12 +68,12 @@ def _from_rows(parts: Mapping[str, Tensor], rows: int, columns: int, count: int)
 
 
 def _whole(tensor: Tensor, name: str, dtype: torch.dtype, length: int) -> Tensor:
-    """The tensor as int64; raises ValueError if it is of another type or length than it must be."""
+    """The tensor as int64; raises ValueError unless it has this type and length."""
     expect(tensor, name, dtype, [length])
     return tensor.to(torch.int64)
 
 
 def expect(tensor: Tensor, name: str, dtype: torch.dtype, shape: list[int]) -> None:
-    """Raise ValueError if a tensor is of another type or shape than it must be."""
+    """Raise ValueError unless a tensor has this type and shape."""
     if tensor.dtype != dtype or list(tensor.shape) != shape:
         raise ValueError(f"{name} is {tensor.dtype} {list(tensor.shape)} and must be {dtype} {shape}")

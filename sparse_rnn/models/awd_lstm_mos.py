@@ -8,15 +8,10 @@ import torch
 from torch import Tensor, nn
 
 from sparse_rnn.core.registry import register
-from sparse_rnn.models.base import (
-    Decoder,
-    Hidden,
-    LanguageModel,
-    activation_penalty,
-    check_dropouts,
-    check_penalties,
-    check_sizes,
-)
+from sparse_rnn.models.base import Decoder, Hidden, LanguageModel
+from sparse_rnn.models.checks import check_dropouts, check_penalties, check_sizes
+from sparse_rnn.models.initialisation import init_embedding_and_decoder
+from sparse_rnn.models.layers.activation_penalty import activation_penalty
 from sparse_rnn.models.layers.dropout import LockedDropout, embed_with_word_dropout
 from sparse_rnn.models.layers.lstm import LSTM
 
@@ -26,7 +21,8 @@ from sparse_rnn.models.layers.lstm import LSTM
 class AWDLSTMMoSConfig:
     """`layers` LSTMs of `hidden` units, the last of `last_hidden`; `experts` softmaxes over a tied embedding.
 
-    drop_connect: of recurrent weights. activation_penalty, temporal_penalty: AR and TAR of Merity et al.
+    drop_connect: the share of recurrent weights dropped in training.
+    activation_penalty, temporal_penalty: AR and TAR of Merity et al. 2017.
     """
 
     task: ClassVar[str] = "language_modelling"
@@ -53,15 +49,15 @@ class AWDLSTMMoSConfig:
         check_penalties(activation_penalty=self.activation_penalty, temporal_penalty=self.temporal_penalty)
 
     def build(self, vocabulary: int) -> "AWDLSTMMoS":
-        """The model for so many words."""
+        """The model for a vocabulary of so many words."""
         return AWDLSTMMoS(self, vocabulary)
 
 
 class AWDLSTMMoS(LanguageModel):
-    """Embedding tied with the decoder, starting in U(+-0.1); the decoder's bias at 0, the rest as torch does.
+    """Embedding tied with the decoder, LSTMs of different widths, and a mixture of softmaxes.
 
-    Each layer is an LSTM of its own, called with a recurrent weight some of whose entries are dropped. The hidden
-    state is a list of (h, c), each [1, B, h].
+    Each layer is a module of its own, called with a recurrent weight some of whose entries are dropped. The hidden
+    state is a list of (h, c), one per layer, each [1, B, h]. The LSTMs start as in torch.
     """
 
     def __init__(self, config: AWDLSTMMoSConfig, vocabulary: int) -> None:
@@ -78,19 +74,18 @@ class AWDLSTMMoS(LanguageModel):
         self.dropout_hidden = LockedDropout(config.dropout_hidden)
         self.dropout_output = LockedDropout(config.dropout_output)
         self.dropout_latent = LockedDropout(config.dropout_latent)
-        nn.init.uniform_(self.embedding.weight, -0.1, 0.1)
-        nn.init.zeros_(self.decoder.bias)
+        init_embedding_and_decoder(self.embedding, self.decoder)
 
     @property
     def _layers(self) -> list[LSTM]:
         return cast(list[LSTM], list(self.lstm))
 
     def weight_uses(self, length: int) -> dict[str, int]:
-        """See SequenceModel; every expert decodes every token."""
+        """See SequenceModel, but every expert decodes every token."""
         return super().weight_uses(length) | {"embedding.weight": self.config.experts * length}
 
     def initial_hidden(self, batch: int) -> Hidden:
-        """Zeros for every layer."""
+        """(h, c) of each layer, zeros [1, batch, width of the layer]."""
         zeros = self.embedding.weight.new_zeros
         return [(zeros(1, batch, width), zeros(1, batch, width)) for width in self.widths]
 
@@ -100,7 +95,7 @@ class AWDLSTMMoS(LanguageModel):
         return self.dropout_output(states), hidden
 
     def states(self, tokens: Tensor, hidden: Hidden) -> tuple[Tensor, Hidden]:
-        """The last layer's output before dropout [T, B, H], and the hidden state to carry on with."""
+        """The last layer's output before dropout [T, B, H], and the hidden state after the window."""
         embedded = embed_with_word_dropout(self.embedding, tokens, self.config.dropout_word, self.training)
         output, carried = self.dropout_input(embedded), []
         for number, (layer, state) in enumerate(zip(self._layers, hidden, strict=True)):
@@ -134,7 +129,7 @@ class AWDLSTMMoS(LanguageModel):
         return torch.logsumexp(torch.log_softmax(self.decoder(latent), dim=-1) + log_prior[..., None], dim=-2)
 
     def training_loss(self, tokens: Tensor, targets: Tensor, hidden: Hidden) -> tuple[Tensor, Tensor | None, Hidden]:
-        """See LanguageModel; AR is on the output after dropout, TAR on the output before."""
+        """See LanguageModel; AR is of the output after dropout, TAR of the output before it."""
         states, hidden = self.states(tokens, hidden)
         output = self.dropout_output(states)
         penalty = activation_penalty(output, states, self.config.activation_penalty, self.config.temporal_penalty)

@@ -1,4 +1,4 @@
-"""LSTM text classifier of ST-RNN section 4.2."""
+"""The LSTM text classifier of ST-RNN section 4.2."""
 
 from dataclasses import dataclass
 from typing import ClassVar
@@ -8,7 +8,8 @@ from torch import Tensor, nn
 
 from sparse_rnn.core.declarations import LSTM_GATES
 from sparse_rnn.core.registry import register
-from sparse_rnn.models.base import TextClassifier, check_dropouts, check_sizes
+from sparse_rnn.models.base import TextClassifier
+from sparse_rnn.models.checks import check_dropouts, check_sizes
 
 
 @register("model", "lstm_classifier")
@@ -28,15 +29,15 @@ class LSTMClassifierConfig:
         check_dropouts(dropout=self.dropout)
 
     def build(self, vocabulary: int, classes: int) -> "LSTMClassifier":
-        """The model for so many words and classes."""
+        """The model for a vocabulary of so many words and so many classes."""
         return LSTMClassifier(self, vocabulary, classes)
 
 
 class LSTMClassifier(TextClassifier):
     """Embedding, LSTM, and a linear layer on its last state.
 
-    Initialised as Keras does, in which ST-RNN ran: embedding U(+-.05), input and output weights Glorot uniform,
-    recurrent weights orthogonal, biases zero but the forget gate's at one.
+    Initialised as in Keras, which ST-RNN used: embedding U(+-0.05), input and output weights Glorot uniform,
+    recurrent weights orthogonal, biases zero except the forget gate's, which is one.
     """
 
     def __init__(self, config: LSTMClassifierConfig, vocabulary: int, classes: int) -> None:
@@ -57,11 +58,11 @@ class LSTMClassifier(TextClassifier):
         nn.init.zeros_(self.decoder.bias)
 
     def weight_uses(self, length: int) -> dict[str, int]:
-        """See SequenceModel; the output layer reads the last state alone."""
+        """See SequenceModel, but the output layer reads only the last state."""
         return super().weight_uses(length) | {"decoder.weight": 1}
 
     def forward(self, tokens: Tensor) -> Tensor:
-        """See TextClassifier; padding is read like a word, as Keras does without masking."""
+        """See TextClassifier; padding is read like a word, as in Keras without masking."""
         _, (last, _) = self.lstm(self.dropout(self.embedding(tokens)))
         logits: Tensor = self.decoder(self.dropout(last[0]))
         return logits

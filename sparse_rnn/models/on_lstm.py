@@ -9,15 +9,10 @@ from torch import Tensor, nn
 
 from sparse_rnn.core.errors import ConfigError
 from sparse_rnn.core.registry import register
-from sparse_rnn.models.base import (
-    Decoder,
-    Hidden,
-    LanguageModel,
-    activation_penalty,
-    check_dropouts,
-    check_penalties,
-    check_sizes,
-)
+from sparse_rnn.models.base import Decoder, Hidden, LanguageModel
+from sparse_rnn.models.checks import check_dropouts, check_penalties, check_sizes
+from sparse_rnn.models.initialisation import init_embedding_and_decoder
+from sparse_rnn.models.layers.activation_penalty import activation_penalty
 from sparse_rnn.models.layers.dropout import LockedDropout, embed_with_word_dropout
 from sparse_rnn.models.layers.ordered_neurons import ONLSTMLayer
 
@@ -25,8 +20,10 @@ from sparse_rnn.models.layers.ordered_neurons import ONLSTMLayer
 @register("model", "on_lstm")
 @dataclass
 class ONLSTMConfig:
-    """`layers` layers of `hidden` units, the last of `embedding` units, tied embedding; a master gate opens `chunk`
-    units together. The penalties are alpha (AR) and beta (TAR) of Merity et al. 2017.
+    """`layers` layers of `hidden` units, the last of `embedding` units, with a tied embedding.
+
+    chunk: how many units share one value of a master gate. drop_connect: the share of recurrent weights dropped in
+    training. activation_penalty, temporal_penalty: AR and TAR of Merity et al. 2017.
     """
 
     task: ClassVar[str] = "language_modelling"
@@ -53,12 +50,12 @@ class ONLSTMConfig:
         check_penalties(activation_penalty=self.activation_penalty, temporal_penalty=self.temporal_penalty)
 
     def build(self, vocabulary: int) -> "ONLSTM":
-        """The model for so many words."""
+        """The model for a vocabulary of so many words."""
         return ONLSTM(self, vocabulary)
 
 
 class ONLSTM(LanguageModel):
-    """Embedding tied with the decoder, starting in U(+-0.1); the decoder's bias at 0, the rest as torch does."""
+    """Embedding tied with the decoder, and layers of ordered neurons, which start as nn.Linear does."""
 
     def __init__(self, config: ONLSTMConfig, vocabulary: int) -> None:
         super().__init__()
@@ -75,8 +72,7 @@ class ONLSTM(LanguageModel):
         self.dropout_input = LockedDropout(config.dropout_input)
         self.dropout_hidden = LockedDropout(config.dropout_hidden)
         self.dropout_output = LockedDropout(config.dropout_output)
-        nn.init.uniform_(self.embedding.weight, -0.1, 0.1)
-        nn.init.zeros_(self.decoder.bias)
+        init_embedding_and_decoder(self.embedding, self.decoder)
 
     def initial_hidden(self, batch: int) -> Hidden:
         """(h, c) of each layer, zeros [batch, width of the layer]."""
@@ -84,7 +80,7 @@ class ONLSTM(LanguageModel):
         return [(zeros(batch, width), zeros(batch, width)) for width in self.widths]
 
     def states(self, tokens: Tensor, hidden: Hidden) -> tuple[Tensor, Hidden]:
-        """The last layer's states before the last dropout [T, B, embedding], and the hidden state to carry on with."""
+        """The last layer's states before dropout [T, B, embedding], and the hidden state after the window."""
         embedded = embed_with_word_dropout(self.embedding, tokens, self.dropout_word, self.training)
         states, carried = self.dropout_input(embedded), []
         for k, (layer, state) in enumerate(zip(self.layers, hidden, strict=True)):
@@ -98,7 +94,7 @@ class ONLSTM(LanguageModel):
         return self.dropout_output(states), hidden
 
     def training_loss(self, tokens: Tensor, targets: Tensor, hidden: Hidden) -> tuple[Tensor, Tensor | None, Hidden]:
-        """See LanguageModel; both penalties are of the states before dropout, as in the published code."""
+        """See LanguageModel; AR and TAR are of the states before dropout, as in the published code."""
         states, hidden = self.states(tokens, hidden)
         loss = self.loss(self.dropout_output(states), targets)
         return loss, activation_penalty(states, states, *self.penalties), hidden

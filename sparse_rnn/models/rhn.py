@@ -6,16 +6,11 @@ from typing import ClassVar
 import torch
 from torch import Tensor, nn
 
+from sparse_rnn.core.declarations import Structures
 from sparse_rnn.core.registry import register
-from sparse_rnn.models.base import (
-    Decoder,
-    Hidden,
-    LanguageModel,
-    check_dropouts,
-    check_init_range,
-    check_sizes,
-    init_uniform,
-)
+from sparse_rnn.models.base import Decoder, Hidden, LanguageModel
+from sparse_rnn.models.checks import check_dropouts, check_init_range, check_sizes
+from sparse_rnn.models.initialisation import init_embedding_and_decoder, init_uniform
 from sparse_rnn.models.layers.dropout import LockedDropout, embed_with_word_dropout
 from sparse_rnn.models.layers.highway import HighwayRecurrence
 
@@ -23,10 +18,10 @@ from sparse_rnn.models.layers.highway import HighwayRecurrence
 @register("model", "rhn")
 @dataclass
 class RHNConfig:
-    """`depth` highway layers of `hidden` units a time step, coupled gates, tied embedding.
+    """`depth` highway layers of `hidden` units in each time step, with coupled gates and a tied embedding.
 
-    init_range: r of U(+-r) for all parameters instead of the initialisation below. transform_bias: where the transform
-    gates' biases begin. Zilly et al. 2017: .04 and -2.
+    init_range: all parameters start in U(+-init_range), instead of as described at RHN.
+    transform_bias: the initial bias of the transform gates. Zilly et al. 2017 use 0.04 and -2.
     """
 
     task: ClassVar[str] = "language_modelling"
@@ -43,17 +38,16 @@ class RHNConfig:
 
     def __post_init__(self) -> None:
         check_sizes(hidden=self.hidden, depth=self.depth)
-        dropouts = {key: value for key, value in vars(self).items() if key.startswith("dropout")}
-        check_dropouts(**dropouts)
+        check_dropouts(**{key: value for key, value in vars(self).items() if key.startswith("drop")})
         check_init_range(self.init_range)
 
     def build(self, vocabulary: int) -> "RHN":
-        """The model for so many words."""
+        """The model for a vocabulary of so many words."""
         return RHN(self, vocabulary)
 
 
 class RHN(LanguageModel):
-    """Embedding tied with the decoder, starting in U(+-0.1); the decoder's bias at 0, the rest as torch does."""
+    """Embedding tied with the decoder, which start in U(+-0.1), and a highway recurrence, which starts as nn.Linear."""
 
     def __init__(self, config: RHNConfig, vocabulary: int) -> None:
         super().__init__()
@@ -64,12 +58,17 @@ class RHN(LanguageModel):
         self.decoder.weight = self.embedding.weight
         self.dropout_input = LockedDropout(config.dropout_input)
         self.dropout_output = LockedDropout(config.dropout_output)
-        nn.init.uniform_(self.embedding.weight, -0.1, 0.1)
-        nn.init.zeros_(self.decoder.bias)
+        init_embedding_and_decoder(self.embedding, self.decoder)
         if config.init_range is not None:
             init_uniform(self, config.init_range)
         if config.transform_bias is not None:
             self.highway.set_transform_bias(config.transform_bias)
+
+    def structures(self) -> list[Structures]:
+        """A unit has its row of both gates and its column at every depth, and its column of the tied embedding."""
+        depths = (f"highway.recurrent.{k}.weight" for k in range(len(self.highway.recurrent)))
+        gated = ("highway.input.weight", *depths)
+        return [Structures("highway", self.hidden, gated, ("embedding.weight", *gated))]
 
     def initial_hidden(self, batch: int) -> Hidden:
         """Zeros [batch, hidden]."""
@@ -83,6 +82,6 @@ class RHN(LanguageModel):
 
     @torch.no_grad()
     def layer_states(self, tokens: Tensor, hidden: Hidden) -> tuple[list[Tensor], Hidden]:
-        """See LanguageModel; the one layer's states are those after the last depth."""
+        """See LanguageModel; the RHN counts as one layer, with the states after the last depth."""
         states, hidden = self.highway.unroll(self.embedding(tokens), hidden, None)
         return [states], hidden

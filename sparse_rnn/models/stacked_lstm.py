@@ -6,25 +6,21 @@ from typing import ClassVar
 import torch
 from torch import Tensor, nn
 
+from sparse_rnn.core.declarations import Structures
 from sparse_rnn.core.registry import register
-from sparse_rnn.models.base import (
-    Decoder,
-    Hidden,
-    LanguageModel,
-    check_dropouts,
-    check_init_range,
-    check_sizes,
-    init_uniform,
-)
+from sparse_rnn.models.base import Decoder, Hidden, LanguageModel
+from sparse_rnn.models.checks import check_dropouts, check_init_range, check_sizes
+from sparse_rnn.models.initialisation import init_embedding_and_decoder, init_uniform
 from sparse_rnn.models.layers.lstm import LSTM
 
 
 @register("model", "stacked_lstm")
 @dataclass
 class StackedLSTMConfig:
-    """`hidden` units in each of `layers` layers, and as many in the embedding; one dropout at all places.
+    """`hidden` units in each of `layers` layers and in the embedding; one dropout rate at all places.
 
-    init_range: r of U(+-r) for all parameters (Zaremba et al. 2014: .04) instead of the initialisation below.
+    init_range: all parameters start in U(+-init_range) (Zaremba et al. 2014: 0.04), instead of as described at
+    StackedLSTM.
     """
 
     task: ClassVar[str] = "language_modelling"
@@ -41,13 +37,15 @@ class StackedLSTMConfig:
         check_init_range(self.init_range)
 
     def build(self, vocabulary: int) -> "StackedLSTM":
-        """The model for so many words."""
+        """The model for a vocabulary of so many words."""
         return StackedLSTM(self, vocabulary)
 
 
 class StackedLSTM(LanguageModel):
-    """Embedding, nn.LSTM, linear decoder; untied. Plain dropout at every time step on the embedding, between the
-    layers and on the output. Embedding and decoder start in U(+-0.1), the decoder's bias at 0, the LSTM as torch does.
+    """Embedding, LSTM and linear decoder, untied.
+
+    Dropout is drawn anew at every time step: on the embedding, between the layers and on the output. Embedding and
+    decoder start in U(+-0.1), the decoder's bias at zero, the LSTM as in torch.
     """
 
     def __init__(self, config: StackedLSTMConfig, vocabulary: int) -> None:
@@ -58,11 +56,19 @@ class StackedLSTM(LanguageModel):
         self.lstm = LSTM(config.hidden, config.hidden, config.layers, dropout=between)
         self.decoder = Decoder(config.hidden, vocabulary)
         self.dropout = nn.Dropout(config.dropout)
-        nn.init.uniform_(self.embedding.weight, -0.1, 0.1)
-        nn.init.uniform_(self.decoder.weight, -0.1, 0.1)
-        nn.init.zeros_(self.decoder.bias)
+        init_embedding_and_decoder(self.embedding, self.decoder)
         if config.init_range is not None:
             init_uniform(self, config.init_range)
+
+    def structures(self) -> list[Structures]:
+        """A unit has its row of each gate of both weights, its column of the recurrent weight, and its column of the
+        weight that reads it: the next layer's, or the decoder's."""
+        names = [(f"lstm.weight_ih_l{k}", f"lstm.weight_hh_l{k}") for k in range(self.layers)]
+        readers = [*(of_input for of_input, _ in names[1:]), "decoder.weight"]
+        return [
+            Structures(f"lstm.l{k}", self.hidden, (of_input, recurrent), (recurrent, reader))
+            for k, ((of_input, recurrent), reader) in enumerate(zip(names, readers, strict=True))
+        ]
 
     def initial_hidden(self, batch: int) -> Hidden:
         """(h, c), each zeros [layers, batch, hidden]."""

@@ -1,4 +1,4 @@
-"""LSTM layers of different widths: what the structures removed by ISS leave of a stacked LSTM."""
+"""LSTM layers of different widths: what remains of a stacked LSTM after ISS has removed hidden units."""
 
 from dataclasses import dataclass, field
 from itertools import pairwise
@@ -7,14 +7,15 @@ from typing import ClassVar
 import torch
 from torch import Tensor, nn
 
-from sparse_rnn.models.base import Decoder, Hidden, LanguageModel, check_dropouts, check_sizes
+from sparse_rnn.models.base import Decoder, Hidden, LanguageModel
+from sparse_rnn.models.checks import check_dropouts, check_sizes
 
 
 @dataclass
 class UnevenLSTMConfig:
-    """An embedding of `embedding` dimensions and layers of `widths` units; one dropout at all places.
+    """An embedding of `embedding` dimensions and layers of `widths` units; one dropout rate at all places.
 
-    It is not chosen by name: extraction makes it.
+    It has no name on the command line: `sparse_rnn.extract` makes it.
     """
 
     task: ClassVar[str] = "language_modelling"
@@ -29,12 +30,12 @@ class UnevenLSTMConfig:
         check_dropouts(dropout=self.dropout)
 
     def build(self, vocabulary: int) -> "UnevenLSTM":
-        """The model for so many words."""
+        """The model for a vocabulary of so many words."""
         return UnevenLSTM(self, vocabulary)
 
 
 class UnevenLSTM(LanguageModel):
-    """Embedding, one nn.LSTM a layer, linear decoder; dropout where the stacked LSTM has it."""
+    """Embedding, one nn.LSTM per layer, and linear decoder; dropout where the stacked LSTM has it."""
 
     def __init__(self, config: UnevenLSTMConfig, vocabulary: int) -> None:
         super().__init__()

@@ -1,4 +1,4 @@
-"""What happens to an optimizer after each validation."""
+"""What happens to an optimizer after each validation: learning rates fall, averaging starts."""
 
 from collections.abc import Sequence
 from typing import Any, Protocol
@@ -10,13 +10,13 @@ from sparse_rnn.optim.averaged_sgd import AveragedSGD
 
 
 class Schedule(Protocol):
-    """Called once an epoch with the validation loss; its state is part of a checkpoint."""
+    """Called once per epoch with the validation loss; its state is part of a checkpoint."""
 
     def step(self, valid_loss: float, epoch: int) -> bool:
-        """Note the loss of epoch `epoch` (from 1); returns whether averaging has begun or begun anew just now."""
+        """Take note of the loss of epoch `epoch` (from 1); returns whether averaging has just started or restarted."""
 
     def facts(self) -> dict[str, float]:
-        """What the logs say of it."""
+        """What is logged of it, by name."""
 
     def state_dict(self) -> dict[str, Any]: ...
 
@@ -24,33 +24,33 @@ class Schedule(Protocol):
 
 
 class ConstantRate:
-    """The learning rate stays as it is."""
+    """The learning rate is constant."""
 
     def step(self, valid_loss: float, epoch: int) -> bool:
-        """Nothing to do."""
+        """Leaves the optimizer alone; returns False."""
         return False
 
     def facts(self) -> dict[str, float]:
-        """Nothing beyond the learning rate."""
+        """Nothing to log beyond the learning rate, which the trainer logs."""
         return {}
 
     def state_dict(self) -> dict[str, Any]:
-        """Empty."""
+        """An empty state: the learning rate follows from the epoch."""
         return {}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Nothing to restore."""
+        """There is nothing to restore."""
 
 
 class StepDecay(ConstantRate):
-    """The learning rate times `factor` at the end of epoch `after`, and again every `every` epochs behind it."""
+    """Multiplies the learning rate by `factor` at the end of epoch `after`, and of every `every`-th epoch after it."""
 
     def __init__(self, optimizer: Optimizer, factor: float, after: int, every: int) -> None:
         self._optimizer, self._factor, self._after, self._every = optimizer, factor, after, every
         self._rates = [group["lr"] for group in optimizer.param_groups]
 
     def step(self, valid_loss: float, epoch: int) -> bool:
-        """Set the learning rate of the epoch behind `epoch`."""
+        """Set the learning rate of the epoch after `epoch`; returns False."""
         decays = 1 + (epoch - self._after) // self._every if epoch >= self._after else 0
         for group, rate in zip(self._optimizer.param_groups, self._rates, strict=True):
             group["lr"] = rate * self._factor**decays
@@ -58,34 +58,34 @@ class StepDecay(ConstantRate):
 
 
 class Plateau:
-    """The learning rate times `factor` after more than `patience` epochs in a row without a new best loss."""
+    """Multiplies the learning rate by `factor` after more than `patience` epochs in a row without a new best loss."""
 
     def __init__(self, optimizer: Optimizer, factor: float, patience: int) -> None:
         self._plateau = ReduceLROnPlateau(optimizer, factor=factor, patience=patience, threshold=0.0)
 
     def step(self, valid_loss: float, epoch: int) -> bool:
-        """Note the loss; never starts an average."""
+        """Take note of the loss, and lower the learning rate if it is time; returns False."""
         self._plateau.step(valid_loss)
         return False
 
     def facts(self) -> dict[str, float]:
-        """Nothing beyond the learning rate."""
+        """Nothing to log beyond the learning rate, which the trainer logs."""
         return {}
 
     def state_dict(self) -> dict[str, Any]:
-        """Best loss and the number of bad epochs."""
+        """The best loss and the number of epochs without a new one."""
         return {"best": float(self._plateau.best), "bad": self._plateau.num_bad_epochs}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Restore best loss and the number of bad epochs."""
+        """Restore what `state_dict` returned; the learning rate is part of the optimizer's state."""
         self._plateau.best, self._plateau.num_bad_epochs = state["best"], state["bad"]
 
 
 class NonMonotonicTrigger:
     """Starts averaging once the loss is worse than the best of more than `nonmono` epochs ago (Merity et al. 2018).
 
-    Averaging starts at the end of epoch `latest` if nothing has triggered it by then; the log says `forced`.
-    At each epoch in `restarts`, averages that run begin anew.
+    If nothing has triggered it before, averaging starts at the end of epoch `latest`; the log then says `forced`.
+    At the end of each epoch in `restarts`, running averages start anew.
     """
 
     def __init__(
@@ -97,11 +97,13 @@ class NonMonotonicTrigger:
         self.forced = False
 
     def step(self, valid_loss: float, epoch: int) -> bool:
-        """Note the loss and start or restart the averages if it is time."""
+        """Take note of the loss, and start or restart the averages if it is time; returns whether they were."""
         if self.epoch is not None:
             if epoch in self._restarts:
                 self._optimizer.start_averaging()
             return epoch in self._restarts
+        # The last `nonmono` losses are left out: a loss that is worse only than recent ones may be noise, but one that
+        # is worse than the best of more epochs ago means that training has stopped making progress.
         earlier = self._losses[: -self._nonmono] if self._nonmono else self._losses
         stalled = bool(earlier) and valid_loss > min(earlier)
         self._losses.append(valid_loss)
@@ -118,9 +120,9 @@ class NonMonotonicTrigger:
         return {"averaging/trigger_epoch": self.epoch, "averaging/forced": float(self.forced)}
 
     def state_dict(self) -> dict[str, Any]:
-        """Losses so far and the epoch of the trigger."""
+        """The losses so far, the epoch of the trigger, and whether it was forced."""
         return {"losses": list(self._losses), "epoch": self.epoch, "forced": self.forced}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Restore losses and trigger."""
+        """Restore what `state_dict` returned."""
         self._losses, self.epoch, self.forced = list(state["losses"]), state["epoch"], state["forced"]

@@ -1,4 +1,4 @@
-"""NT-ASGD and SNT-ASGD: SGD whose weights, once triggered, are averaged for evaluation."""
+"""NT-ASGD and SNT-ASGD: SGD whose weights are averaged for evaluation, from a trigger on."""
 
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
@@ -11,20 +11,23 @@ from torch import Tensor, nn
 
 @dataclass
 class Average:
-    """Running sum of one parameter's values; `since` indexes, per entry, the event its sum began at (None: event 0)."""
+    """The running sum of one parameter's values.
+
+    since: for every entry, the index of the event at which its sum began; None if that is event 0 for all of them.
+    """
 
     total: Tensor
     since: Tensor | None = None
 
 
 class AveragedSGD(torch.optim.SGD):
-    """SGD, then the average of its iterates (Selfish-RNN section 3.2 and Eq. 5; Merity et al. 2018).
+    """SGD and, from a trigger on, the average of its iterates (Selfish-RNN section 3.2, Eq. 5; Merity et al. 2018).
 
-    With `sparse`, an entry that is removed or grown begins its average anew, so that after K steps
-    its average is sum_{t=T_i}^{K} w_t / (K - T_i + 1), T_i the first step after its last activation or after the
-    trigger, whichever is later (SNT-ASGD). Without it, averages keep their history (NT-ASGD).
-    `skip_first` leaves out the first value of each sum if there are more, as torch.optim.ASGD(t0=0) does.
-    Parameters without a gradient are averaged too: they are constant.
+    sparse: the average of an entry restarts when the entry is removed or grown (SNT-ASGD). After K steps it is
+    sum_{t=T_i}^{K} w_t / (K - T_i + 1), with T_i the first step after the entry's last activation or after the trigger,
+    whichever is later. Otherwise averages keep their history (NT-ASGD).
+    skip_first: leave out the first value of each sum if there are others, as torch.optim.ASGD(t0=0) does.
+    Parameters without a gradient, which are constant, are averaged too.
     """
 
     def __init__(
@@ -41,12 +44,14 @@ class AveragedSGD(torch.optim.SGD):
         super().__init__(parameters, lr=lr, weight_decay=weight_decay, fused=fused)
         self.sparse, self.skip_first = sparse, skip_first
         self.steps = 0
+        # T_i takes few values: all entries of an update share theirs. So the steps at which sums began are kept once,
+        # as events (the trigger is event 0), and an entry keeps the index of its event, in two bytes.
         self._events: list[int] = []
         self._averages: list[Average] = []
 
     @property
     def averaging(self) -> bool:
-        """Whether the average has been triggered and has at least one value."""
+        """Whether averaging was triggered and there is at least one value to average."""
         return bool(self._events) and self.steps > self._events[0]
 
     @property
@@ -56,7 +61,7 @@ class AveragedSGD(torch.optim.SGD):
 
     @torch.no_grad()
     def start_averaging(self) -> None:
-        """Begin all averages with the next step's values; called again, begin them anew."""
+        """Start all averages with the values after the next step; called again, restart them."""
         self._events = [self.steps]
         self._averages = [Average(torch.zeros_like(p)) for p in self.parameters]
 
@@ -74,6 +79,7 @@ class AveragedSGD(torch.optim.SGD):
         return loss
 
     def _forget_first(self, parameter: Tensor, average: Average, event: int) -> None:
+        """Sums that began at `event` have two values now: leave the second one only."""
         if average.since is not None:
             average.total[average.since == event] = parameter[average.since == event]
         elif event == 0:
@@ -81,7 +87,10 @@ class AveragedSGD(torch.optim.SGD):
 
     @torch.no_grad()
     def restart_entries(self, parameter: nn.Parameter, restart: Tensor) -> None:
-        """Begin the averages of the entries in `restart` (bool, of the parameter's shape) with the next step."""
+        """Restart the averages of the entries in `restart` (bool, of the parameter's shape) with the next step.
+
+        Nothing happens without `sparse` or before the trigger.
+        """
         if not (self.sparse and self._events):
             return
         average = self._average_of(parameter)
@@ -93,7 +102,7 @@ class AveragedSGD(torch.optim.SGD):
         average.since = since.masked_fill_(restart, len(self._events) - 1)
 
     def carry_entries(self, parameter: nn.Parameter, carry: Callable[[Tensor], Tensor]) -> None:
-        """Move the averages of a parameter whose entries are stored anew: see `optimizer_state.carry_entries`."""
+        """Replace the averages of a parameter, whose entries are stored anew, by `carry` of them."""
         if self._averages:
             average = self._average_of(parameter)
             average.total = carry(average.total)
@@ -103,6 +112,7 @@ class AveragedSGD(torch.optim.SGD):
         return self._averages[next(i for i, p in enumerate(self.parameters) if p is parameter)]
 
     def _mean(self, average: Average) -> Tensor:
+        """The averages of a parameter's entries; an entry that has no value since it grew is zero."""
         counts = self.steps - torch.tensor(self._events, dtype=torch.float64, device=average.total.device)
         if self.skip_first:
             counts = torch.where(counts > 1, counts - 1, counts)
@@ -111,7 +121,7 @@ class AveragedSGD(torch.optim.SGD):
 
     @contextmanager
     def averaged(self) -> Iterator[None]:
-        """Put the averages in the parameters' place, if there are any; the raw values come back in any case."""
+        """While entered, parameters hold their averages, if there are any; the raw values always come back."""
         if not self.averaging:
             yield
             return
@@ -132,12 +142,12 @@ class AveragedSGD(torch.optim.SGD):
         return {**super().__getstate__(), **{name: getattr(self, name) for name in own}}
 
     def state_dict(self) -> dict[str, Any]:
-        """SGD's state and the averages."""
+        """The state of SGD, and `steps`, `events` and `averages`."""
         averages = [{"total": a.total, "since": a.since} for a in self._averages]
         return {**super().state_dict(), "steps": self.steps, "events": list(self._events), "averages": averages}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Restore what `state_dict` gave, on the parameters' devices."""
+        """Restore what `state_dict` returned, on the parameters' devices. Raises ValueError if it does not fit."""
         own = {key: state_dict[key] for key in ("steps", "events", "averages")}
         super().load_state_dict({k: v for k, v in state_dict.items() if k not in own})
         self.steps, self._events = own["steps"], list(own["events"])

@@ -1,4 +1,4 @@
-"""The optimizers by name; each one's dataclass is its configuration."""
+"""The optimizers by name; each is a dataclass whose fields are its configuration."""
 
 import math
 from collections.abc import Iterable
@@ -18,7 +18,10 @@ from sparse_rnn.optim.averaged_sgd import AveragedSGD
 
 
 class OptimizerConfig(Protocol):
-    """Builds an optimizer and the schedule that goes with it."""
+    """Builds an optimizer, and what happens to it after each validation.
+
+    averages: whether it evaluates averaged weights, and so has no momentum.
+    """
 
     name: str
     averages: ClassVar[bool]
@@ -49,7 +52,7 @@ class _WithPlateau:
             raise ConfigError(f"optimizer.plateau_factor={self.plateau_factor} must lie in (0, 1].")
 
     def schedule(self, optimizer: Optimizer, epochs: int) -> Schedule:
-        """ReduceLROnPlateau with threshold 0; with a factor of 1 the learning rate stays."""
+        """The learning rate falls on a plateau of the validation loss; with plateau_factor=1 it is constant."""
         if self.plateau_factor == 1:
             return ConstantRate()
         return Plateau(optimizer, self.plateau_factor, self.plateau_patience)
@@ -58,9 +61,9 @@ class _WithPlateau:
 @register("optimizer", "sgd")
 @dataclass
 class SGDConfig:
-    """Plain SGD; the learning rate falls by `decay_factor` at given epochs, by default it stays.
+    """Plain SGD; the learning rate is multiplied by `decay_factor` after given epochs, by default never.
 
-    decay_after, decay_every: shares of training, rounded to epochs, before the first and between further decays.
+    decay_after, decay_every: the shares of training before the first decay and between further ones, rounded to epochs.
     """
 
     name: str = "sgd"
@@ -82,7 +85,7 @@ class SGDConfig:
         return torch.optim.SGD(parameters, self.lr, weight_decay=self.weight_decay)
 
     def schedule(self, optimizer: Optimizer, epochs: int) -> Schedule:
-        """Decay in steps."""
+        """The learning rate falls in steps."""
         after, every = (max(1, round(share * epochs)) for share in (self.decay_after, self.decay_every))
         return StepDecay(optimizer, self.decay_factor, after, every)
 
@@ -90,7 +93,7 @@ class SGDConfig:
 @register("optimizer", "adam")
 @dataclass
 class AdamConfig(_WithPlateau):
-    """Adam as the papers run it: beta = (0, .999), epsilon = 1e-9, L2 in the gradient."""
+    """Adam with the papers' settings: beta = (0, 0.999), epsilon = 1e-9; weight decay is added to the gradient."""
 
     name: str = "adam"
     beta1: float = 0.0
@@ -121,7 +124,11 @@ class MomentumSGDConfig(_WithPlateau):
 
 @dataclass
 class _Averaged:
-    """average_by: share of the epochs after which averaging starts in any case (1: only when triggered)."""
+    """SGD with averaged weights.
+
+    nonmono: epochs of the non-monotonic trigger. average_by: the share of the epochs after which averaging starts at
+    the latest (1: only when triggered). restarts: epochs after which running averages start anew.
+    """
 
     lr: float = MISSING
     weight_decay: float = 1.2e-6
@@ -145,7 +152,7 @@ class _Averaged:
         )
 
     def schedule(self, optimizer: Optimizer, epochs: int) -> Schedule:
-        """The non-monotonic trigger."""
+        """The non-monotonic trigger of averaging."""
         assert isinstance(optimizer, AveragedSGD)
         latest = max(1, math.floor(self.average_by * epochs)) if self.average_by < 1 else None
         return NonMonotonicTrigger(optimizer, self.nonmono, latest, self.restarts)
@@ -154,7 +161,7 @@ class _Averaged:
 @register("optimizer", "nt_asgd")
 @dataclass
 class NTASGDConfig(_Averaged):
-    """NT-ASGD: averages keep their history (Selfish-RNN Table 5, "w/o Sparse NT-ASGD")."""
+    """NT-ASGD: averages keep their history when the topology changes (Selfish-RNN Table 5, "w/o Sparse NT-ASGD")."""
 
     name: str = "nt_asgd"
     sparse: ClassVar[bool] = False
@@ -163,7 +170,7 @@ class NTASGDConfig(_Averaged):
 @register("optimizer", "snt_asgd")
 @dataclass
 class SNTASGDConfig(_Averaged):
-    """SNT-ASGD: what is removed or grown begins its average anew (Selfish-RNN Eq. 5)."""
+    """SNT-ASGD: the averages of weights that are removed or grown restart (Selfish-RNN Eq. 5)."""
 
     name: str = "snt_asgd"
     sparse: ClassVar[bool] = True

@@ -1,9 +1,9 @@
 """What a run costs in floating-point operations, counted as the papers do (Selfish-RNN appendix L).
 
-Two operations a multiplication with a weight that is active; biases and element-wise operations are left out. A
-training step multiplies three times: forward, for the gradient of what went in, for that of the weight. An embedding
-that is only looked up is free, except that the gradient of its weight counts as a product. The dense gradient that
-gradient growth reads at an update is left out (2 in 10,000 at an update an epoch).
+Each multiplication by an active weight counts as two operations; biases and element-wise operations do not count. A
+training step multiplies three times: forward, for the gradient of the input, and for that of the weight. Looking up an
+embedding is free, but the gradient of its weight counts as a product. The dense gradient that gradient growth reads at
+an update is not counted (2 in 10,000 with one update per epoch).
 """
 
 from collections.abc import Iterable, Mapping
@@ -20,9 +20,10 @@ from sparse_rnn.sparsity.method import SparsifierConfig, final_counts, make_sche
 
 @dataclass(frozen=True, slots=True)
 class Flops:
-    """Of all training and of one test minibatch, as large as those of training; ratios to the same model dense.
+    """Operations of all training (`train`) and of one test minibatch of the training's size (`test`).
 
-    tokens: training tokens of all epochs. It and `train` are None if the size of the data is not known.
+    The ratios are those to the same model, dense. tokens: training tokens of all epochs; it and `train` are None if the
+    size of the data is not known.
     """
 
     train: float | None
@@ -34,26 +35,27 @@ class Flops:
 
 @dataclass(frozen=True, slots=True)
 class _Sequence:
-    """A sequence of `length` tokens, whose reading multiplies by each weight so many times."""
+    """A sequence of `length` tokens; reading it multiplies by each weight as often as `uses` says."""
 
     length: int
     uses: Mapping[str, int]
 
     def forward(self, active: Mapping[str, float]) -> float:
+        """Operations of reading it; `active`: the active entries of each weight."""
         return 2 * sum(uses * active[name] for name, uses in self.uses.items())
 
     def training(self, active: Mapping[str, float], gradients: Mapping[str, float]) -> float:
-        """`gradients`: the entries of each weight whose gradient is computed."""
+        """Operations of a training step; `gradients`: the entries of each weight whose gradient is computed."""
         of_weights = sum((uses or self.length) * gradients[name] for name, uses in self.uses.items())
         return 2 * self.forward(active) + 2 * of_weights
 
 
 def run_flops(run: Run, densities: Mapping[str, float] | None = None) -> Flops:
-    """The FLOPs of a run, by the weights active when training begins; for pruning, by their mean over training and,
-    in the test, by those at its end. Raises ConfigError.
+    """The FLOPs of a run, from the weights that are active when training begins. Raises ConfigError.
 
-    densities: active share of weights by name, if measured, for training and test alike. DSR and SNFS move weights
-    between layers in ways that only a run knows, and ISS, counted as dense, finds its size itself.
+    For pruning, the mean over training counts, and in the test those that are active at its end. densities: measured
+    active shares by weight name, which count in training and test instead. Only a run itself knows them with DSR and
+    SNFS, which move weights between layers, and with ISS, which is otherwise counted as dense.
     """
     sizes_of_data = run.dataset.sizes()
     with torch.device("meta"):
@@ -85,10 +87,10 @@ def _sequence_length(run: Run) -> int:
 
 
 def mean_densities(run: Run, rows: Iterable[Mapping[str, Any]]) -> dict[str, float]:
-    """The active share of each sparse weight, averaged over the steps of a run's logged rows: `run_flops(run,
-    mean_densities(run, rows)).train` integrates over the topologies that the run really had.
+    """The active share of each sparse weight, averaged over the steps of a run's logged rows.
 
-    Rows hold `step` and, if the topology was looked at, `sparsity/<weight>` from that step on. Raises ConfigError.
+    So `run_flops(run, mean_densities(run, rows)).train` integrates over the topologies that the run had. Rows hold
+    `step` and, if sparsities were logged there, `sparsity/<weight>` as it is from that step on. Raises ConfigError.
     """
     sizes_of_data = run.dataset.sizes()
     with torch.device("meta"):
@@ -112,7 +114,7 @@ def train_tokens(run: Run) -> int | None:
 
 
 def mean_density(config: SparsifierConfig, updates: int) -> float:
-    """Mean density over a training that is cut into `updates` intervals and prunes between those in its window."""
+    """Mean density over a training of `updates` intervals, with pruning between those inside its window."""
     schedule = make_schedule(config)
     start, end = config.prune_start, config.prune_end
     inside = [k / updates for k in range(1, updates) if start <= k / updates < end]
@@ -121,7 +123,7 @@ def mean_density(config: SparsifierConfig, updates: int) -> float:
 
 
 def _updates(run: Run, tokens: int | None, length: int) -> int:
-    """How many intervals between updates the whole of training has."""
+    """The number of intervals between updates in all of training; epochs if the size of the data is not known."""
     interval = run.sparsifier.update_interval
     if interval == "epoch" or tokens is None:
         return run.training.epochs
@@ -129,5 +131,5 @@ def _updates(run: Run, tokens: int | None, length: int) -> int:
 
 
 def _keeps_momentum(run: Run) -> bool:
-    """Whether every step computes dense gradients: averaging optimizers read them at updates alone."""
+    """Whether every step computes dense gradients, for a momentum; averaging optimizers read them at updates only."""
     return not run.optimizer.averages and "momentum" in signals_needed(run.sparsifier, run.growth)

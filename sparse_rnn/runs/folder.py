@@ -1,4 +1,4 @@
-"""The folder of a run: the names of its files, and its record as it stands there. Imports nothing heavy."""
+"""The folder of a run: its files, and the record in it. Imports nothing heavy."""
 
 import json
 import os
@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-SCHEMA = 2  # of the record and of what W&B is told beside the rows
+SCHEMA = 2  # of the record, and of the keys that W&B gets besides the rows
 PROVENANCE = ("schema", "data_sha256", "sizes", "threads", "started", "environment", "device")
 
 
@@ -18,12 +18,12 @@ class RunFolder:
 
     @property
     def record(self) -> Path:
-        """The receipt."""
+        """Configuration, status, provenance and results of the run, as JSON."""
         return self.path / "record.json"
 
     @property
     def metrics(self) -> Path:
-        """One JSON object a line."""
+        """The logged rows, one JSON object per line."""
         return self.path / "metrics.jsonl"
 
     @property
@@ -38,17 +38,17 @@ class RunFolder:
 
     @property
     def lock(self) -> Path:
-        """Held by the process that works on the run."""
+        """Held by the process that trains the run."""
         return self.path / "run.lock"
 
     @property
     def snapshots(self) -> Path:
-        """Masks and hidden states of every epoch, if asked for."""
+        """Masks and hidden states of every epoch, if snapshots are enabled."""
         return self.path / "snapshots"
 
 
 def runs_root() -> Path:
-    """Where runs live: the variable SPARSE_RNN_RUNS, or the folder `runs`."""
+    """The folder of all runs: the variable SPARSE_RNN_RUNS, or the folder `runs`."""
     return Path(os.environ.get("SPARSE_RNN_RUNS", "runs"))
 
 
@@ -59,3 +59,14 @@ def read_record(folder: RunFolder) -> dict[str, Any] | None:
     except (FileNotFoundError, ValueError):
         return None
     return record if isinstance(record, dict) and record.keys() >= {"config", "status", "data_sha256"} else None
+
+
+def keep_finished(folder: RunFolder, keep: str) -> None:
+    """Remove from a finished run what checkpoint.keep does not keep.
+
+    best: the best weights stay; last: also the checkpoint; none: neither.
+    """
+    if keep != "last":
+        folder.checkpoint.unlink(missing_ok=True)
+    if keep == "none":
+        folder.best.unlink(missing_ok=True)

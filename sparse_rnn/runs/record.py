@@ -1,4 +1,4 @@
-"""The receipt of a run: record.json in its folder."""
+"""The record of a run, record.json in its folder, and the digest of what it computed."""
 
 import hashlib
 import json
@@ -19,6 +19,7 @@ from sparse_rnn.core.files import write_text
 from sparse_rnn.runs.folder import RunFolder
 from sparse_rnn.sparsity.topology import SparseTopology
 
+# The training loss within an epoch is left out too: how often it is logged, logger.every, is no part of a run.
 NOT_IN_DIGEST = ("throughput/", "clock/", "train/loss_recent")
 
 
@@ -28,13 +29,14 @@ def write_record(folder: RunFolder, record: Mapping[str, Any]) -> None:
 
 
 def environment(device: torch.device) -> dict[str, Any]:
-    """Where a run takes place: versions, host, device, commit."""
+    """Where a run is trained: versions of packages, host, device, commit of the checkout."""
     packages = {name: version(name) for name in ("torch", "numpy", "hydra-core", "wandb")}
     where = {"host": socket.gethostname(), "device_name": device_name(device)}
     return {**where, "python": platform.python_version(), "packages": packages, **_commit()}
 
 
 def _commit() -> dict[str, Any]:
+    """The commit, and whether tracked files were modified; None outside of a checkout."""
     here = Path(__file__).parent
     try:
         head = _git(here, "rev-parse", "HEAD")
@@ -49,7 +51,11 @@ def _git(folder: Path, *arguments: str) -> str:
 
 
 def digest(config: Mapping[str, Any], metrics: Path, model: nn.Module, topology: SparseTopology) -> str:
-    """SHA-256 of all that a run computed: configuration, metrics, topology, weights; not times or hosts."""
+    """SHA-256 of everything that a run computed: configuration, metrics, topology, weights; not times or hosts.
+
+    Two runs with the same digest had the same numbers, bit for bit. A weight counts with all its entries, zero where
+    inactive, so the digest does not depend on how the weight is stored.
+    """
     total = hashlib.sha256(json.dumps(identity(config), sort_keys=True).encode())
     with metrics.open(encoding="utf-8") as rows:
         for line in rows:

@@ -1,4 +1,4 @@
-"""The weights that a run keeps, in a file."""
+"""The file of the weights that a run keeps."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -13,10 +13,10 @@ from sparse_rnn.sparsity.topology import SparseTopology, SparseWeight, pack_bits
 
 
 def save_weights(path: Path, model: nn.Module, topology: SparseTopology, metadata: Mapping[str, str]) -> None:
-    """Write a model's weights as safetensors: of sparse weights the active values and the packed mask.
+    """Write a model's weights as safetensors, of a sparse weight only the active values; tied weights once.
 
-    `<name>.values` float [active] in row-major order, `<name>.mask` uint8 [ceil(n / 8)], `<name>.shape` int64; others
-    as they are. Weights that are tied are written once.
+    A sparse weight is stored as `<name>.values` [active] in row-major order, `<name>.mask`, bit-packed, uint8
+    [ceil(n / 8)], and `<name>.shape` int64; any other parameter as it is. Raises OSError.
     """
     sparse = {weight.name: weight for weight in topology}
     tensors: dict[str, Tensor] = {}
@@ -44,7 +44,7 @@ def load_weights(path: Path, model: nn.Module, topology: SparseTopology) -> dict
         _restore(tensors, dict(model.named_parameters()), {weight.name: weight for weight in topology})
     except (SafetensorError, OSError, KeyError, ValueError, RuntimeError) as error:
         raise DamagedFile(
-            f"{path} does not hold the weights of this run ({error}): move its folder away to train the run anew."
+            f"{path} does not hold the weights of this run ({error}): move its folder away to train the run again."
         ) from error
     return metadata
 
@@ -52,6 +52,7 @@ def load_weights(path: Path, model: nn.Module, topology: SparseTopology) -> dict
 def _restore(
     tensors: Mapping[str, Tensor], parameters: Mapping[str, nn.Parameter], sparse: Mapping[str, SparseWeight]
 ) -> None:
+    """Copy tensors of a file into parameters. Raises KeyError, ValueError, RuntimeError if one does not fit."""
     for name, parameter in parameters.items():
         if name in sparse:
             weight = sparse[name]
@@ -61,11 +62,3 @@ def _restore(
             parameter.copy_(weight.loaded(tensors[f"{name}.values"].to(parameter.device)))
         else:
             parameter.copy_(tensors[name])
-
-
-def keep_finished(folder: Path, keep: str) -> None:
-    """Remove what need not be kept of a finished run; best: only the best weights, last: also the checkpoint."""
-    if keep != "last":
-        (folder / "checkpoint.pt").unlink(missing_ok=True)
-    if keep == "none":
-        (folder / "best.safetensors").unlink(missing_ok=True)

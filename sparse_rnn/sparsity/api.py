@@ -1,4 +1,4 @@
-"""Sparsity for any module and optimizer, in three lines of a training loop."""
+"""`sparsify`: sparsity for any module and optimizer, in three lines of a training loop."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -17,9 +17,9 @@ from sparse_rnn.sparsity.topology import SparseTopology
 
 
 class StepSparsifier(Sparsifier):
-    """A Sparsifier that counts the optimizer's steps itself, `steps` in all; `step` of them are done.
+    """A Sparsifier that counts the optimizer's steps itself: `step` of `steps` are done.
 
-    A clock that is passed all the same takes the count's place. Behind the last of `steps` the topology stays.
+    A clock that is passed takes precedence over the count. After `steps` the topology no longer changes.
     """
 
     def __init__(
@@ -39,13 +39,15 @@ class StepSparsifier(Sparsifier):
         topology.enforce(optimizer)
 
     def before_step(self, clock: Clock | None = None) -> None:
-        """Between backward and the optimizer's step, before clipping: see Sparsifier."""
+        """Mask the gradients: to be called after `backward()`, before clipping and the optimizer's step."""
         super().before_step(clock or self._clock(self.step + 1))
         self._gradients_masked = True
 
     def after_step(self, clock: Clock | None = None) -> UpdateReport | None:
-        """Behind the optimizer's step; the report of an update, if there was one. Raises RuntimeError if
-        `before_step` was left out, which would have moved inactive weights."""
+        """Update the topology if an update is due: to be called after the optimizer's step; returns its report.
+
+        Raises RuntimeError without `before_step`, since the optimizer has then moved inactive weights.
+        """
         if not self._gradients_masked:
             raise RuntimeError("call sparsifier.before_step() between backward() and the optimizer's step")
         self._gradients_masked = False
@@ -56,11 +58,11 @@ class StepSparsifier(Sparsifier):
         return Clock(step=step, epoch=0, epochs=1, batch=step, batches=self.steps)
 
     def state_dict(self) -> dict[str, Any]:
-        """That of Sparsifier, and the number of steps done."""
+        """The state of the Sparsifier and the number of steps done."""
         return {**super().state_dict(), "step": self.step}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Restore what `state_dict` gave; weights and optimizer state are the user's to restore."""
+        """Restore what `state_dict` returned; the caller restores the weights and the optimizer's state."""
         super().load_state_dict(state)
         self.step = state["step"]
 
@@ -80,17 +82,20 @@ def sparsify(
     seed: int = 1,
     **settings: Any,
 ) -> StepSparsifier:
-    """Make a module sparse now, and keep it so while it is trained for `steps` steps of `optimizer`.
+    """Make a module sparse now, and keep it sparse while `optimizer` trains it for `steps` steps.
 
-    method: a name of conf/sparsifier. growth: another growth rule than the method's own. update_interval: in steps.
-    keep_dense: globs of names of weights that stay dense. gates: rows of each gate, by parameter name, where the
-    modules do not declare them (see `find_gates`); a weight without gates is one group. settings: other keys of the
-    method, as `scope="cell"`. Raises ConfigError for what does not exist or fit.
+    sparsity: the inactive share of the sparse weights, in [0, 1). method: a name in conf/sparsifier. growth: a name in
+    conf/growth, instead of the method's own rule. removal_rate: at the first update; it falls over `steps`.
+    update_interval: in steps. keep_dense: globs of the names of weights that stay dense. gates: the rows of each gate,
+    by parameter name, where the modules do not declare them (see `find_gates`); a weight without gates is one group.
+    settings: other keys of the method, such as `scope="cell"`.
+
+    Neither Hydra's nor OmegaConf's global state is touched. Raises ConfigError for what does not exist or fit.
     """
     if settings.get("backend") == "sparse":
         raise ConfigError("sparsify masks dense weights: backend=sparse is for the runs of sparse_rnn.train.")
     if settings.get("epsilon") is not None:
-        raise ConfigError("epsilon and sparsity both say how sparse: leave epsilon out.")
+        raise ConfigError("epsilon would set the sparsity a second time: leave epsilon out.")
     chosen = {"sparsity": sparsity, "removal_rate": removal_rate, "update_interval": update_interval, **settings}
     config, rule = named_method(method, growth, chosen)
     if steps < 1:
@@ -103,6 +108,6 @@ def sparsify(
     }
     if untrained := [weight.name for weight in topology if weight.parameter not in trained]:
         raise ConfigError(f"The optimizer does not train {', '.join(untrained)}: name what is frozen in keep_dense.")
-    if {"scope", "redistribution"} & set(settings):
+    if {"scope", "redistribution"} & set(settings):  # a method's own scope simply has no effect without gates
         refuse_without_gates(config, topology)
     return StepSparsifier(config, rule, topology, optimizer, steps=steps, seed=seed)

@@ -1,4 +1,7 @@
-"""The states of a model and its optimizer in a checkpoint, which either way of storing sparse weights can read."""
+"""The states of a model and its optimizer as a checkpoint holds them, independent of how weights are stored.
+
+A run saved with masked dense weights can so be resumed with active entries alone, and the other way round.
+"""
 
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -12,7 +15,8 @@ Convert = Callable[[SparseWeight, Tensor], Tensor]
 
 
 def saved_states(model: nn.Module, optimizer: Optimizer, topology: SparseTopology) -> dict[str, Any]:
-    """Both states; what belongs to a sparse weight is dense, or holds its active entries in row-major order."""
+    """The states as `model` and `optimizer`; tensors of a sparse weight are dense, or hold its active entries in
+    row-major order."""
 
     def saved(weight: SparseWeight, tensor: Tensor) -> Tensor:
         return weight.storage.saved(tensor) if tensor.shape == weight.parameter.shape else tensor
@@ -24,8 +28,10 @@ def saved_states(model: nn.Module, optimizer: Optimizer, topology: SparseTopolog
 
 
 def load_states(model: nn.Module, optimizer: Optimizer, topology: SparseTopology, states: Mapping[str, Any]) -> None:
-    """Restore what `saved_states` gave, of either storage; the topology is restored before. Raises ValueError,
-    RuntimeError, KeyError if something does not fit."""
+    """Restore what `saved_states` returned, with either storage; the topology must have been restored before.
+
+    Raises ValueError, RuntimeError or KeyError if something does not fit.
+    """
 
     def loaded(weight: SparseWeight, tensor: Tensor) -> Tensor:
         tensor = tensor.to(weight.parameter.device)
@@ -38,7 +44,7 @@ def load_states(model: nn.Module, optimizer: Optimizer, topology: SparseTopology
 def _converted_model(
     model: nn.Module, state: Mapping[str, Tensor], topology: SparseTopology, convert: Convert
 ) -> dict[str, Tensor]:
-    """What is tied is converted once."""
+    """The model's state with the tensors of sparse weights converted; a tied weight once for all its names."""
     weights = {weight.parameter: weight for weight in topology}
     sparse = {name: weights[p] for name, p in model.named_parameters(remove_duplicate=False) if p in weights}
     converted: dict[str, Tensor] = {}
@@ -53,6 +59,7 @@ def _converted_model(
 def _converted_optimizer(
     optimizer: Optimizer, state: Mapping[str, Any], topology: SparseTopology, convert: Convert
 ) -> dict[str, Any]:
+    """The optimizer's state with the tensors of sparse weights converted, AveragedSGD's averages included."""
     weights = {weight.parameter: weight for weight in topology}
     parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
 

@@ -1,4 +1,4 @@
-"""How the rows of a recurrent weight divide into gates."""
+"""Finds how the rows of recurrent weights divide into gates."""
 
 from collections.abc import Iterator, Mapping
 from typing import Protocol, TypeGuard
@@ -10,22 +10,22 @@ from sparse_rnn.core.errors import ConfigError
 
 
 class HasGates(Protocol):
-    """A module that declares the gates of its own parameters, by their names inside it."""
+    """A module that declares the gates of its own parameters, by their names within it."""
 
     def gates(self) -> GateMap: ...
 
 
 def _declares_gates(module: object) -> TypeGuard[HasGates]:
-    """Whether its class has the method: a submodule may be called `gates` too."""
+    """Whether the module's class has the method: a submodule may also be called `gates`."""
     return callable(getattr(type(module), "gates", None))
 
 
 def find_gates(model: nn.Module, declared: GateMap | None = None) -> dict[str, Gates]:
-    """Gates of every recurrent weight of `model`, by full parameter name.
+    """The gates of every recurrent weight of `model`, by full parameter name.
 
-    Read from, in this order: `declared`, a module's own `gates()` (the outer module's first), what is known of
-    torch's RNN modules. A tied weight may be declared by any of its names and is found by its first.
-    Raises ConfigError if a declaration names an unknown parameter or leaves rows out.
+    The sources, in order of precedence: `declared`; the `gates()` of modules, an outer one before those inside it;
+    torch's RNN modules. A tied weight may be declared under any of its names and is found under its first.
+    Raises ConfigError if a declaration names an unknown parameter or leaves out rows.
     """
     parameters = dict(model.named_parameters())
     first = {parameter: name for name, parameter in parameters.items()}

@@ -1,16 +1,15 @@
-"""What weights are sorted and grown within."""
+"""Groups of weights: what a method sorts, removes and grows within."""
 
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Literal
 
 import torch
 from torch import Tensor
 
 from sparse_rnn.sparsity.topology import SparseTopology, SparseWeight
 
-Scope = Literal["gate", "tensor", "cell"]
+SCOPES = ("gate", "tensor", "cell")
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,7 +27,7 @@ class Block:
         return len(range(rows)[self.rows]) * math.prod(columns)
 
     def of(self, tensor: Tensor) -> Tensor:
-        """This block's entries of a tensor shaped like the weight, flat."""
+        """This block's entries of a tensor shaped like the weight, flat [size]."""
         return tensor[self.rows].reshape(-1)
 
 
@@ -44,7 +43,7 @@ class Group:
         object.__setattr__(self, "size", sum(block.size for block in self.blocks))
 
     def gather(self, tensors: Mapping[str, Tensor]) -> Tensor:
-        """The group's entries of tensors keyed by weight name, flat [size]."""
+        """The group's entries of tensors by weight name, flat [size]."""
         parts = [block.of(tensors[block.weight.name]) for block in self.blocks]
         return parts[0] if len(parts) == 1 else torch.cat(parts)
 
@@ -63,21 +62,21 @@ class Group:
         return list({block.weight.name: block.weight for block in self.blocks}.values())
 
     def scatter(self, flat: Tensor, into: Mapping[str, Tensor]) -> None:
-        """Write a flat vector back into tensors keyed by weight name."""
+        """Write a flat vector [size] into the group's entries of tensors by weight name."""
         for block, part in zip(self.blocks, torch.split(flat, [b.size for b in self.blocks]), strict=True):
             target = into[block.weight.name][block.rows]
             target.copy_(part.reshape(target.shape))
 
     def split(self) -> "list[Group]":
-        """One group a gate."""
+        """Each block as a group of its own, so one group per gate."""
         return [Group(f"{b.weight.name}/{b.gate}", (b,)) for b in self.blocks]
 
 
-def groups_of(topology: SparseTopology, scope: Scope) -> list[Group]:
-    """The groups of a topology: `scope` decides for recurrent weights, others are one group each.
+def groups_of(topology: SparseTopology, scope: str) -> list[Group]:
+    """The groups of a topology. `scope` decides for recurrent weights; every other weight is one group.
 
-    gate: every gate alone. tensor: the gates of one tensor, input and recurrent weights apart.
-    cell: the gates of all tensors of one cell (Selfish-RNN Eq. 4 to the letter).
+    gate: every gate on its own. tensor: all gates of a tensor, so input and recurrent weights are separate.
+    cell: all gates of all tensors of a cell (Selfish-RNN Eq. 4 to the letter).
     """
     groups: list[Group] = []
     cells: dict[str, list[Block]] = {}

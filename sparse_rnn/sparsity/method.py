@@ -1,4 +1,4 @@
-"""A method's configuration: initial distribution x removal x growth x redistribution x schedule x interval."""
+"""A method as a configuration, and what follows from it: counts, schedule, needed signals, topology, checks."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -6,9 +6,10 @@ from dataclasses import dataclass, field
 from omegaconf import II, MISSING
 from torch import nn
 
+from sparse_rnn.core.declarations import Structures
 from sparse_rnn.core.errors import ConfigError, suggest
 from sparse_rnn.core.registry import choices, lookup
-from sparse_rnn.sparsity.groups import Group, Scope, groups_of
+from sparse_rnn.sparsity.groups import SCOPES, Group, groups_of
 from sparse_rnn.sparsity.rules import initial, redistribution, removal, schedule  # noqa: F401  (fill the registry)
 from sparse_rnn.sparsity.rules.growth import GrowthRule, Signal
 from sparse_rnn.sparsity.rules.schedule import RemovalSchedule, ScheduleSettings
@@ -20,15 +21,19 @@ BACKENDS = ("auto", "masked", "sparse")
 
 @dataclass
 class SparsifierConfig:
-    """A method as a composition; conf/sparsifier holds the named ones.
+    """A composition: initial distribution x removal x growth x redistribution x scope x schedule x interval.
 
-    sparsity: inactive share of the sparse weights. epsilon: gives it instead, for initial=er and er_gates.
-    scope: what recurrent weights are sorted and grown within.
-    removal_rate, final_rate: share of active weights that an update removes, at the start and the end of training.
-    update_interval: `epoch`, or a number of steps. update_until: share of training after which nothing changes, and
-    at which schedule=linear and cosine reach final_rate.
-    prune_start, prune_end: the window of schedule=cubic, in shares of training. keep_dense: globs of weight names.
-    backend: what computes with the weights (sparse_rnn.kernels.backend); it is no part of what a run is.
+    conf/sparsifier holds the named ones; growth is a configuration of its own (see rules.growth).
+
+    sparsity: the inactive share of the sparse weights. epsilon: gives it instead, for initial=er and er_gates.
+    scope: what recurrent weights compete within, see `groups_of`.
+    removal_rate, final_rate: the share of active weights that an update removes, at the start and end of training.
+    update_interval: `epoch`, or a number of steps.
+    update_until: the share of training after which the topology no longer changes, and at which schedule=linear and
+    cosine reach final_rate.
+    prune_start, prune_end: the window of schedule=cubic, as shares of training.
+    keep_dense: globs of the names of weights that stay dense.
+    backend: what computes with the weights, see sparse_rnn.backends.choice; it is not part of a run's identity.
     """
 
     name: str = MISSING
@@ -54,8 +59,8 @@ class SparsifierConfig:
             if getattr(self, key) not in known:
                 value = getattr(self, key)
                 raise ConfigError(f"sparsifier.{key}={value} does not exist{suggest(value, known)}.")
-        if self.scope not in ("gate", "tensor", "cell"):
-            raise ConfigError(f"sparsifier.scope={self.scope} must be one of gate, tensor, cell.")
+        if self.scope not in SCOPES:
+            raise ConfigError(f"sparsifier.scope={self.scope} must be one of {', '.join(SCOPES)}.")
         if self.backend not in BACKENDS:
             raise ConfigError(f"sparsifier.backend={self.backend} must be one of {', '.join(BACKENDS)}.")
         for key in ("sparsity", "removal_rate", "final_rate"):
@@ -65,14 +70,14 @@ class SparsifierConfig:
             raise ConfigError("sparsifier.prune_start and prune_end must satisfy 0 <= prune_start < prune_end <= 1.")
         if self.epsilon is not None and not (self.epsilon > 0 and self.initial in ("er", "er_gates")):
             raise ConfigError(
-                f"sparsifier.epsilon={self.epsilon} must be above 0, and needs sparsifier.initial=er or er_gates."
+                f"sparsifier.epsilon={self.epsilon} must be greater than 0 and needs sparsifier.initial=er or er_gates."
             )
         if not 0 < self.update_until <= 1:
             raise ConfigError(f"sparsifier.update_until={self.update_until} must lie in (0, 1].")
         if self.prunes and self.update_until < self.prune_end:
             raise ConfigError(
-                f"sparsifier.update_until={self.update_until} ends before sparsifier.prune_end={self.prune_end}: the "
-                "sparsity asked for would never be reached."
+                f"sparsifier.update_until={self.update_until} lies before sparsifier.prune_end={self.prune_end}: the "
+                "requested sparsity would never be reached."
             )
         steps = self.update_interval.isdecimal() and int(self.update_interval) > 0
         if self.update_interval != "epoch" and not steps:
@@ -90,31 +95,34 @@ class SparsifierConfig:
 
     @property
     def masked(self) -> bool:
-        """Whether there is any topology at all."""
+        """Whether there is a topology at all: false for a network that starts dense and stays so."""
         return self.dynamic or self.initial != "dense"
 
     def dense_weights(self, model: nn.Module) -> Sequence[str]:
-        """Globs of the names of weights that stay dense; raises ConfigError if the method does not fit the model."""
+        """Names or globs of the weights that stay dense; raises ConfigError for a model that does not fit."""
         return self.keep_dense
+
+    def structures(self, model: nn.Module) -> Sequence[Structures]:
+        """The whole units that the method removes; a method that is a composition of rules removes none."""
+        return ()
 
 
 def initial_counts(config: SparsifierConfig, topology: SparseTopology) -> list[tuple[Group, int]]:
     """Each group and its number of active entries at the start; works on the meta device."""
-    scope: Scope = "gate" if config.scope == "gate" else "tensor"
-    groups = groups_of(topology, scope)
+    groups = groups_of(topology, "gate" if config.scope == "gate" else "tensor")
     distribution = lookup("initial", config.initial)()
     sparsity = config.sparsity if config.epsilon is None else distribution.sparsity(groups, config.epsilon)
     return list(zip(groups, distribution(groups, sparsity), strict=True))
 
 
 def final_counts(config: SparsifierConfig, topology: SparseTopology) -> dict[str, int]:
-    """Active entries of each weight when training begins, for methods that prune when it ends; any device.
+    """The number of active entries of each weight when training begins or, for methods that prune, when it ends.
 
-    Where weights compete with each other, pruning decides how many each keeps: they are counted as equally dense.
-    Of ISS, whose sparsity is an outcome, all are counted.
+    Where weights compete with each other, only pruning itself decides how many entries each keeps: they are counted as
+    equally dense. For ISS, whose sparsity is an outcome, all entries count. Works on the meta device.
     """
     if config.prunes and config.schedule == "cubic":
-        groups = groups_of(topology, config.scope)  # type: ignore[arg-type]
+        groups = groups_of(topology, config.scope)
         sizes = [group.size for group in groups]
         removed = make_schedule(config).counts(sizes, sizes, 1.0)
         counts = [(group, size - gone) for group, size, gone in zip(groups, sizes, removed, strict=True)]
@@ -129,13 +137,13 @@ def final_counts(config: SparsifierConfig, topology: SparseTopology) -> dict[str
 
 
 def signals_needed(config: SparsifierConfig, growth: GrowthRule) -> frozenset[Signal]:
-    """The dense signals that a method reads."""
+    """The dense signals that the method's growth and redistribution read; none if the topology is fixed."""
     redistributes = lookup("redistribution", config.redistribution)
     return growth.needs | redistributes.needs if config.dynamic else frozenset()
 
 
 def make_schedule(config: SparsifierConfig) -> RemovalSchedule:
-    """The schedule of a configuration."""
+    """The removal schedule that a configuration describes."""
     settings = ScheduleSettings(
         initial=config.removal_rate,
         final=config.final_rate,
@@ -149,7 +157,7 @@ def make_schedule(config: SparsifierConfig) -> RemovalSchedule:
 
 
 def refuse_without_gates(config: SparsifierConfig, topology: SparseTopology) -> None:
-    """Raise ConfigError if a method that works on gates meets a model that has none."""
+    """Raise ConfigError if the method works on single gates and no weight has more than one."""
     if any(len(weight.gates) > 1 for weight in topology):
         return
     needing: Sequence[str] = [config.scope] if config.scope == "gate" else []
@@ -160,10 +168,13 @@ def refuse_without_gates(config: SparsifierConfig, topology: SparseTopology) -> 
 
 
 def make_topology(method: SparsifierConfig, model: nn.Module) -> SparseTopology:
-    """The topology of a method, all active as yet; empty if the method has none. Raises ConfigError."""
+    """The topology of a method on a model, with all entries still active; empty if the method has no topology.
+
+    Raises ConfigError if the method does not fit the model.
+    """
     if not method.masked:
         return SparseTopology([])
-    topology = SparseTopology.of(model, keep_dense=method.dense_weights(model))
+    topology = SparseTopology.of(model, keep_dense=method.dense_weights(model), structures=method.structures(model))
     if not len(topology):
         raise ConfigError("sparsifier.keep_dense leaves no weight to make sparse; use sparsifier=dense instead.")
     refuse_without_gates(method, topology)
@@ -171,7 +182,7 @@ def make_topology(method: SparsifierConfig, model: nn.Module) -> SparseTopology:
 
 
 def check_composition(method: SparsifierConfig, growth: str) -> None:
-    """Raise ConfigError if the parts of a method do not go together."""
+    """Raise ConfigError if the parts of a method contradict each other."""
     grows = method.dynamic and not method.prunes
     if growth != "none" and not grows:
         raise ConfigError(f"sparsifier={method.name} never grows weights: leave growth={growth} out.")
@@ -183,6 +194,6 @@ def check_composition(method: SparsifierConfig, growth: str) -> None:
         raise ConfigError(f"sparsifier={method.name} has no sparsity: leave sparsifier.sparsity out.")
     if method.scope == "gate" and method.redistribution.startswith("gate_"):
         raise ConfigError(
-            f"sparsifier.redistribution={method.redistribution} shares among the gates of a group, and with "
-            "sparsifier.scope=gate each group is one gate."
+            f"sparsifier.redistribution={method.redistribution} distributes among the gates of a group, but "
+            "with sparsifier.scope=gate each group is a single gate: choose another scope."
         )

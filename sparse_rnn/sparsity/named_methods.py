@@ -1,4 +1,7 @@
-"""The methods of conf/sparsifier by name, composed without Hydra: `sparsify` must leave a caller's Hydra alone."""
+"""The methods of conf/sparsifier by name, composed without Hydra for `sparsify`.
+
+Hydra keeps global state, which may belong to the caller's own application.
+"""
 
 from collections.abc import Mapping
 from dataclasses import fields
@@ -14,15 +17,15 @@ from sparse_rnn.core.registry import lookup
 from sparse_rnn.sparsity.method import SparsifierConfig, check_composition
 from sparse_rnn.sparsity.rules.growth import GrowthRule
 
-PLAIN_SCHEMA = "schema"
-GROWTH = "override /growth@_global_.growth"
+OWN_SCHEMA = "schema_"  # begins the entry of a defaults list that replaces SparsifierConfig by a class of its own
+GROWTH = "override /growth@_global_.growth"  # the entry of a defaults list that chooses the growth
 
 
 def named_method(name: str, growth: str | None, settings: Mapping[str, Any]) -> tuple[SparsifierConfig, GrowthRule]:
-    """The method `name` with other settings, and its growth rule or the one given; under the paper's protocol.
+    """The method `name` with these settings, and the growth rule `growth` or the method's own; protocol=paper.
 
-    Raises ConfigError for a name that does not exist, a method that has no topology or is no composition of rules,
-    an unknown setting, and a composition that makes no sense.
+    Raises ConfigError for an unknown name or setting, for a method that has no topology or is not a composition of
+    rules, and for parts that contradict each other.
     """
     file, defaults = _read(name)
     rule = lookup("growth", growth or defaults[GROWTH])()
@@ -38,7 +41,7 @@ def named_method(name: str, growth: str | None, settings: Mapping[str, Any]) -> 
 
 
 def _read(name: str) -> tuple[DictConfig, dict[str, str]]:
-    """The settings in a method's file, and the choices of its defaults list."""
+    """The settings in a method's file, and the choices in its defaults list; raises ConfigError."""
     folder = config_dir() / "sparsifier"
     known = [path.stem for path in folder.glob("*.yaml")]
     if name not in known:
@@ -47,13 +50,14 @@ def _read(name: str) -> tuple[DictConfig, dict[str, str]]:
     assert isinstance(file, DictConfig)
     defaults = OmegaConf.to_container(file.pop("defaults"))
     assert isinstance(defaults, list)
-    if any(str(entry).startswith(f"{PLAIN_SCHEMA}_") for entry in defaults):
+    if any(str(entry).startswith(OWN_SCHEMA) for entry in defaults):
         raise ConfigError(f"method={name} is not a composition of rules: sparsify does not offer it.")
     return file, {key: value for entry in defaults if isinstance(entry, dict) for key, value in entry.items()}
 
 
 def _compose(file: DictConfig, settings: Mapping[str, Any]) -> SparsifierConfig:
-    """The settings of the file and of the caller, with what the file takes from a recipe and the protocol."""
+    """The method's file, then the caller's settings, as a configuration; raises ConfigError for a wrong value."""
+    # The file and the schema refer to a recipe and a protocol, which only a run has: these stand in for them.
     around = {"recipe": {"er": "er", "sparsity": 0.0, "removal_rate": 0.0}, "protocol": ProtocolConfig()}
     root = OmegaConf.create({**around, "sparsifier": OmegaConf.structured(SparsifierConfig)})
     try:

@@ -1,4 +1,4 @@
-"""The optimizer's state of weights whose topology changes."""
+"""What happens to an optimizer's state when the topology of a weight changes."""
 
 from collections.abc import Callable
 from typing import Protocol, runtime_checkable
@@ -12,20 +12,20 @@ SECOND_MOMENTS = frozenset({"exp_avg_sq", "max_exp_avg_sq", "square_avg"})
 
 @runtime_checkable
 class RestartsEntries(Protocol):
-    """An optimizer that knows itself how single entries of a parameter begin again."""
+    """An optimizer that keeps state of its own and restarts single entries of it itself, as AveragedSGD does."""
 
     def restart_entries(self, parameter: nn.Parameter, restart: Tensor) -> None: ...
 
 
 @runtime_checkable
 class CarriesEntries(Protocol):
-    """An optimizer that keeps tensors like a parameter in a place of its own."""
+    """An optimizer that keeps tensors of a parameter's shape outside `state`, and stores them anew itself."""
 
     def carry_entries(self, parameter: nn.Parameter, carry: Callable[[Tensor], Tensor]) -> None: ...
 
 
 def carry_entries(optimizer: Optimizer, parameter: nn.Parameter, carry: Callable[[Tensor], Tensor]) -> None:
-    """Replace every state tensor that has the parameter's shape by what `carry` makes of it."""
+    """Replace every state tensor of the parameter's shape by `carry(tensor)`, for entries that are stored anew."""
     state = optimizer.state.get(parameter, {})
     for key, value in state.items():
         if isinstance(value, Tensor) and value.shape == parameter.shape:
@@ -35,7 +35,7 @@ def carry_entries(optimizer: Optimizer, parameter: nn.Parameter, carry: Callable
 
 
 def tensors_like(optimizer: Optimizer, parameter: nn.Parameter) -> dict[str, Tensor]:
-    """The floating-point state tensors of `parameter` that have its shape, by name."""
+    """The floating-point state tensors of `parameter` that have its shape, by name, such as `exp_avg`."""
     return {
         key: value
         for key, value in optimizer.state.get(parameter, {}).items()
@@ -47,14 +47,14 @@ def tensors_like(optimizer: Optimizer, parameter: nn.Parameter) -> dict[str, Ten
 def restart_entries(
     optimizer: Optimizer, parameter: nn.Parameter, restart: Tensor, mask: Tensor, *, dense_state: bool = False
 ) -> None:
-    """Give the entries in `restart` fresh optimizer state, zero where inactive.
+    """Give the entries in `restart` fresh optimizer state: zero, but the mean for second moments of active entries.
 
-    Momentum and sums begin at zero. Second moments of active entries begin at the mean of the tensor's other
-    active ones: from zero, under a global step count, the first step of a grown weight would be
-    1 / sqrt(1 - beta2) times the learning rate.
-    restart, mask: bool, of the parameter's shape. dense_state: moments are those of dense gradients and stay as they
-    are; only averages begin anew.
+    restart, mask: bool, of the parameter's shape. dense_state: the moments are those of dense gradients and stay as
+    they are; only averages restart.
     """
+    # Adam divides by the root of the second moment v. From v = 0, v after the first step is (1 - beta2) g^2, and the
+    # correction for a zero start is long over, since steps are counted globally: that step would be 1 / sqrt(1 - beta2)
+    # times the learning rate, 31.6 times with beta2 = 0.999. From the mean of the other weights it is an ordinary step.
     moments = {} if dense_state else tensors_like(optimizer, parameter)
     for key, tensor in moments.items():
         tensor.masked_fill_(restart, 0.0)

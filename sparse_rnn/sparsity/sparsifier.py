@@ -1,4 +1,4 @@
-"""A method at work: when a topology changes, and how."""
+"""A method at work: when the topology changes, and how."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -22,7 +22,7 @@ from sparse_rnn.sparsity.topology import SparseTopology, pack_bits, unpack_bits
 
 @dataclass(frozen=True, slots=True)
 class Clock:
-    """How far training is: `step` optimizer steps, of which `batch` of `batches` in epoch `epoch` of `epochs`."""
+    """How far training is: `step` optimizer steps, `batch` of `batches` in the epoch, `epoch` of `epochs` done."""
 
     step: int
     epoch: int
@@ -32,13 +32,13 @@ class Clock:
 
     @property
     def progress(self) -> float:
-        """Share of training done, in [0, 1]."""
+        """The share of training that is done, in [0, 1]."""
         return min((self.epoch + self.batch / self.batches) / self.epochs, 1.0)
 
 
 @dataclass(frozen=True, slots=True)
 class UpdateReport:
-    """What one topology update did."""
+    """What one topology update did: how many weights it removed and grew, at which rate, and how many are active."""
 
     removed: int
     grown: int
@@ -47,11 +47,20 @@ class UpdateReport:
 
 
 class Sparsifier:
-    """Owns when and how a topology changes; optimizers and models know nothing of it.
+    """Decides when and how a topology changes; optimizers and models know nothing about it.
 
-    In a training loop: `before_backward` before the forward of a step, `before_step` between backward and clipping,
-    `after_step` behind the optimizer's step, `after_epoch` at the end of an epoch. The number of active weights is the
-    same after every update (with schedule=cubic: the one the schedule asks for).
+    It draws the first topology when it is made. A training loop then calls, in this order:
+
+    1. `before_backward` before the forward pass, so that the dense gradient can be read where a rule needs it.
+    2. `before_step` after the backward pass and before clipping: it reads the dense signals, then masks the gradients.
+    3. `after_step` after the optimizer's step: it updates the topology if the interval is a number of steps.
+    4. `after_epoch` after the validation: it updates the topology if the interval is an epoch.
+
+    An update removes weights from every group, redistributes their number, and grows as many. The number of active
+    weights is the same after every update; with schedule=cubic, it is the number that the schedule asks for.
+
+    seed: for growth. init_seed: for the first topology, `seed` by default. momentum_signal: `gradient` where the dense
+    gradient takes the place of the momentum, as under averaged SGD, which has none.
     """
 
     def __init__(
@@ -72,16 +81,16 @@ class Sparsifier:
         self.schedule = make_schedule(config)
         self.removal = lookup("removal", config.removal)() if config.removal != "none" else None
         self.redistribution = lookup("redistribution", config.redistribution)()
-        self.groups = groups_of(topology, config.scope)  # type: ignore[arg-type]
+        self.groups = groups_of(topology, config.scope)
         needs = signals_needed(config, growth)
         self.momentum_signal: Signal = momentum_signal
         self.momentum_beta = growth.beta if isinstance(growth, MomentumGrowth) else MomentumGrowth.beta
         self.needs = frozenset(momentum_signal if signal == "momentum" else signal for signal in needs)
         self._signals: dict[Signal, Mapping[str, Tensor]] = {}
-        self._initialise(seed if init_seed is None else init_seed)
+        self._draw_topology(seed if init_seed is None else init_seed)
 
     @torch.no_grad()
-    def _initialise(self, seed: int) -> None:
+    def _draw_topology(self, seed: int) -> None:
         masks = {weight.name: weight.mask for weight in self.topology}
         counts = initial_counts(self.config, self.topology)
         for group, count in counts:
@@ -91,17 +100,17 @@ class Sparsifier:
 
     @property
     def at_target(self) -> bool:
-        """Whether the sparsity asked for has been reached: only such a network may be kept as the best."""
+        """Whether the network is as sparse as asked for: only then may it be kept as the best."""
         return not self.config.prunes or self._target == self._pruned_target(1.0)
 
     @property
     def sparsity(self) -> float:
-        """Inactive share of the sparse weights, by the count that is kept; 0 if there are none."""
+        """The inactive share of the sparse weights, by the target of the last update; 0 if there are no weights."""
         return 1.0 - self._target / self.topology.size if self.topology.size else 0.0
 
     @property
     def final_sparsity(self) -> float:
-        """The sparsity of the trained network."""
+        """The sparsity of the network at the end of training."""
         final = self._pruned_target(1.0) if self.config.prunes else self._target
         return 1.0 - final / self.topology.size if self.topology.size else 0.0
 
@@ -110,38 +119,41 @@ class Sparsifier:
         return size - sum(self.schedule.counts([size], [size], progress))
 
     def facts(self, clock: Clock) -> dict[str, float]:
-        """What the logs say of the schedule: the removal rate, or for pruning the sparsity asked for."""
+        """What is logged of the schedule: the removal rate or, for pruning, the sparsity asked for."""
         if not self.config.dynamic:
             return {}
         return {"sparsity/asked" if self.config.prunes else "rate/removal": self.schedule.rate(clock.progress)}
 
     def before_backward(self, clock: Clock) -> None:
-        """Watch the gradients that `before_step` will read; not needed where all entries are stored. `clock` counts the
-        coming step."""
+        """Watch the gradients that `before_step` will read; `clock` counts the coming step.
+
+        It may be left out where the weights store all entries.
+        """
         if self._signals_read(clock):
             self.topology.watch_gradients()
 
     @torch.no_grad()
     def before_step(self, clock: Clock) -> None:
-        """Read the dense signals that are needed, then mask the gradients. `clock` counts the coming step."""
+        """Read the dense signals that are needed, then mask the gradients; `clock` counts the coming step."""
         if read := self._signals_read(clock):
             gradients = self.topology.gradients()
             if "momentum" in read:
                 self._accumulate_momentum(gradients)
             if "gradient" in read:
+                # Masking and clipping change the gradients in place before an update reads them: keep them as they are.
                 self._signals["gradient"] = DenseGradients({name: each.kept() for name, each in gradients.items()})
         if self.protocol.masking == "gradient":
             self.topology.mask_gradients()
 
     def _signals_read(self, clock: Clock) -> set[Signal]:
-        """Momentum is read in every step, the gradient in one behind which the topology is updated."""
+        """Momentum is read in every step, the gradient only in a step that a topology update follows."""
         due = self._due(clock, at_epoch_end=clock.batch == clock.batches)
         return {signal for signal in self.needs if signal == "momentum" or due}
 
     @torch.no_grad()
     def after_step(self, clock: Clock) -> UpdateReport | None:
-        """Mask what a dense step has moved; update the topology if a step interval is over."""
-        if self.protocol.masking == "weight":
+        """Update the topology if an update is due after this step; returns its report."""
+        if self.protocol.masking == "weight":  # the step was dense and has moved inactive weights
             self.topology.mask_weights()
             for weight in self.topology:
                 momentum = tensors_like(self.optimizer, weight.parameter).get("momentum_buffer")
@@ -150,17 +162,24 @@ class Sparsifier:
         return self.update(clock) if self._due(clock, at_epoch_end=False) else None
 
     def after_epoch(self, clock: Clock, *, triggered: bool = False) -> UpdateReport | None:
-        """Update the topology if it is due at the end of an epoch; `triggered`: averaging has begun just now."""
+        """Update the topology if an update is due after this epoch; returns its report.
+
+        triggered: the validation of this epoch has started the averaging.
+        """
         if triggered and not self.protocol.update_at_trigger:
             self._signals.pop("gradient", None)
             return None
         return self.update(clock) if self.config.update_interval == "epoch" and self._due(clock, True) else None
 
     def _due(self, clock: Clock, at_epoch_end: bool) -> bool:
+        """Whether an update is due after the clock's step or, with `at_epoch_end`, after its epoch.
+
+        None is due at the very end of training, since what grows there would never be trained.
+        """
         if not self.config.dynamic or clock.progress > self.config.update_until:
             return False
         if self.config.prunes and self._window_closes(clock):
-            return not at_epoch_end
+            return not at_epoch_end  # whatever the interval, so that the sparsity asked for is reached exactly
         if clock.progress >= 1.0 or (self.config.prunes and clock.progress < self.config.prune_start):
             return False
         if self.config.update_interval == "epoch":
@@ -173,14 +192,16 @@ class Sparsifier:
 
     @torch.no_grad()
     def update(self, clock: Clock) -> UpdateReport:
-        """Remove, redistribute and grow, now."""
+        """Remove, redistribute and grow now. Raises RuntimeError if the number of active weights is not the target."""
         with self.topology.open_masks() as masks:
-            before = {name: pack_bits(mask) for name, mask in masks.items()}
+            before = {name: pack_bits(mask) for name, mask in masks.items()}  # an eighth of a copy's memory
             removed = self._remove(clock.progress, masks)
             survived = {name: pack_bits(mask) for name, mask in masks.items()}
             grown = 0 if self.config.prunes else self._grow(removed, clock.step, masks)
             for name, mask in masks.items():
                 old, kept = (unpack_bits(bits[name], mask.shape).to(mask.device) for bits in (before, survived))
+                # Whatever did not survive removal starts anew, also what the same update removed and regrew. The
+                # official code compares old and new masks alone, so that such an entry keeps its value and state.
                 restart = old ^ mask if self.protocol.keep_regrown else (old | mask) & ~kept
                 dense_state = self.protocol.masking == "weight"
                 self.topology.replace(name, mask, self.optimizer, restart, dense_state=dense_state)
@@ -227,7 +248,7 @@ class Sparsifier:
             gradient.add_to(momentum[name].mul_(self.momentum_beta))
 
     def state_dict(self) -> dict[str, Any]:
-        """Topology, target count, the removal rule's state and the dense signals that are pending."""
+        """The topology, the target count, the removal rule's state and the dense signals that an update will read."""
         return {
             "topology": self.topology.state_dict(),
             "target": self._target,
@@ -236,7 +257,7 @@ class Sparsifier:
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Restore what `state_dict` gave; raises ValueError if the topology does not fit."""
+        """Restore what `state_dict` returned; raises ValueError if the topology does not fit."""
         self.topology.load_state_dict(state["topology"])
         self._target = state["target"]
         if self.removal:

@@ -1,4 +1,4 @@
-"""What is logged of the weights."""
+"""What is logged of the weights: sparsities, and the number of large weights."""
 
 from torch import nn
 
@@ -8,7 +8,7 @@ LARGE = 0.1
 
 
 def sparsities(topology: SparseTopology) -> dict[str, float]:
-    """Sparsity of the model, of every weight and of every gate, as `sparsity/...`."""
+    """The sparsity of the model, of every weight and of every gate, as `sparsity/...`."""
     named = {
         **topology.density(by="model"),
         **topology.density(by="weight"),
@@ -18,7 +18,7 @@ def sparsities(topology: SparseTopology) -> dict[str, float]:
 
 
 def large_weights(model: nn.Module, topology: SparseTopology) -> dict[str, int]:
-    """How many entries of each weight exceed 0.1 in magnitude (Selfish-RNN Figure 3)."""
+    """How many entries of each weight exceed LARGE in magnitude (Selfish-RNN Figure 3)."""
     sparse = {weight.name for weight in topology}
     return {
         name: int((parameter.detach().abs() > LARGE).count_nonzero())

@@ -1,4 +1,7 @@
-"""How a sparse weight is stored: all entries beside a mask, or the active ones alone."""
+"""How a sparse weight is stored: what any storage offers, and the masked dense one.
+
+The other storage, which holds active entries alone, is backends.cpu.storage.Packed.
+"""
 
 from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager, nullcontext
@@ -12,56 +15,63 @@ MASKED_AT_ONCE = 1 << 17
 
 
 class Gradient(Protocol):
-    """The dense gradient of a weight, of one optimizer step."""
+    """The dense gradient of a weight in one optimizer step; a storage may form it only when it is asked for."""
 
     def form(self) -> Tensor:
-        """It, of the weight's shape."""
+        """The gradient as a tensor of the weight's shape."""
 
     def add_to(self, total: Tensor) -> None:
-        """Add it to a tensor of the weight's shape."""
+        """Add the gradient to a tensor of the weight's shape."""
 
     def kept(self) -> "Gradient":
-        """The same, whatever happens to the parameter's `grad`."""
+        """This gradient, independent of what happens to the parameter's `grad` afterwards."""
 
 
 class Storage(Protocol):
-    """Of a weight [R, ...]; `dense` tensors are of its shape, `stored` ones of the parameter's."""
+    """The mask of a weight, and the conversion between its shape and the parameter's.
+
+    `dense` tensors have the weight's shape, `stored` ones the parameter's, as its gradient and optimizer state do.
+    """
 
     @property
-    def shape(self) -> torch.Size: ...
+    def shape(self) -> torch.Size:
+        """The weight's shape."""
 
     @property
-    def active(self) -> int: ...
+    def active(self) -> int:
+        """The number of active entries."""
 
     @property
     def mask(self) -> Tensor:
-        """True where active; to be written to only while `opened`."""
+        """Bool, of the weight's shape, True where active; to be written to only while `opened`."""
 
     def opened(self) -> AbstractContextManager[None]:
-        """Keep a mask that can be written to."""
+        """While entered, `mask` is one tensor that can be written to; `set_mask` then makes it effective."""
 
     def set_mask(self, mask: Tensor, parameter: nn.Parameter, optimizer: Optimizer | None) -> None:
-        """Become another mask; entries that stay active keep value and optimizer state."""
+        """Take over another mask; entries that stay active keep their value and optimizer state."""
 
-    def dense(self, stored: Tensor) -> Tensor: ...
+    def dense(self, stored: Tensor) -> Tensor:
+        """A stored tensor in the weight's shape, zero where inactive."""
 
-    def stored(self, dense: Tensor) -> Tensor: ...
+    def stored(self, dense: Tensor) -> Tensor:
+        """A dense tensor as it is stored."""
 
     def saved(self, stored: Tensor) -> Tensor:
-        """As it is written to a checkpoint: dense, or the active entries in row-major order."""
+        """A stored tensor as a checkpoint holds it: dense, or the active entries in row-major order."""
 
     def clear(self, stored: Tensor) -> None:
-        """Zero the inactive entries."""
+        """Zero the inactive entries in place."""
 
     def watch(self) -> None:
-        """Keep the dense gradient of the backward passes that come."""
+        """Keep what is needed to form the dense gradient of the next backward passes."""
 
     def gradient(self, parameter: nn.Parameter) -> Gradient:
-        """That of the backward passes since `watch`."""
+        """The dense gradient of the backward passes since `watch`."""
 
 
 class Masked:
-    """All entries, those that are inactive zero; the mask, bool, is only ever updated in place."""
+    """All entries are stored, and inactive ones are zero. The mask, bool, is only updated in place."""
 
     def __init__(self, mask: Tensor) -> None:
         self.mask = mask
@@ -100,7 +110,7 @@ class Masked:
 
 
 class WholeGradient:
-    """A gradient that is there."""
+    """A dense gradient that exists as a tensor."""
 
     def __init__(self, tensor: Tensor) -> None:
         self._tensor = tensor
@@ -116,7 +126,7 @@ class WholeGradient:
 
 
 class DenseGradients(Mapping[str, Tensor]):
-    """Gradients by weight name, formed when they are read; only the last one is kept."""
+    """Gradients by weight name, formed when they are read; only the last one is kept, to save memory."""
 
     def __init__(self, gradients: Mapping[str, Gradient]) -> None:
         self._gradients = gradients
@@ -136,7 +146,9 @@ class DenseGradients(Mapping[str, Tensor]):
 
 
 def mask_in_place(tensor: Tensor, mask: Tensor) -> None:
-    """tensor *= mask. On the CPU in pieces that stay in cache: otherwise torch first makes the mask a float tensor."""
+    """tensor *= mask, in place; mask: bool, of the same shape."""
+    # torch turns the mask into a float tensor before it multiplies. Of a whole weight, that is a copy written to and
+    # read from memory; of a piece it stays in cache.
     if tensor.device.type != "cpu" or not (tensor.is_contiguous() and mask.is_contiguous()):
         tensor.mul_(mask)
         return

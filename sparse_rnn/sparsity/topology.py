@@ -1,4 +1,4 @@
-"""The one owner of all masks."""
+"""The sparse topology of a model: the one owner of all masks."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from sparse_rnn.core.declarations import GateMap
+from sparse_rnn.core.declarations import GateMap, Structures
 from sparse_rnn.core.errors import ConfigError
 from sparse_rnn.sparsity.gates import find_gates
 from sparse_rnn.sparsity.optimizer_state import restart_entries, tensors_like
@@ -18,11 +18,11 @@ from sparse_rnn.sparsity.storage import Gradient, Masked, Storage
 
 
 class SparseWeight:
-    """One parameter kept sparse, and how its rows divide into gates.
+    """One parameter that is kept sparse, and how its rows divide into gates.
 
-    mask: bool, of the parameter's shape, true where active. `cell` names the recurrent cell the weight belongs to, or
-    is None for other weights. `storage` says what the parameter holds: all entries or, where the kernels compute with
-    it, the active ones alone.
+    mask: bool, of the parameter's shape, True where active. cell: the recurrent cell that the weight belongs to; None
+    for other weights. `storage` decides what the parameter holds: all entries or, where a backend computes with them,
+    the active ones alone.
     """
 
     def __init__(
@@ -33,7 +33,7 @@ class SparseWeight:
 
     @property
     def shape(self) -> torch.Size:
-        """That of the mask, and of the parameter if it holds all entries."""
+        """The shape of the mask, which is also the parameter's if that holds all entries."""
         return self.storage.shape
 
     @property
@@ -43,7 +43,7 @@ class SparseWeight:
 
     @property
     def mask(self) -> Tensor:
-        """True where active, bool; a copy where only active entries are stored (see SparseTopology.open_masks)."""
+        """True where active, bool; a copy if only active entries are stored (see SparseTopology.open_masks)."""
         return self.storage.mask
 
     @property
@@ -53,17 +53,17 @@ class SparseWeight:
 
     @property
     def values(self) -> Tensor:
-        """Weights, of `shape`, without gradient."""
+        """The weight's entries, in its full shape, without gradient."""
         return self.storage.dense(self.parameter.detach())
 
     def set_mask(self, mask: Tensor, optimizer: Optimizer | None = None) -> None:
-        """Take another mask; entries that stay active keep their value, and their state in `optimizer`."""
+        """Take over another mask; entries that stay active keep their value and their state in `optimizer`."""
         self.storage.set_mask(mask, self.parameter, optimizer)
 
     def loaded(self, saved: Tensor) -> Tensor:
-        """A tensor as it is stored here, of one that is dense or holds the active entries in row-major order.
+        """The tensor of a checkpoint as it is stored here.
 
-        Raises ValueError if it is neither.
+        Raises ValueError if it is neither dense nor holds the active entries in row-major order.
         """
         if saved.shape != self.shape:
             mask = self.mask
@@ -76,19 +76,28 @@ class SparseWeight:
 
 
 class SparseTopology:
-    """The set of masks of a model (theta_s = theta * M, Selfish-RNN Eq. 1).
+    """The masks of a model (theta_s = theta * M, Selfish-RNN Eq. 1).
 
     Inactive weights are zero, and stay so as long as their gradients are masked before the optimizer steps.
+    structures: the hidden units that a method removes as a whole; empty for other methods.
     """
 
-    def __init__(self, weights: Sequence[SparseWeight]) -> None:
+    def __init__(self, weights: Sequence[SparseWeight], structures: Sequence[Structures] = ()) -> None:
+        self.structures = structures
         self._weights = {weight.name: weight for weight in weights}
 
     @classmethod
-    def of(cls, model: nn.Module, *, keep_dense: Sequence[str] = (), gates: GateMap | None = None) -> Self:
-        """All parameters of two or more dimensions that match none of the `keep_dense` globs, all active.
+    def of(
+        cls,
+        model: nn.Module,
+        *,
+        keep_dense: Sequence[str] = (),
+        gates: GateMap | None = None,
+        structures: Sequence[Structures] = (),
+    ) -> Self:
+        """All parameters of two or more dimensions that match none of the `keep_dense` globs, with all entries active.
 
-        Tied weights count once. Gates: see `find_gates`. Raises ConfigError for a glob that matches nothing.
+        Tied weights count once. gates: see `find_gates`. Raises ConfigError for a glob that matches nothing.
         """
         names = [name for name, p in model.named_parameters() if p.dim() >= 2]
         for pattern in keep_dense:
@@ -103,7 +112,7 @@ class SparseTopology:
             rows = own.rows if own else {"all": slice(0, parameter.shape[0])}
             mask = torch.ones_like(parameter, dtype=torch.bool)
             weights.append(SparseWeight(name, parameter, mask, rows, own.cell if own else None))
-        return cls(weights)
+        return cls(weights, structures)
 
     def __iter__(self) -> Iterator[SparseWeight]:
         return iter(self._weights.values())
@@ -125,7 +134,7 @@ class SparseTopology:
         return sum(weight.active for weight in self)
 
     def density(self, *, by: Literal["model", "weight", "gate"] = "model") -> dict[str, float]:
-        """Active share in [0, 1], keyed by `model`, by weight name, or by `<weight>/<gate>`."""
+        """The active share in [0, 1] of the model, by weight name, or by `<weight>/<gate>`."""
         if by == "model":
             return {"model": self.active / self.size if self.size else 1.0}
         if by == "weight":
@@ -138,14 +147,14 @@ class SparseTopology:
 
     @contextmanager
     def open_masks(self) -> Iterator[dict[str, Tensor]]:
-        """All masks by weight name, to be written to; every weight is then given its own by `replace`."""
+        """All masks by weight name, to be written to; `replace` then makes each effective."""
         with ExitStack() as opened:
             for weight in self:
                 opened.enter_context(weight.storage.opened())
             yield {weight.name: weight.mask for weight in self}
 
     def watch_gradients(self) -> None:
-        """See to it that `gradients` can be read after the backward passes that come."""
+        """Make sure that `gradients` can be read after the next backward passes."""
         for weight in self:
             weight.storage.watch()
 
@@ -161,7 +170,7 @@ class SparseTopology:
 
     @torch.no_grad()
     def mask_gradients(self) -> None:
-        """Zero the gradients of inactive weights, so that no optimizer moves them."""
+        """Zero the gradients of inactive weights, so that no optimizer moves those."""
         for weight in self:
             if weight.parameter.grad is not None:
                 weight.storage.clear(weight.parameter.grad)
@@ -184,11 +193,11 @@ class SparseTopology:
         *,
         dense_state: bool = False,
     ) -> None:
-        """Set a weight's mask; entries in `restart` begin again from value zero and fresh optimizer state.
+        """Set a weight's mask; entries in `restart` start again with value zero and fresh optimizer state.
 
-        mask, restart: bool, of the weight's shape. `restart` defaults to all entries that changed; pass more to
-        restart weights that were removed and grown in the same update. dense_state: the optimizer steps on dense
-        gradients, so that its moments are kept.
+        mask, restart: bool, of the weight's shape. `restart` defaults to all entries that changed; it may hold more,
+        for weights that are removed and regrown in the same update. dense_state: the optimizer steps on dense
+        gradients, so its moments are kept. Raises ValueError for a mask of another shape or type.
         """
         weight = self[name]
         if mask.shape != weight.shape or mask.dtype != torch.bool:
@@ -202,11 +211,11 @@ class SparseTopology:
             restart_entries(optimizer, weight.parameter, restart, active, dense_state=dense_state)
 
     def state_dict(self) -> dict[str, Any]:
-        """Masks as packed bits, with shape and active count, by weight name."""
+        """The masks by weight name, as packed bits with shape and number of active entries."""
         return {w.name: {"bits": pack_bits(w.mask), "shape": list(w.shape), "active": w.active} for w in self}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Restore the masks; raises ValueError if names, shapes or counts do not fit."""
+        """Restore what `state_dict` returned; raises ValueError if names, shapes or counts do not fit."""
         if set(state) != set(self._weights):
             raise ValueError(
                 f"the stored topology has other weights: {', '.join(sorted(set(state) ^ set(self._weights)))}"
@@ -217,7 +226,7 @@ class SparseTopology:
                 raise ValueError(f"the stored mask of {weight.name} has shape {stored['shape']}")
             weight.set_mask(unpack_bits(stored["bits"], weight.shape))
             if weight.active != stored["active"]:
-                raise ValueError(f"the stored mask of {weight.name} is damaged: its count does not fit")
+                raise ValueError(f"the stored mask of {weight.name} is damaged: its number of active weights differs")
 
 
 def pack_bits(mask: Tensor) -> Tensor:

@@ -1,55 +1,33 @@
-"""What is known of a run before it starts, remembered between commands: composing hundreds of runs takes seconds."""
+"""The facts of runs, remembered between commands: composing the hundreds of runs of the tables takes seconds."""
 
 import hashlib
 import json
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from functools import cached_property
 from importlib.metadata import version
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from sparse_rnn.core.conf import config_dir
 from sparse_rnn.core.files import read_json, write_json
+from sparse_rnn.tables.facts import RunFacts
 
-if TYPE_CHECKING:
-    from sparse_rnn.config.composer import Composer
-    from sparse_rnn.runs.flops import Flops
-
-
-READ_BY_SIZE = ("text", "labelled_text")
-NOT_OF_A_RUN = ("cluster", "table", "figure")
-
-
-@dataclass(frozen=True)
-class RunFacts:
-    """What a run is: id, configuration (as_dict), training tokens of all epochs, FLOPs as the papers count.
-
-    tokens and flops, which are those of training, are None where the size of the data is unknown. flops_test: of one
-    minibatch. The ratios are to the same model dense.
-    """
-
-    run_id: str
-    config: dict[str, Any]
-    tokens: int | None
-    flops: float | None
-    flops_test: float
-    flops_train_ratio: float
-    flops_test_ratio: float
+READ_BY_SIZE = ("text", "labelled_text")  # data sets of the user's files, on whose sizes the facts depend
+NOT_OF_A_RUN = ("cluster", "table", "figure")  # folders of conf that do not change what overrides mean
 
 
 class Catalogue:
-    """RunFacts by overrides, in a file of `folder` that is thrown away when code or configuration files change."""
+    """RunFacts by overrides, in a file of `folder` that is discarded when code or configuration files change."""
 
     def __init__(self, folder: Path) -> None:
         self._path = folder / "catalogue.json"
         self._changed = False
-        self._flops: dict[str, Flops] = {}
 
     def facts(self, overrides: Sequence[str]) -> RunFacts:
-        """What the run of these overrides is; raises ConfigError."""
+        """The facts of the run with these overrides; raises ConfigError."""
         key = json.dumps(list(overrides))
         if key in self._known:
             return RunFacts(**self._known[key])
@@ -60,10 +38,10 @@ class Catalogue:
         return facts
 
     def save(self) -> None:
-        """Remember what has been composed since."""
+        """Write what was composed since the catalogue was read; without effect where the folder cannot be written."""
         if not self._changed:
             return
-        with suppress(OSError):  # it only saves time
+        with suppress(OSError):  # the file only saves time
             self._path.parent.mkdir(parents=True, exist_ok=True)
             write_json(self._path, {"fingerprint": self._fingerprint, "runs": self._known})
 
@@ -86,20 +64,8 @@ class Catalogue:
         return total.hexdigest()
 
     @cached_property
-    def _composer(self) -> "Composer":
-        from sparse_rnn.config.composer import Composer
+    def _compose(self) -> Callable[[Sequence[str]], RunFacts]:
+        # Brings torch and Hydra, for which a command whose runs are all remembered need not wait.
+        from sparse_rnn.tables.composition import Composition
 
-        return Composer()
-
-    def _compose(self, overrides: Sequence[str]) -> RunFacts:
-        from sparse_rnn.config.identity import as_dict, run_id
-        from sparse_rnn.runs.flops import run_flops
-
-        run = self._composer.compose(overrides)
-        config = as_dict(run)
-        seedless = repr({**config, "seed": None, "init_seed": None})
-        if seedless not in self._flops:
-            self._flops[seedless] = run_flops(run)
-        flops = self._flops[seedless]
-        ratios = (flops.train_ratio, flops.test_ratio)
-        return RunFacts(run_id(run), config, flops.tokens, flops.train, flops.test, *ratios)
+        return Composition().facts

@@ -5,12 +5,13 @@ from dataclasses import dataclass
 from typing import Any, Generic, Protocol, TypeVar
 
 from sparse_rnn.core.errors import ConfigError
-from sparse_rnn.tables.declaration import _FORMS, Axis, Block, Row, TableSpec, Value
-from sparse_rnn.tables.overrides import Settings, merged
+from sparse_rnn.tables.declaration import Axis, Block, Row, TableSpec
+from sparse_rnn.tables.fields import Value, check_seeds
+from sparse_rnn.tables.settings import Settings, merged
 
 
 class Composed(Protocol):
-    """What is known of a run once its overrides are composed: its id, and its configuration as plain dictionaries."""
+    """What expansion needs to know of a composed run: its id, and its configuration as plain dictionaries."""
 
     @property
     def run_id(self) -> str: ...
@@ -25,9 +26,9 @@ Compose = Callable[[Sequence[str]], Facts]
 
 @dataclass(frozen=True)
 class PlannedRun(Generic[Facts]):
-    """One run of a table: where its result goes, and what `python -m sparse_rnn.train` is to be given.
+    """One run of a table: the place of its result, and the overrides for `python -m sparse_rnn.train`.
 
-    x: as the file has it, None in a block without and for a line.
+    x: the value as the file has it; None in a block without x, and for a line.
     """
 
     table: str
@@ -47,26 +48,27 @@ class PlannedRun(Generic[Facts]):
 def expand(
     spec: TableSpec, compose: Compose[Facts], *, seeds: Sequence[int] | None = None, overrides: Sequence[str] = ()
 ) -> list[PlannedRun[Facts]]:
-    """Every run of a table, in its order; `seeds` take the place of the table's, `overrides` come after its own.
+    """Every run of a table, in the table's order.
 
-    Numbers of the file that `budget` changes, such as model.hidden, change in proportion if the overrides choose
-    another budget. Raises ConfigError naming the row that cannot be.
+    compose: gives the facts of a run by its overrides. seeds: in place of the table's. overrides: come after the
+    table's own; if they choose another budget, numbers of the file that depend on the budget, such as model.hidden,
+    are scaled in proportion. Raises ConfigError naming the block and row whose run is invalid.
     """
     user = merged(overrides)
     _refuse_overrides(spec, user)
-    if seeds is not None and not _FORMS["seeds"][0](list(seeds)):
-        raise ConfigError(f"seeds must be {_FORMS['seeds'][1]}.")
+    if seeds is not None:
+        check_seeds(seeds)
     planned: list[PlannedRun[Facts]] = []
     for block, row, x in _cells(spec):
         try:
-            settings = merged(spec.common, block.common, row.overrides, _at(block.x, x))
+            settings = merged(spec.common, block.common, row.overrides, _override(block.x, x))
             settings = _at_budget(settings, user, compose)
             for seed in seeds or block.seeds or spec.seeds:
                 final = tuple(merged(settings.values(), [f"seed={seed}"], user.values()).values())
                 planned.append(PlannedRun(spec.name, block.label, row.label, x, seed, final, compose(final)))
         except ConfigError as error:
-            raise ConfigError(f"{spec.file}, block {block.label!r}, {_cell(block, row.label, x)}: {error}") from error
-    if not user:
+            raise ConfigError(f"{spec.file}, block {block.label!r}, {_row_at(block, row.label, x)}: {error}") from error
+    if not user:  # whose overrides may make rows equal, as one optimizer for all does
         _refuse_equal(spec, planned)
     return planned
 
@@ -78,26 +80,31 @@ def _cells(spec: TableSpec) -> Iterator[tuple[Block, Row, Value | None]]:
             yield from ((block, row, value) for value in values if not row.reported)
 
 
-def _at(x: Axis | None, value: Value | None) -> list[str]:
+def _override(x: Axis | None, value: Value | None) -> list[str]:
     return [] if x is None or value is None else [f"{x.key}={value}"]
 
 
-def _cell(block: Block, row: str, x: Value | None) -> str:
-    return " at ".join([f"row {row!r}", *_at(block.x, x)])
+def _row_at(block: Block, row: str, x: Value | None) -> str:
+    return " at ".join([f"row {row!r}", *_override(block.x, x)])
 
 
 def _at_budget(settings: Settings, user: Settings, compose: Compose[Facts]) -> Settings:
-    """A file's settings under the user's budget: of 1500 units 700, of 200 units 93."""
+    """A file's settings under the user's budget: 700 of the paper's 1500 units become 93 of 200.
+
+    The numbers of a row are relative to the other rows. Unscaled, a "Small dense" network of 700 units would be the
+    largest of a table whose other rows have 200.
+    """
     own = settings.get("budget", "budget=paper")
     numbers = {key: number for key in settings.keys() - user if (number := _number(key, settings[key])) is not None}
     if not numbers or user.get("budget", own) == own:
         return settings
+    # The same settings without those numbers, under both budgets, show what each budget would choose in their place.
     others = [override for key, override in settings.items() if key not in numbers]
     try:
         before = compose(list(merged(others, user.values(), [own]).values()))
         after = compose(list(merged(others, user.values()).values()))
     except ConfigError:
-        return settings  # what is wrong is wrong with the run itself, and said of that
+        return settings  # the run itself fails in the same way, with an error that names it
     scaled = dict(settings)
     for key, number in numbers.items():
         old, new = _value(before.config, key), _value(after.config, key)
@@ -133,7 +140,7 @@ def _refuse_equal(spec: TableSpec, planned: Iterable[PlannedRun[Facts]]) -> None
     blocks = {block.label: block for block in spec.blocks}
     seen: dict[tuple[str, str], str] = {}
     for run in planned:
-        cell = _cell(blocks[run.block], run.row, run.x)
-        first = seen.setdefault((run.block, run.run_id), cell)
-        if first != cell:
-            raise ConfigError(f"{spec.file}, block {run.block!r}: {first} and {cell} are the same run.")
+        place = _row_at(blocks[run.block], run.row, run.x)
+        first = seen.setdefault((run.block, run.run_id), place)
+        if first != place:
+            raise ConfigError(f"{spec.file}, block {run.block!r}: {first} and {place} are the same run.")

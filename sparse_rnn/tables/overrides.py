@@ -1,27 +1,9 @@
-"""Overrides: merged by their keys, and swept in Hydra's grammar."""
+"""Overrides that sweep over several values, in Hydra's grammar."""
 
-from collections.abc import Iterable
-from itertools import chain
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.errors import HydraException
 
-from sparse_rnn.core.conf import SHORTHANDS
 from sparse_rnn.core.errors import ConfigError
-
-Settings = dict[str, str]  # overrides by their key
-
-
-def merged(*layers: Iterable[str]) -> Settings:
-    """Overrides by their key; a later one replaces an earlier one of the same key."""
-    merged: Settings = {}
-    for override in chain(*layers):
-        key = key_of(override)
-        merged.pop(key, None)
-        merged[key] = override
-    return merged
-
-
-def key_of(override: str) -> str:
-    key = override.lstrip("+~").partition("=")[0].partition("@")[0].strip()
-    return SHORTHANDS.get(key, key)
 
 
 def parse_seeds(text: str) -> list[int]:
@@ -33,10 +15,7 @@ def parse_seeds(text: str) -> list[int]:
 
 
 def values_of(override: str) -> list[str]:
-    """An override written out for every value that it sweeps over, by Hydra's grammar; raises ConfigError."""
-    from hydra.core.override_parser.overrides_parser import OverridesParser
-    from hydra.errors import HydraException
-
+    """One override for each value that `override` sweeps over, by Hydra's grammar; raises ConfigError."""
     try:
         parsed = OverridesParser.create().parse_override(override)
         if not parsed.is_sweep_override():

@@ -10,22 +10,21 @@ from sparse_rnn.config.identity import as_dict
 from sparse_rnn.config.schema import Run
 from sparse_rnn.config.stored import differences
 from sparse_rnn.data.base import Data
-from sparse_rnn.training.loggers import Terminal
+from sparse_rnn.sparsity.method import SparsifierConfig
+from sparse_rnn.training.loggers.terminal import Terminal
+from sparse_rnn.training.sizes import parameter_counts
 from sparse_rnn.training.trainer import Trainer
 
 ENOUGH_STEPS = 1000
 MANY_WEIGHTS = 0.5
 
 
-def sizes_reached(trainer: Trainer) -> dict[str, Any]:
-    """What the record says of the size: parameters, sparsity kept; and the dense signal that growth reads."""
-    signals = sorted(trainer.sparsifier.needs)
-    signal = signals[0] if signals else None
-    return {**trainer.parameter_counts(), "sparsity": trainer.sparsifier.final_sparsity, "signal": signal}
+def announce(trainer: Trainer, data: Data, terminal: Terminal, overrides: Sequence[str]) -> None:
+    """Print where the run is stored, how large it is, what to compare it with, and what may surprise.
 
-
-def _announce(run: Run, data: Data, trainer: Trainer, terminal: Terminal, overrides: Sequence[str]) -> None:
-    counts = sizes_reached(trainer)
+    overrides: the command line's, which tell apart what the budget has changed and what was asked for.
+    """
+    run, counts = trainer.run, parameter_counts(trainer.model, trainer.sparsifier)
     sizes = ", ".join(f"{n:,} {what}" for n, what in zip(data.sizes, ("words", "classes"), strict=False))
     terminal.say(f"{trainer.folder.path}  (recipe {run.recipe.name}, protocol {run.protocol.name})")
     if run.recipe.assumed:
@@ -34,33 +33,33 @@ def _announce(run: Run, data: Data, trainer: Trainer, terminal: Terminal, overri
         terminal.say(f"budget={run.budget.name} changes {', '.join(changes)}.")
     terminal.say(
         f"{counts['active_parameters']:,} of {counts['parameters']:,} parameters active (sparsity "
-        f"{counts['sparsity']:.4f}); {' / '.join(f'{n:,}' for n in data.counts.values())} {data.unit}, "
+        f"{trainer.sparsifier.final_sparsity:.4f}); {' / '.join(f'{n:,}' for n in data.counts.values())} {data.unit}, "
         f"{sizes}; {torch.get_num_threads()} threads"
     )
     if not trainer.backend.expected:
         terminal.say(f"Backend {trainer.backend.name}: {trainer.backend.reason}.")
     terminal.say(f"For comparison, {trainer.task.comparison()}.")
-    if sentence := updates_too_often(run, len(trainer.task.batches(0))):
+    # ST-RNN's classifiers are updated this often, and budget=smoke is not trained for its results.
+    warned = run.model.task == "language_modelling" and run.budget.name != "smoke"
+    if warned and (sentence := updates_too_often(run.sparsifier, len(trainer.task.batches(0)))):
         terminal.say(sentence)
     if trainer.saved_by != trainer.backend.name:
         terminal.say(
-            f"warning: this run was begun with backend={trainer.saved_by} and goes on with {trainer.backend.name}: its "
-            "numbers will be those of an undisturbed run but for rounding"
+            f"warning: this run started with backend={trainer.saved_by} and resumes with {trainer.backend.name}: its "
+            "numbers will be those of an uninterrupted run up to rounding"
         )
     if trainer.state.step:
-        terminal.say(f"Going on after step {trainer.state.step}.")
+        terminal.say(f"Resuming after step {trainer.state.step}.")
 
 
-def updates_too_often(run: Run, steps: int) -> str:
-    """A warning if most weights are moved before new ones had time to grow; `steps`: those of an epoch."""
-    method = run.sparsifier
+def updates_too_often(method: SparsifierConfig, steps: int) -> str:
+    """A warning if updates move most weights before new ones had time to grow, or nothing; steps: per epoch."""
     often = method.dynamic and method.update_interval == "epoch" and steps < ENOUGH_STEPS
-    often = often and run.model.task == "language_modelling"  # ST-RNN's classifiers are updated this often
-    if not often or method.removal_rate < MANY_WEIGHTS or run.budget.name == "smoke":
+    if not often or method.removal_rate < MANY_WEIGHTS:
         return ""
     return (
-        f"warning: in {steps:,} steps between topology updates (Penn Treebank: 1,328) new weights may not grow up: "
-        f"choose a sparsifier.removal_rate lower than {method.removal_rate:g}"
+        f"warning: {steps:,} steps between topology updates (Penn Treebank: 1,328) may be too few for new weights to "
+        f"grow: choose a sparsifier.removal_rate below {method.removal_rate:g}"
     )
 
 
@@ -75,6 +74,7 @@ def budget_changes(run: Run, overrides: Sequence[str]) -> list[str]:
 
 
 def _value(config: dict[str, Any], key: str) -> Any:
+    """What a configuration has under a key with dots."""
     node: Any = config
     for part in key.split("."):
         node = node[part]

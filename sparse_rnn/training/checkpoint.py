@@ -23,12 +23,19 @@ def save_checkpoint(path: Path, state: Mapping[str, Any]) -> None:
 
 
 def load_checkpoint(path: Path) -> dict[str, Any] | None:
-    """What `save_checkpoint` wrote, on the CPU, or None; runs no code from the file. Raises DamagedFile."""
+    """What `save_checkpoint` wrote, on the CPU; None if there is no file. Runs no code from it. Raises DamagedFile."""
     if not path.exists():
         return None
     try:
         state = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:
-        raise DamagedFile(f"{path} is damaged: remove it to start the run anew.") from error
+        raise DamagedFile(f"{path} is damaged: remove it to restart the run.") from error
     assert isinstance(state, dict)
     return state
+
+
+def to_device(hidden: Any, device: torch.device) -> Any:
+    """Move hidden states: a tensor, a list or tuple of hidden states, or None."""
+    if hidden is None or isinstance(hidden, torch.Tensor):
+        return None if hidden is None else hidden.to(device)
+    return type(hidden)(to_device(part, device) for part in hidden)

@@ -9,20 +9,22 @@ from typing import Any
 import torch
 
 from sparse_rnn.config.identity import as_dict, run_id
-from sparse_rnn.config.schema import Run
+from sparse_rnn.config.schema import LoggerConfig, Run
 from sparse_rnn.config.stored import differences
 from sparse_rnn.core.device import make_device
 from sparse_rnn.core.errors import ConfigError, DamagedFile, RunFailed
 from sparse_rnn.core.lock import RunLock
 from sparse_rnn.core.wording import duration, shown_metric
 from sparse_rnn.data.base import Data
-from sparse_rnn.runs.folder import PROVENANCE, SCHEMA, RunFolder, read_record, runs_root
+from sparse_rnn.runs.folder import PROVENANCE, SCHEMA, RunFolder, keep_finished, read_record, runs_root
 from sparse_rnn.runs.record import digest, environment, write_record
-from sparse_rnn.runs.weights import keep_finished
-from sparse_rnn.training.announcement import _announce, sizes_reached
+from sparse_rnn.training.announcement import announce
 from sparse_rnn.training.assembly import check_method
-from sparse_rnn.training.loggers import Logger, Loggers, Terminal, WandB
-from sparse_rnn.training.signals import stopping_on_signals
+from sparse_rnn.training.loggers.base import Logger, Loggers
+from sparse_rnn.training.loggers.terminal import Terminal
+from sparse_rnn.training.loggers.wandb import WandB
+from sparse_rnn.training.signals import stop_on_signals
+from sparse_rnn.training.sizes import recorded_sizes
 from sparse_rnn.training.state import Diverged, RunState, Stopped
 from sparse_rnn.training.trainer import Trainer
 
@@ -31,30 +33,34 @@ FAILURES = (Diverged, DamagedFile, OSError, torch.OutOfMemoryError, MemoryError)
 
 
 def train(run: Run, overrides: Sequence[str]) -> float:
-    """Train a run to its end, or go on with it; returns the best validation loss. Raises ConfigError; ends
-    the process with 128 + the signal's number if a signal stopped it."""
+    """Train a run to its end, or resume it; returns the best validation loss in nats. `overrides`: the command line's.
+
+    Raises ConfigError, RunFailed if training fails, RunLocked if another process trains the run, and SystemExit with
+    128 + the signal's number if a signal has stopped it.
+    """
     config, device = as_dict(run), make_device(run.device)
     check_method(run, device)
     folder = RunFolder(runs_root() / run_id(run))
     terminal = Terminal(run.training.epochs, device.type == "cpu", run.budget.name)
     try:
         with _usable(folder):
-            finished = _finished(folder, config, terminal)
+            finished = _result_if_finished(folder, config, terminal)
         if finished is not None:
             return finished
         data = run.dataset.load().limited(run.budget.train_tokens, run.budget.eval_tokens)
         with _usable(folder):
             folder.path.mkdir(parents=True, exist_ok=True)
             with RunLock(folder.lock):
-                finished = _finished(folder, config, terminal)
-                return _work(run, data, folder, device, terminal, overrides) if finished is None else finished
+                # While the data were read, another process may have finished the run.
+                finished = _result_if_finished(folder, config, terminal)
+                return _train_locked(run, data, folder, device, terminal, overrides) if finished is None else finished
     except KeyboardInterrupt:
         raise SystemExit(128 + signal.SIGINT) from None
 
 
 @contextmanager
 def _usable(folder: RunFolder) -> Iterator[None]:
-    """What a folder that cannot be read or written raises: a ConfigError."""
+    """Raise ConfigError for a folder that cannot be read or written."""
     try:
         yield
     except OSError as error:
@@ -64,82 +70,86 @@ def _usable(folder: RunFolder) -> Iterator[None]:
         ) from None
 
 
-def _finished(folder: RunFolder, config: dict[str, Any], terminal: Terminal) -> float | None:
-    """The result of a run that is finished already; raises ConfigError if the folder holds another configuration."""
+def _result_if_finished(folder: RunFolder, config: dict[str, Any], terminal: Terminal) -> float | None:
+    """The best validation loss of a finished run, else None; raises ConfigError for another configuration's folder."""
     record = read_record(folder)
     if record is None:
         return None
     if changed := differences(record["config"], config):
         raise ConfigError(
             f"{folder.path} is stale: it holds a run with other values of {', '.join(changed)}; "
-            "move it away to train anew."
+            "move it away to train from the start."
         )
     if record["status"] != "finished":
         return None
-    keep_finished(folder.path, record["config"]["checkpoint"]["keep"])  # it may have been killed just before
+    keep_finished(folder, record["config"]["checkpoint"]["keep"])  # a process may have been killed just before
     terminal.say(f"{folder.path} is finished: {summary(record)}")
     return float(record["results"]["valid/loss"])
 
 
-def _work(
+def _train_locked(
     run: Run, data: Data, folder: RunFolder, device: torch.device, terminal: Terminal, overrides: Sequence[str]
 ) -> float:
+    """Train as the only process that does, and record how it ended."""
     record = _open_record(run, data, folder, device, terminal)
     loggers, exit_code = Loggers([]), FAILED
     try:
         trainer = Trainer(run, data, folder, device)
-        with stopping_on_signals(trainer) as hand_on:
-            _announce(run, data, trainer, terminal, overrides)
-            record |= {**sizes_reached(trainer), "device": str(device), "backend": trainer.backend.name}
-            loggers = Loggers(_open_loggers(run, record, trainer, terminal))
-            results = _fit(trainer, loggers, terminal, record, hand_on)
+        with stop_on_signals(trainer) as hand_over:
+            announce(trainer, data, terminal, overrides)
+            sizes = recorded_sizes(trainer.model, trainer.sparsifier)
+            record |= {**sizes, "device": str(device), "backend": trainer.backend.name}
+            loggers = Loggers(_open_loggers(run.logger, record, trainer, terminal))
+            results = _fit(trainer, loggers, terminal, record, hand_over)
         exit_code = 0
     except Stopped:
         exit_code = 0  # else W&B would call it failed
-        terminal.say(f"Stopped after step {trainer.state.step}, saved: the same command goes on from there.")
+        terminal.say(f"Stopped after step {trainer.state.step}, saved: run the same command again to resume.")
         raise SystemExit(128 + trainer.stop_signal) from None
     except FAILURES as error:
-        _fail(folder, record, error)
+        _record_failure(folder, record, error)
     except Exception as error:
         write_record(folder, record | {"status": "failed", "error": f"{type(error).__name__}: {error}"})
         raise
     finally:
         loggers.finish(exit_code)
     record |= {"status": "finished", **speed(trainer.state), "finished": time.time(), "results": results}
-    record |= sizes_reached(trainer)  # of the weights that were kept: with ISS they are known only now
+    record |= recorded_sizes(trainer.model, trainer.sparsifier)  # with ISS they are known only now
     record["digest"] = digest(record["config"], folder.metrics, trainer.model, trainer.topology)
     write_record(folder, record)
-    keep_finished(folder.path, run.checkpoint.keep)
+    keep_finished(folder, run.checkpoint.keep)
     terminal.say(f"{folder.path}: {summary(record)}")
     return float(results["valid/loss"])
 
 
 def _fit(
-    trainer: Trainer, loggers: Loggers, terminal: Terminal, record: dict[str, Any], hand_on: Callable[[], bool]
+    trainer: Trainer, loggers: Loggers, terminal: Terminal, record: dict[str, Any], hand_over: Callable[[], bool]
 ) -> dict[str, Any]:
-    """Train to the end, beyond stops for signals that somebody else handles; returns the results."""
+    """Train to the end; returns the results. Training continues after a signal that is handed over."""
     while True:
         try:
             return trainer.fit(loggers, terminal)
         except Stopped:
             write_record(trainer.folder, record | {"status": "stopped", **speed(trainer.state)})
-            if not hand_on():
+            if not hand_over():
                 raise
             write_record(trainer.folder, record)
 
 
 def _open_record(run: Run, data: Data, folder: RunFolder, device: torch.device, terminal: Terminal) -> dict[str, Any]:
-    """The record of a run that begins or goes on, written with status running."""
+    """The record of a run that begins or resumes, written with status running."""
     if run.threads is not None:
         torch.set_num_threads(run.threads)
     old = read_record(folder) or {}
     if old.get("data_sha256", data.sha256) != data.sha256:
-        raise ConfigError(f"{folder.path} was begun on other data (their SHA-256 differs); move it away to train anew.")
+        raise ConfigError(
+            f"{folder.path} was trained on other data (their SHA-256 differs): move it away to train from the start."
+        )
     threads = torch.get_num_threads()
     if old.get("threads", threads) != threads and folder.checkpoint.exists():
         terminal.say(
-            f"warning: this run was begun with threads={old['threads']} and goes on with {threads}: "
-            "its numbers will not be bit for bit those of an undisturbed run"
+            f"warning: this run started with threads={old['threads']} and resumes with {threads}: "
+            "its numbers will not be bit for bit those of an uninterrupted run"
         )
     record = {
         "schema": SCHEMA,
@@ -158,24 +168,27 @@ def _open_record(run: Run, data: Data, folder: RunFolder, device: torch.device, 
 
 
 def speed(state: RunState) -> dict[str, float | None]:
-    """What the record says of the time: seconds of training steps, those of all processes that worked on the run, and
-    training tokens a second, None before the first step."""
+    """What a record says of the time: seconds of training steps, summed over all processes that trained the run, and
+    training tokens per second; None before the first step."""
     return {"seconds": state.seconds, "tokens_per_second": state.tokens / state.seconds if state.seconds else None}
 
 
-def _open_loggers(run: Run, record: Mapping[str, Any], trainer: Trainer, terminal: Terminal) -> list[Logger]:
+def _open_loggers(
+    config: LoggerConfig, record: Mapping[str, Any], trainer: Trainer, terminal: Terminal
+) -> list[Logger]:
+    """metrics.jsonl, the terminal and, if wanted, W&B, to which rows of earlier processes that it lacks are sent."""
     loggers: list[Logger] = [trainer.rows, terminal]
-    if run.logger.wandb:
+    if config.wandb:
         provenance = {key: record[key] for key in PROVENANCE}
-        wandb = WandB(run.logger, record["run_id"], trainer.folder.path, record["config"] | {"record": provenance})
+        wandb = WandB(config, record["run_id"], trainer.folder.path, record["config"] | {"record": provenance})
         for row in filter(wandb.lacks, trainer.rows.written()):
             wandb.row(row)
         loggers.append(wandb)
     return loggers
 
 
-def _fail(folder: RunFolder, record: dict[str, Any], error: BaseException) -> None:
-    """Record a failure and end with its sentence; the last good checkpoint stays."""
+def _record_failure(folder: RunFolder, record: dict[str, Any], error: BaseException) -> None:
+    """Record a failure and raise RunFailed with its sentence; the last good checkpoint stays."""
     sentence = str(error)
     if isinstance(error, torch.OutOfMemoryError | MemoryError):
         sentence = "Out of memory: lower training.batch or the size of the model."

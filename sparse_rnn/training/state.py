@@ -1,4 +1,4 @@
-"""Where training is."""
+"""How far training is."""
 
 from dataclasses import dataclass, field
 
@@ -6,7 +6,7 @@ from sparse_rnn.training.tasks.base import Totals
 
 
 class Stopped(Exception):
-    """The run was asked to stop; its state is saved."""
+    """The run was asked to stop."""
 
 
 class Diverged(RuntimeError):
@@ -15,11 +15,11 @@ class Diverged(RuntimeError):
 
 @dataclass
 class RunState:
-    """Where training is: `batch` batches of epoch `epoch` (from 0) are done, `step` in all, which read `tokens` in
-    `seconds` of training steps alone.
+    """How far training is, as stored in a checkpoint: `batch` batches of epoch `epoch` (from 0) are done.
 
-    `totals`: of this epoch; `recent_loss`, `recent_steps`: since the last row of training loss.
-    `best`: metrics of the best validation, that of epoch `best_epoch` (from 1).
+    step: optimizer steps of all epochs, which read `tokens` in `seconds`, the time of training steps alone.
+    totals, epoch_seconds: sums over this epoch. recent_loss, recent_steps: sums since the last row of training loss.
+    best: metrics of the best validation, which was that of epoch `best_epoch` (from 1).
     """
 
     epoch: int = 0
@@ -33,6 +33,24 @@ class RunState:
     epoch_seconds: float = 0.0
     best: dict[str, float] = field(default_factory=dict)
     best_epoch: int = 0
+
+    def count(self, totals: Totals, loss: float, seconds: float) -> None:
+        """Add what a training step read and took; `loss`: its mean."""
+        self.totals.add(totals)
+        self.tokens += totals.tokens
+        self.recent_loss, self.recent_steps = self.recent_loss + loss, self.recent_steps + 1
+        self.seconds, self.epoch_seconds = self.seconds + seconds, self.epoch_seconds + seconds
+
+    def take_recent_loss(self) -> float:
+        """The mean training loss since the last call."""
+        mean = self.recent_loss / self.recent_steps
+        self.recent_loss, self.recent_steps = 0.0, 0
+        return mean
+
+    @property
+    def tokens_per_second(self) -> float:
+        """Training tokens per second of this epoch's steps."""
+        return self.totals.tokens / self.epoch_seconds
 
     def next_epoch(self) -> None:
         """Begin another epoch."""

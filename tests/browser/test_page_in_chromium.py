@@ -10,7 +10,7 @@ import matplotlib.image
 import numpy as np
 import pytest
 
-from results.page import site
+from results.page import document
 from results.requests import Request
 from results.sources import choice as sources
 from results.sources.logs import Logs
@@ -32,8 +32,8 @@ def logs(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Logs]:
     """Three small runs of table3 and figure7."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("SPARSE_RNN_RUNS", str(tmp_path_factory.mktemp("site") / "runs"))
-        patch.setattr(site.names, "tables", lambda: ["table2", "table3", "table10", "st_table2"])
-        patch.setattr(site.names, "figures", lambda: ["figure2", "figure5", "figure7"])
+        patch.setattr(document.names, "tables", lambda: ["table2", "table3", "table10", "st_table2"])
+        patch.setattr(document.names, "figures", lambda: ["figure2", "figure5", "figure7"])
         for method in METHODS:
             options = [*SMOKE, *OPTIONS, f"sparsifier={method}"]
             train(compose_run(options), options)
@@ -44,15 +44,15 @@ def logs(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Logs]:
 def page(logs: Logs, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The page of these runs."""
     path = tmp_path_factory.mktemp("page") / "site.html"
-    path.write_text(site.page(Request("site", overrides=SMOKE), logs, path.parent), encoding="utf-8")
+    path.write_text(document.page(Request("site", overrides=SMOKE), logs, path.parent), encoding="utf-8")
     return path
 
 
 @pytest.fixture
 def many(logs: Logs, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A page of a thousand runs: run0, run1, ... The perplexity of run k is 1000 - k; every tenth is not finished."""
-    monkeypatch.setattr(site.names, "tables", list)
-    monkeypatch.setattr(site.names, "figures", list)
+    monkeypatch.setattr(document.names, "tables", list)
+    monkeypatch.setattr(document.names, "figures", list)
     run = next(iter(logs.runs.values()))
     runs = {}
     for number in range(1000):
@@ -60,7 +60,7 @@ def many(logs: Logs, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         made = replace(run, run_id=f"run{number}", config={**run.config, "seed": number}, final=final)
         runs[f"run{number}"] = replace(made, state="unfinished", final=None) if number % 10 == 0 else made
     path = tmp_path / "many.html"
-    path.write_text(site.page(Request("site"), Logs("runs", runs), tmp_path), encoding="utf-8")
+    path.write_text(document.page(Request("site"), Logs("runs", runs), tmp_path), encoding="utf-8")
     return path
 
 

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import psutil
 import pytest
+from slurm_sweep import Sweep
 
 HERE = Path(__file__).parent
 NODES = ("nodea", "nodeb")
@@ -193,3 +194,9 @@ def slurm(cluster: Cluster) -> Iterator[Cluster]:
     for name in NODES:
         cluster.run("scontrol", "update", f"nodename={name}", "state=resume", check=False)
     cluster.cancel_all()
+
+
+@pytest.fixture
+def sweep(tmp_path: Path, slurm: Cluster) -> Callable[[str, int], Sweep]:
+    """Makes a sweep of so many epochs and seeds."""
+    return lambda epochs, seeds: Sweep(tmp_path / "runs", epochs, seeds)

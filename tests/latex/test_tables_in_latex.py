@@ -5,11 +5,10 @@ from typing import Any
 
 import pytest
 
-from results import commands
-from results.gathering import Asked
+from results.gathering import Gathered
 from results.names import DECLARED_TABLES, tables
-from results.requests import Request
 from results.sources.logs import LoggedRun, Logs
+from results.tables.by_name import make_table
 from results.tables.grid import Field, Grid, Heading, Section
 from results.tables.render import LATEX, latex
 from sparse_rnn.tables.catalogue import Catalogue
@@ -19,6 +18,7 @@ from sparse_rnn.tables.expansion import expand
 LANDSCAPE = r"\documentclass{article}\usepackage[a4paper,landscape,margin=1.5cm]{geometry}"
 PORTRAIT = r"\documentclass{article}\usepackage[a4paper,margin=2cm]{geometry}\usepackage{graphicx}"
 WIDER_THAN_A_PAGE = ("table2", "table5")  # with a word in every field, without graphicx
+COMMAND = "python -m results table"
 WRONG = re.compile(r"^(?:! .*|.*Undefined control sequence.*|Missing character.*|.*Warning:.*)$", re.MULTILINE)
 HARMLESS = re.compile(r"Label\(s\) may have changed|No file tables|`h' float specifier|There were")
 OVERFULL = re.compile(r"Overfull \\hbox \(([\d.]+)pt too wide\)")
@@ -52,10 +52,10 @@ def logged(run_id: str, config: dict[str, Any], seed: int) -> LoggedRun:
 def grid_of(name: str, catalogue: Catalogue, *, finished: bool) -> Grid:
     """A table, with made-up results of all its runs, or of none."""
     if name in DECLARED_TABLES:
-        return commands.filled(name, None, Request("table"))[1]
+        return make_table(name, None, COMMAND).grid
     planned = expand(load(name), catalogue.facts)
     runs = {each.run_id: logged(each.run_id, dict(each.facts.config), each.seed) for each in planned if finished}
-    return commands.filled(name, Asked(load(name), planned, Logs("runs", runs)), Request("table"))[1]
+    return make_table(name, Gathered(load(name), planned, Logs("runs", runs)), COMMAND).grid
 
 
 def complaints(said: str) -> list[str]:

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from launch.estimate import Left, Throughput, device_of, estimate
+from launch.estimate import Throughput, UnfinishedRun, device_of, estimate
 
 LSTM = {
     "model": {"name": "stacked_lstm", "hidden": 1500, "layers": 2},
@@ -85,14 +85,14 @@ def test_processors_are_named_with_their_threads() -> None:
 def test_a_run_that_is_partly_done_counts_what_is_left() -> None:
     """One hour and a quarter of one; 2e16 and a quarter of it FLOPs."""
     throughput = Throughput.of([record(LSTM, 10_000.0)])
-    runs = [Left(LSTM, 36_000_000, 2e16), Left(LSTM, 36_000_000, 2e16, share=0.25)]
+    runs = [UnfinishedRun(LSTM, 36_000_000, 2e16), UnfinishedRun(LSTM, 36_000_000, 2e16, remaining=0.25)]
     assert estimate(runs, throughput) == "left: 2 runs, 2.50e16 FLOPs; 1.2 device hours on NVIDIA A100"
 
 
 def test_what_is_not_known_is_said() -> None:
     throughput = Throughput.of([record(LSTM, 10_000.0), record(RHN, 1_000.0, "cpu")])
-    lstm, rhn = Left(LSTM, 36_000_000, 3e16), Left(RHN, 3_600_000, 1e16)
-    other = Left(changed("dataset.name", "mine"), None, None)
+    lstm, rhn = UnfinishedRun(LSTM, 36_000_000, 3e16), UnfinishedRun(RHN, 3_600_000, 1e16)
+    other = UnfinishedRun(changed("dataset.name", "mine"), None, None)
     assert estimate([lstm, lstm, rhn], Throughput.of([record(LSTM, 10_000.0)])) == (
         "left: 3 runs, 7.00e16 FLOPs; "
         "2.0 device hours on NVIDIA A100 (2 of 3 runs; 1 unknown: no earlier run of these sizes of rhn there)"
@@ -100,22 +100,22 @@ def test_what_is_not_known_is_said() -> None:
     assert estimate([lstm, rhn, other], throughput).splitlines() == [
         "left: 3 runs, 4.00e16 FLOPs (2 of 3 runs)",
         "1.0 device hours on AMD EPYC, 2 threads (1 of 3 runs; 2 unknown: no earlier run of these sizes of "
-        "stacked_lstm there, nobody knows the size of mine)",
-        "1.0 device hours on NVIDIA A100 (1 of 3 runs; 2 unknown: no earlier run of these sizes of rhn there, nobody "
-        "knows the size of mine)",
+        "stacked_lstm there, the size of mine is unknown)",
+        "1.0 device hours on NVIDIA A100 (1 of 3 runs; 2 unknown: no earlier run of these sizes of rhn there, the "
+        "size of mine is unknown)",
     ]
 
 
 def test_little_is_known_or_left() -> None:
     nothing = Throughput.of([])
-    runs = [Left(RHN, 1, 1e9), Left(LSTM, 1, 1e9)]
+    runs = [UnfinishedRun(RHN, 1, 1e9), UnfinishedRun(LSTM, 1, 1e9)]
     assert estimate(runs, nothing) == (
         "left: 2 runs, 2.00e9 FLOPs; device hours unknown: no earlier run of these sizes of rhn, stacked_lstm"
     )
-    assert estimate([Left(LSTM, None, None)], nothing) == (
-        "left: 1 run, FLOPs unknown; device hours unknown: nobody knows the size of ptb"
+    assert estimate([UnfinishedRun(LSTM, None, None)], nothing) == (
+        "left: 1 run, FLOPs unknown; device hours unknown: the size of ptb is unknown"
     )
-    assert estimate([Left(LSTM, 1_200_000, 1e9)], Throughput.of([record(LSTM, 10_000.0)])) == (
+    assert estimate([UnfinishedRun(LSTM, 1_200_000, 1e9)], Throughput.of([record(LSTM, 10_000.0)])) == (
         "left: 1 run, 1.00e9 FLOPs; 2.0 device minutes on NVIDIA A100"
     )
     assert estimate([], nothing) == "left: nothing"

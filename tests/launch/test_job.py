@@ -11,7 +11,7 @@ import psutil
 import pytest
 from launch_helpers import LONG, SMALL, id_of, record_of, rows_of, start_job, wait_until
 
-from launch.job import KILLS_IN_VAIN, Attempts, JobFiles, last_error
+from launch.job import KILLS_WITHOUT_PROGRESS, Attempts, JobFiles, last_error
 from sparse_rnn.core.lock import RunLock
 
 
@@ -96,7 +96,7 @@ def test_a_run_that_somebody_works_on_is_left_alone(tmp_path, monkeypatch):
 
 def test_killed_too_often_without_a_new_checkpoint_is_given_up(tmp_path):
     attempts = Attempts(JobFiles(tmp_path))
-    for _ in range(KILLS_IN_VAIN):
+    for _ in range(KILLS_WITHOUT_PROGRESS):
         assert attempts.begin()
     assert not attempts.begin()
     assert "killed 5 times" in json.loads((tmp_path / "attempts.json").read_text())["error"]
@@ -104,7 +104,7 @@ def test_killed_too_often_without_a_new_checkpoint_is_given_up(tmp_path):
 
 def test_a_new_checkpoint_makes_kills_count_from_the_start(tmp_path):
     attempts = Attempts(JobFiles(tmp_path))
-    for start in range(3 * KILLS_IN_VAIN):
+    for start in range(3 * KILLS_WITHOUT_PROGRESS):
         checkpoint = tmp_path / "checkpoint.pt"
         checkpoint.touch()
         os.utime(checkpoint, ns=(start, start))
@@ -116,7 +116,7 @@ def test_a_new_checkpoint_makes_kills_count_from_the_start(tmp_path):
 def test_a_process_that_crashes_again_and_again_is_given_up(tmp_path):
     folder = tmp_path / id_of(*LONG)
     job = start_job(folder, LONG)
-    for start in range(KILLS_IN_VAIN):
+    for start in range(KILLS_WITHOUT_PROGRESS):
         wait_until(lambda start=start: starts_of(folder) > start)
         training_process(job.pid).send_signal(signal.SIGSEGV)
     assert job.wait(60) == 1

@@ -53,8 +53,8 @@ def test_from_plan_to_result_on_this_machine(root):
 
     assert "2 sent" in launch("submit", *TWO).stdout
     assert "2 runs: 2 finished" in launch("status", "--watch", *TWO).stdout
-    assert "Going on after step" in launch("logs", IDS[0][:-4]).stdout
-    assert launch("cancel", *TWO, "--yes").stdout == "Nothing waits or works.\n"
+    assert "Resuming after step" in launch("logs", IDS[0][:-4]).stdout
+    assert launch("cancel", *TWO, "--yes").stdout == "Nothing is queued or running.\n"
     plan = launch("plan", *TWO, "seeds=1,2").stdout
     assert "2 missing, 2 finished" in plan
     assert "device minutes on" in plan
@@ -87,7 +87,7 @@ def test_runs_whose_data_are_missing_are_not_sent(root, tmp_path):
     ("arguments", "words"),
     [
         (["plan"], "Which runs?"),
-        (["plan", "tabel2"], r"tabel2 is no table or figure \(did you mean table2"),
+        (["plan", "tabel2"], r"tabel2 is not a table or figure \(did you mean table2"),
         (["plan", "table3", "optimizer.lrr=2"], r"table3.*row.*lrr"),
         (["plan", "table3", "seed=3"], "seeds="),
         (["plan", "table3", "seeds=1.5"], "whole numbers"),

@@ -8,7 +8,7 @@ import pytest
 from launch_helpers import SMALL
 
 from launch.job import EXIT_LINE
-from launch.states import standing
+from launch.states import find_status
 from sparse_rnn.config.compose import compose_run
 from sparse_rnn.config.identity import as_dict, run_id
 from sparse_rnn.core.lock import RunLock
@@ -38,18 +38,18 @@ def write_submission(folder: RunFolder, log: str) -> None:
 
 
 def where(folder: RunFolder, queue=None, ended=None):
-    return standing(folder, read_record(folder), CONFIG, queue or {}, ended or {})
+    return find_status(folder, read_record(folder), CONFIG, queue or {}, ended or {})
 
 
 def test_a_run_that_nobody_has_begun_is_missing(tmp_path):
-    found = standing(RunFolder(tmp_path / "none"), None, CONFIG, {}, {})
-    assert (found.state, found.left, found.log) == ("missing", 1.0, None)
+    found = find_status(RunFolder(tmp_path / "none"), None, CONFIG, {}, {})
+    assert (found.state, found.remaining, found.log) == ("missing", 1.0, None)
 
 
 def test_a_finished_run_shows_its_result(folder):
     write_record(folder, "finished", results={"valid/perplexity": 113.857, "test/perplexity": 110.56})
     assert (where(folder).state, where(folder).detail) == ("finished", "valid 113.86 test 110.56")
-    assert where(folder).left == 0
+    assert where(folder).remaining == 0
 
 
 def test_a_folder_with_another_configuration_is_stale(folder):
@@ -71,8 +71,8 @@ def test_a_stopped_run_is_missing_and_knows_what_is_left(folder):
     rows = [{"step": k, "epoch": k, "valid/loss": 1.0} for k in (1, 2, 3)]
     folder.metrics.write_text("".join(json.dumps(row) + "\n" for row in rows) + '{"torn')
     found = where(folder)
-    assert (found.state, found.left) == ("missing", 0.25)
-    assert found.detail == "stopped in epoch 4 of 4, goes on from there"
+    assert (found.state, found.remaining) == ("missing", 0.25)
+    assert found.detail == "stopped in epoch 4 of 4, resumes from there"
 
 
 def test_a_run_that_holds_its_lock_is_running_whatever_the_queue_says(folder):

@@ -1,4 +1,4 @@
-"""What the tests of several models watch."""
+"""Fixtures for the tests of several models."""
 
 import pytest
 from torch import Tensor

@@ -1,3 +1,5 @@
+"""Dropped recurrent weights."""
+
 import pytest
 import torch
 from torch import nn

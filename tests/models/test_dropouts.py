@@ -1,3 +1,5 @@
+"""Locked dropout and word dropout."""
+
 import pytest
 import torch
 from torch import nn

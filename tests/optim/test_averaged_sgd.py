@@ -1,65 +1,12 @@
 """SNT-ASGD against Eq. 5, NT-ASGD against torch, both in float64."""
 
-import io
-
 import pytest
 import torch
-from storages import as_tested, masked_only, set_gradient
-from torch import Tensor, nn
+from storages import masked_only
+from torch import nn
+from toy_training import Toy
 
 from sparse_rnn.optim.averaged_sgd import AveragedSGD
-from sparse_rnn.sparsity.topology import SparseTopology, SparseWeight
-
-SHAPE = (2, 4)
-
-
-class Toy:
-    """A sparse weight and a bias on random gradients; `history` holds the values behind every step."""
-
-    def __init__(self, *, dense: bool = False, **settings) -> None:
-        random = torch.Generator().manual_seed(2)
-        self.gradients = torch.randn(100, 2, *SHAPE, generator=random, dtype=torch.float64)
-        start = torch.randn(2, *SHAPE, generator=random, dtype=torch.float64)
-        parameter, self.bias = nn.Parameter(start[0]), nn.Parameter(start[1, 0])
-        mask = torch.tensor([[True, True, True, dense], [True, True, dense, dense]])
-        self.sparse_weight = SparseWeight("w", parameter, mask, {"all": slice(0, 2)}, None)
-        self.topology = SparseTopology([self.sparse_weight])
-        self.topology.mask_weights()
-        as_tested(self.sparse_weight)
-        self.optimizer = AveragedSGD([parameter, self.bias], **({"lr": 0.5, "weight_decay": 1e-2} | settings))
-        self.history: list[torch.Tensor] = []
-        self.bias_history: list[torch.Tensor] = []
-
-    @property
-    def weight(self) -> Tensor:
-        return self.sparse_weight.values.clone()
-
-    def steps(self, count: int) -> None:
-        for _ in range(count):
-            step = len(self.history)
-            set_gradient(self.sparse_weight, self.gradients[step, 0])
-            self.bias.grad = self.gradients[step, 1, 0].clone()
-            self.topology.mask_gradients()
-            self.optimizer.step()
-            self.history.append(self.weight)
-            self.bias_history.append(self.bias.detach().clone())
-
-    def replace(self, remove: list[int], grow: list[int]) -> None:
-        """Remove and grow entries by flat index; an index in both is removed and regrown."""
-        mask = self.sparse_weight.mask.clone().view(-1)
-        restart = torch.zeros_like(mask)
-        mask[remove], restart[remove] = False, True
-        mask[grow], restart[grow] = True, True
-        self.topology.replace("w", mask.view(SHAPE), self.optimizer, restart.view(SHAPE))
-
-    def averages(self) -> tuple[torch.Tensor, torch.Tensor]:
-        with self.optimizer.averaged():
-            return self.weight, self.bias.detach().clone()
-
-    def mean(self, entry: int, first: int) -> float:
-        """Eq. 5 in plain words: the mean of an entry's values from step `first` (from 1) on."""
-        values = [float(w.view(-1)[entry]) for w in self.history[first - 1 :]]
-        return sum(values) / len(values)
 
 
 @pytest.mark.parametrize("later", [0, 1, 7])
@@ -92,7 +39,7 @@ def test_snt_asgd_is_eq_5(later):
 
 
 def test_an_entry_grown_just_now_is_evaluated_as_zero():
-    """No value behind its activation exists yet: it contributes nothing, as its raw value does."""
+    """No value after its activation exists yet: it contributes nothing, as its raw value does."""
     toy = Toy()
     toy.optimizer.start_averaging()
     toy.steps(4)
@@ -176,61 +123,6 @@ def test_nt_asgd_keeps_its_history(skip_first):
     assert weight.view(-1)[0] != 0
 
 
-def test_before_the_trigger_and_right_behind_it_the_raw_weights_are_evaluated():
-    toy = Toy()
-    toy.steps(2)
-    for _ in range(2):
-        assert not toy.optimizer.averaging
-        assert torch.equal(toy.averages()[0], toy.weight)
-        toy.optimizer.start_averaging()
-    toy.steps(1)
-    assert toy.optimizer.averaging
-    assert torch.equal(toy.averages()[0], toy.weight)  # the average of one value
-    toy.steps(1)
-    assert not torch.equal(toy.averages()[0], toy.weight)
-
-
-def test_the_raw_weights_come_back_bit_for_bit():
-    toy = Toy()
-    toy.optimizer.start_averaging()
-    toy.steps(3)
-    raw = toy.weight
-    with toy.optimizer.averaged():
-        assert not torch.equal(toy.weight, raw)
-        toy.topology.mask_weights()
-    assert torch.equal(toy.weight, raw)
-
-
-@pytest.mark.parametrize("error", [KeyboardInterrupt, ValueError])
-def test_the_raw_weights_come_back_if_evaluation_fails(error):
-    toy = Toy()
-    toy.optimizer.start_averaging()
-    toy.steps(3)
-    raw = toy.weight
-
-    def evaluate() -> None:
-        with toy.optimizer.averaged():
-            assert not torch.equal(toy.weight, raw)
-            raise error
-
-    with pytest.raises(error):
-        evaluate()
-    assert torch.equal(toy.weight, raw)
-    assert toy.sparse_weight.parameter.requires_grad
-
-
-def test_looking_at_the_averages_does_not_change_training():
-    watched, plain = Toy(), Toy()
-    for toy in (watched, plain):
-        toy.optimizer.start_averaging()
-        for _ in range(4):
-            toy.steps(1)
-            if toy is watched:
-                toy.averages()
-    assert torch.equal(watched.weight, plain.weight)
-    assert torch.equal(watched.averages()[0], plain.averages()[0])
-
-
 def test_parameters_without_a_gradient_are_their_own_average():
     """The official swap fails for them (facts I)."""
     used, unused = nn.Parameter(torch.ones(2)), nn.Parameter(torch.full((2,), 0.3))
@@ -243,61 +135,6 @@ def test_parameters_without_a_gradient_are_their_own_average():
         torch.testing.assert_close(unused.detach(), torch.full((2,), 0.3))
         torch.testing.assert_close(used.detach(), torch.full((2,), 0.6))
     assert torch.equal(unused.detach(), torch.full((2,), 0.3))
-
-
-@pytest.mark.parametrize("sparse", [True, False])
-@pytest.mark.parametrize("skip_first", [True, False])
-@pytest.mark.parametrize("when", ["before the trigger", "at the trigger", "at an update", "later"])
-def test_a_stored_state_goes_on_bitwise_equally(when, sparse, skip_first):
-    def begin(toy: Toy) -> None:
-        toy.steps(2)
-        if when == "before the trigger":
-            return
-        toy.optimizer.start_averaging()
-        if when == "at the trigger":
-            return
-        toy.steps(2)
-        toy.replace(remove=[0], grow=[7])
-        if when == "later":
-            toy.steps(3)
-            toy.replace(remove=[1], grow=[1, 3])
-            toy.steps(1)
-
-    def go_on(toy: Toy) -> None:
-        if when == "before the trigger":
-            toy.optimizer.start_averaging()
-        toy.steps(1)
-        toy.replace(remove=[2], grow=[2])
-        toy.steps(3)
-
-    straight = Toy(sparse=sparse, skip_first=skip_first)
-    begin(straight)
-    file = io.BytesIO()
-    torch.save(straight.optimizer.state_dict(), file)
-    file.seek(0)
-    resumed = Toy(sparse=sparse, skip_first=skip_first)
-    resumed.steps(1)  # its own past must not show
-    resumed.optimizer.start_averaging()
-    resumed.steps(1)
-    resumed.sparse_weight.set_mask(straight.sparse_weight.mask)
-    resumed.optimizer.load_state_dict(torch.load(file, weights_only=True))
-    resumed.sparse_weight.parameter.data.copy_(straight.sparse_weight.parameter)
-    resumed.bias.data.copy_(straight.bias)
-    resumed.history, resumed.bias_history = list(straight.history), list(straight.bias_history)
-    for toy in (straight, resumed):
-        go_on(toy)
-    assert torch.equal(resumed.weight, straight.weight)
-    for ours, theirs in zip(resumed.averages(), straight.averages(), strict=True):
-        assert torch.equal(ours, theirs)
-
-
-def test_a_stored_state_of_another_model_is_refused():
-    toy = Toy()
-    toy.optimizer.start_averaging()
-    toy.steps(1)
-    other = AveragedSGD([nn.Parameter(torch.zeros(2))], lr=0.1)
-    with pytest.raises(ValueError, match="parameter"):
-        other.load_state_dict(toy.optimizer.state_dict())
 
 
 def test_the_plain_step_is_that_of_sgd():

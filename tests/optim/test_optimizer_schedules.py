@@ -125,7 +125,7 @@ def test_the_plateau_resumes(split):
 
 
 def step_rates(decay: StepDecay, sgd: AveragedSGD, epochs: range) -> list[float]:
-    """The learning rate behind each of these epochs."""
+    """The learning rate after each of these epochs."""
     rates = []
     for epoch in epochs:
         assert decay.step(1.0, epoch) is False
@@ -134,7 +134,7 @@ def step_rates(decay: StepDecay, sgd: AveragedSGD, epochs: range) -> list[float]
 
 
 def test_the_rate_falls_in_steps():
-    """A half at the end of epoch 3 and of every second one behind it."""
+    """A half at the end of epoch 3 and of every second one after it."""
     sgd = optimizer()
     assert step_rates(StepDecay(sgd, 0.5, 3, 2), sgd, range(1, 9)) == [1, 1, 0.5, 0.5, 0.25, 0.25, 0.125, 0.125]
 

@@ -1,4 +1,4 @@
-"""Runs for the tests of the logs: real ones of a second, and segments that the real client wrote."""
+"""Runs for the tests of the logs: real ones that train for a second, and segments written by the real client."""
 
 import multiprocessing
 import os
@@ -28,7 +28,7 @@ class Interrupted(Trainer):
     sent, after = signal.SIGTERM, 2
 
     def evaluate_and_keep_best(self) -> dict[str, Any]:
-        """Evaluate, and then be interrupted."""
+        """Evaluate, after the signal if it is time for it."""
         if self.state.epoch == self.after:
             signal.raise_signal(self.sent)
         return super().evaluate_and_keep_best()
@@ -46,7 +46,7 @@ def train(*overrides: str) -> RunFolder:
 
 
 def stop(monkeypatch: pytest.MonkeyPatch, *overrides: str, after: int = 2) -> None:
-    """Begin, or go on with, a small run that SIGTERM stops after some epochs."""
+    """Start or resume a small run that SIGTERM stops after some epochs."""
     with monkeypatch.context() as patch:
         patch.setattr(session, "Trainer", Interrupted)
         patch.setattr(Interrupted, "after", after)
@@ -55,7 +55,7 @@ def stop(monkeypatch: pytest.MonkeyPatch, *overrides: str, after: int = 2) -> No
 
 
 def kill(*overrides: str, after: int = 2) -> None:
-    """Begin, or go on with, a small run in a process of its own that SIGKILL ends after some epochs."""
+    """Start or resume a small run in its own process, which SIGKILL ends after some epochs."""
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(["sparse_rnn.training.session", "wandb"])
     process = context.Process(target=_be_killed, args=(dict(os.environ), after, overrides))
@@ -73,7 +73,7 @@ def _be_killed(environment: Mapping[str, str], after: int, overrides: Sequence[s
 
 
 def config_of(*overrides: str, schema: int = SCHEMA) -> dict[str, Any]:
-    """A configuration as it is logged."""
+    """A configuration as it is logged, with the provenance of the run."""
     environment = {"host": "here", "commit": "c0ffee", "modified": False}
     provenance = {"schema": schema, "sizes": [5], "started": 1.5, "environment": environment, "device": "cpu"}
     return as_dict(compose_run([*SMALL, *overrides])) | {"record": provenance}

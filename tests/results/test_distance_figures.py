@@ -7,10 +7,10 @@ import numpy as np
 import pytest
 from safetensors.numpy import save_file
 
-from results.figures.catalogue import draw
+from results.figures.by_name import draw
 from results.figures.distance_curves import COLUMNS
 from results.figures.style import save
-from results.gathering import Asked
+from results.gathering import Gathered
 from results.sources.logs import LoggedRun, Logs
 from sparse_rnn.config.compose import compose_run
 from sparse_rnn.core.errors import ConfigError
@@ -38,7 +38,7 @@ def root(tmp_path: Path) -> Path:
     return tmp_path / "runs"
 
 
-def asked(
+def gathered(
     catalogue: Catalogue,
     root: Path,
     name: str,
@@ -46,7 +46,7 @@ def asked(
     seeds: tuple[int, ...] | None = None,
     without: Sequence[int] = (),
     link: str = "",
-) -> Asked:
+) -> Gathered:
     """A figure with logs of all its runs but those of some seeds, as if they lay in `root`, or at `link`."""
     spec = load(name)
     planned = expand(spec, catalogue.facts, seeds=seeds, overrides=overrides)
@@ -56,7 +56,7 @@ def asked(
             where = f"{link}/{each.run_id}" if link else str(root / each.run_id / "wandb" / "offline-run-1")
             final = {"best/valid/loss": 1.0}
             runs[each.run_id] = LoggedRun(each.run_id, each.facts.config, {}, "finished", final, where, list)
-    return Asked(spec, planned, Logs("runs", runs), tuple(overrides), as_declared=not overrides)
+    return Gathered(spec, planned, Logs("runs", runs), tuple(overrides), as_declared=not overrides)
 
 
 def store(root: Path, run_id: str, masks: Sequence[np.ndarray]) -> None:
@@ -92,13 +92,15 @@ def trained(tmp_path_factory: pytest.TempPathFactory, catalogue: Catalogue) -> P
     root = tmp_path_factory.mktemp("trained")
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("SPARSE_RNN_RUNS", str(root))
-        for overrides in {each.run_id: each.overrides for each in asked(catalogue, root, "figure4").planned}.values():
+        for overrides in {
+            each.run_id: each.overrides for each in gathered(catalogue, root, "figure4").planned
+        }.values():
             train(compose_run(overrides), list(overrides))
     return root
 
 
 def test_figure_4_of_real_runs(trained: Path, catalogue: Catalogue) -> None:
-    drawing = draw("figure4", asked(catalogue, trained, "figure4"))
+    drawing = draw("figure4", gathered(catalogue, trained, "figure4"))
     data = drawing.data
     assert list(data.columns) == list(COLUMNS)
     past = data[data["panel"] == PAST]
@@ -117,18 +119,18 @@ def test_figure_4_of_real_runs(trained: Path, catalogue: Catalogue) -> None:
 
 
 def test_a_curve_for_every_weight_and_chance(trained: Path, catalogue: Catalogue, tmp_path: Path) -> None:
-    drawing = draw("figure4", asked(catalogue, trained, "figure4"))
+    drawing = draw("figure4", gathered(catalogue, trained, "figure4"))
     for axes in drawing.figure.axes:
         assert [each.get_label() for each in axes.get_lines()] == [*WEIGHTS, "chance"]
         assert axes.get_ylim()[0] == 0
     paths = save(drawing.figure, drawing.data, tmp_path / "one" / "figure4")
-    again = draw("figure4", asked(catalogue, trained, "figure4"))
+    again = draw("figure4", gathered(catalogue, trained, "figure4"))
     for path, other in zip(paths, save(again.figure, again.data, tmp_path / "two" / "figure4"), strict=True):
         assert path.read_bytes() == other.read_bytes()
 
 
 def test_distance_by_epoch(root: Path, catalogue: Catalogue) -> None:
-    figure = asked(catalogue, root, "figure4")
+    figure = gathered(catalogue, root, "figure4")
     first, second = dict.fromkeys(each.run_id for each in figure.planned)
     store(root, first, [B, B, B, B, A, A, B, A])
     store(root, second, [A, A, A, A, B, A, A])
@@ -142,7 +144,7 @@ def test_distance_by_epoch(root: Path, catalogue: Catalogue) -> None:
 
 @pytest.mark.parametrize(("name", "strangers"), [("figure8", True), ("figure9", False)])
 def test_pairs_by_growth(root: Path, catalogue: Catalogue, name: str, strangers: bool) -> None:
-    figure = asked(catalogue, root, name)
+    figure = gathered(catalogue, root, name)
     for each in figure.planned:
         same = each.block == "Gradient growth" or each.seed == 1
         store(root, each.run_id, [A if same else B] * 6)
@@ -154,7 +156,7 @@ def test_pairs_by_growth(root: Path, catalogue: Catalogue, name: str, strangers:
 
 
 def test_missing_runs_are_named(root: Path, catalogue: Catalogue) -> None:
-    figure = asked(catalogue, root, "figure4", without=[2])
+    figure = gathered(catalogue, root, "figure4", without=[2])
     first, second = dict.fromkeys(each.run_id for each in figure.planned)
     store(root, first, [A] * 6)
     drawing = draw("figure4", figure)
@@ -164,7 +166,7 @@ def test_missing_runs_are_named(root: Path, catalogue: Catalogue) -> None:
 
 
 def test_missing_snapshots_are_named(root: Path, catalogue: Catalogue) -> None:
-    figure = asked(catalogue, root, "figure9")
+    figure = gathered(catalogue, root, "figure9")
     there = figure.planned[0].run_id
     store(root, there, [A] * 6)
     drawing = draw("figure9", figure)
@@ -180,14 +182,14 @@ def test_logs_from_elsewhere_find_snapshots_where_runs_live(
     root: Path, catalogue: Catalogue, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("SPARSE_RNN_RUNS", str(root))
-    figure = asked(catalogue, root, "figure4", link="https://wandb.ai/lab/sparse_rnn/runs")
+    figure = gathered(catalogue, root, "figure4", link="https://wandb.ai/lab/sparse_rnn/runs")
     for run_id in figure.logs.runs:
         store(root, run_id, [A] * 6)
     assert len(draw("figure4", figure).data) == 2 * 2 * len(WEIGHTS)
 
 
 def test_epochs_that_only_one_of_a_pair_has_are_left_out(root: Path, catalogue: Catalogue) -> None:
-    figure = asked(catalogue, root, "figure4")
+    figure = gathered(catalogue, root, "figure4")
     first, second = dict.fromkeys(each.run_id for each in figure.planned)
     store(root, first, [A] * 3)
     store(root, second, [A] * 6)
@@ -199,12 +201,12 @@ def test_epochs_that_only_one_of_a_pair_has_are_left_out(root: Path, catalogue: 
 
 
 def test_other_seeds(root: Path, catalogue: Catalogue) -> None:
-    one = asked(catalogue, root, "figure4", seeds=(3,))
+    one = gathered(catalogue, root, "figure4", seeds=(3,))
     store(root, one.planned[0].run_id, [A, B])
     drawing = draw("figure4", one)
     assert set(drawing.data["panel"]) == {PAST}
     assert texts(drawing.figure) == ["a pair of runs\nneeds two seeds"]
-    many = asked(catalogue, root, "figure9", seeds=(4, 5, 6))
+    many = gathered(catalogue, root, "figure9", seeds=(4, 5, 6))
     for each in many.planned:
         store(root, each.run_id, [A, B])
     notes = draw("figure9", many).notes
@@ -212,7 +214,7 @@ def test_other_seeds(root: Path, catalogue: Catalogue) -> None:
 
 
 def test_a_model_whose_units_cannot_be_exchanged(root: Path, catalogue: Catalogue) -> None:
-    figure = asked(catalogue, root, "figure9")
+    figure = gathered(catalogue, root, "figure9")
     folder = RunFolder(root / figure.planned[0].run_id).snapshots
     for each in figure.planned:
         store(root, each.run_id, [A] * 2)

@@ -6,7 +6,18 @@ from pathlib import Path
 
 import pytest
 
-from results.reported import FILES, FOLDER, KEYS, PRINTED, Claim, Reported, ReportedValue, claims, read_rows, reported
+from results.reported import (
+    FILES,
+    FOLDER,
+    KEYS,
+    PRINTED,
+    Claim,
+    ReportedRow,
+    ReportedValue,
+    claims,
+    read_rows,
+    reported,
+)
 from sparse_rnn.core.errors import ConfigError
 from sparse_rnn.tables.declaration import load, names
 
@@ -46,7 +57,7 @@ def test_the_table_without_a_body_says_so_in_every_row() -> None:
 
 def test_values_keep_their_digits() -> None:
     row = reported("table2")["Stacked LSTM", "Dense (NT-ASGD)"]
-    assert row == Reported(
+    assert row == ReportedRow(
         {
             "parameters": ReportedValue("66.0M", 66e6),
             "valid": ReportedValue("74.51", 74.51),
@@ -131,7 +142,9 @@ def written(path: Path, *lines: dict[str, str]) -> Path:
 
 def test_a_line_is_read(tmp_path: Path) -> None:
     rows = read_rows(written(tmp_path / "paper.csv", GOOD))
-    assert rows == {"t": {("b", "r"): Reported({"test": ReportedValue("72.40", 72.4)}, None, "", "a paper, Table 1")}}
+    assert rows == {
+        "t": {("b", "r"): ReportedRow({"test": ReportedValue("72.40", 72.4)}, None, "", "a paper, Table 1")}
+    }
 
 
 @pytest.mark.parametrize(
@@ -144,7 +157,7 @@ def test_a_line_is_read(tmp_path: Path) -> None:
         ({"parameters": "21.8 M"}, "parameters=21.8 M must be a number like"),
         ({"accuracy": "0.778"}, "accuracy=0.778 must be in per cent"),
         ({"test_std": "about 1"}, "test_std=about 1 must be a number like"),
-        ({"valid_std": "0.1"}, "valid_std stands without valid"),
+        ({"valid_std": "0.1"}, "valid_std needs valid"),
         ({"test": ""}, "has no number: say why in its note"),
         ({"runs": "0"}, "runs=0 must be a whole number of at least 1"),
         ({"runs": "five"}, "runs=five must be a whole number of at least 1"),
@@ -207,7 +220,7 @@ def transcribed(line: dict[str, str]) -> tuple[float | None, ...]:
     return tuple(float(number) if number else None for number in [*numbers, line["accuracy"], *std, line["n_runs"]])
 
 
-def printed(row: Reported) -> tuple[float | None, ...]:
+def printed(row: ReportedRow) -> tuple[float | None, ...]:
     values = [row.values.get(column) for column in (*REFERENCE_COLUMNS, "accuracy")]
     numbers = [value and value.value for value in values]
     valid, test, *_, accuracy = values

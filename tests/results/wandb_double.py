@@ -121,14 +121,14 @@ class OnlineRun:
         }
 
     def resume(self) -> dict[str, Any]:
-        """The run as an answer to a client that may go on with it."""
+        """The run as an answer to a client that may resume it."""
         tail = json.dumps([json.dumps(strict(row)) for row in self.history[-1:]])
         others = {"logLineCount": 0, "eventsLineCount": 0, "eventsTail": "[]", "wandbConfig": json.dumps({"t": 1})}
         return self.node() | others | {"historyTail": tail}
 
 
 class Server:
-    """The runs, and what is asked of them."""
+    """The runs, and the operations that were asked for."""
 
     def __init__(self) -> None:
         self.runs: dict[tuple[str, str], OnlineRun] = {}

@@ -8,7 +8,7 @@ from storages import ON_KERNELS, as_tested
 from torch import Tensor, nn
 
 from sparse_rnn.backends.choice import obstacle
-from sparse_rnn.backends.cpu.modules import use_sparse_kernels
+from sparse_rnn.backends.cpu.convert import use_sparse_kernels
 from sparse_rnn.config.compose import compose_run
 from sparse_rnn.config.schema import Run
 from sparse_rnn.optim.averaged_sgd import AveragedSGD
@@ -62,7 +62,7 @@ def method() -> Callable[..., SparsifierConfig]:
 
 
 class Training:
-    """A small language model in training: `batches` steps an epoch, the order of calls as in sparse_rnn.trainer.
+    """A small language model in training, `batches` steps per epoch; the order of calls is that of the trainer.
 
     In `make test-backend` on the kernels; what these refuse is skipped.
     """
@@ -74,7 +74,9 @@ class Training:
         self.run, self.epochs, self.step_count = run, epochs, 0
         self.model = run.model.build(23)
         self.topology = make_topology(run.sparsifier, self.model)
-        if ON_KERNELS and (reason := obstacle(run, self.model, self.topology, torch.device("cpu"))):
+        device = torch.device("cpu")
+        reason = obstacle(run.sparsifier, run.optimizer, run.protocol, self.model, self.topology, device)
+        if ON_KERNELS and reason:
             pytest.skip(reason)
         self.optimizer = make_optimizer(run, self.model)
         self.sparsifier = make_sparsifier(run, self.topology, self.optimizer)

@@ -11,7 +11,7 @@ LEARNING_RATE = 1e-3
 
 
 def first_steps(weight_of, beta1: float, *, zero_second_moments: bool) -> tuple[torch.Tensor, torch.Tensor]:
-    """Sizes of the step behind an update: of the grown weights and of the others, after 1,000 steps of Adam on
+    """Sizes of the step after an update: of the grown weights and of the others, after 1,000 steps of Adam on
     gradients of magnitude .5 to 1.5."""
     random = torch.Generator().manual_seed(4)
 

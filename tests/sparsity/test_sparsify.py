@@ -2,30 +2,20 @@
 
 import functools
 import io
-import subprocess
-import sys
-from collections.abc import Callable
 
 import pytest
 import torch
-from hydra.core.global_hydra import GlobalHydra
+from sparsify_loop import INTERVAL, MODULES, STEPS, Loop, make
 from storages import masked_only
-from torch import Tensor, nn
 
 from sparse_rnn import sparsify
 from sparse_rnn.config.compose import compose_run
 from sparse_rnn.core.conf import config_dir
-from sparse_rnn.core.errors import ConfigError
-from sparse_rnn.optim.averaged_sgd import AveragedSGD
-from sparse_rnn.sparsity.api import StepSparsifier
 from sparse_rnn.sparsity.method import SparsifierConfig
 from sparse_rnn.sparsity.optimizer_state import tensors_like
 from sparse_rnn.sparsity.sparsifier import Clock
 
 pytestmark = masked_only("sparsify masks dense weights")
-
-STEPS, INTERVAL = 40, 8
-CLASSES, LENGTH, BATCH = 4, 6, 16
 
 
 METHODS = sorted({path.stem for path in (config_dir() / "sparsifier").glob("*.yaml")} - {"dense", "iss"})
@@ -36,93 +26,6 @@ STATIC = {"static_er", "static_uniform"}
 def config_of(method: str) -> SparsifierConfig:
     """A method as the trainer composes it."""
     return compose_run([f"sparsifier={method}"]).sparsifier
-
-
-class Cell(nn.Module):
-    """A gated cell as somebody wrote it: two gates stacked in one matrix of inputs and hidden state."""
-
-    def __init__(self, inputs: int, hidden: int) -> None:
-        super().__init__()
-        self.hidden = hidden
-        self.weight = nn.Parameter(torch.randn(2 * hidden, inputs + hidden) / hidden**0.5)
-
-    def forward(self, inputs: Tensor) -> Tensor:
-        """[T, B, inputs] to the last hidden state [B, hidden]."""
-        state = inputs.new_zeros(inputs.shape[1], self.hidden)
-        for x in inputs:
-            update, new = (torch.cat((x, state), 1) @ self.weight.T).chunk(2, 1)
-            state = torch.lerp(state, torch.tanh(new), torch.sigmoid(update))
-        return state
-
-
-class DeclaringCell(Cell):
-    """The same, with its gates declared."""
-
-    def gates(self) -> dict[str, dict[str, slice]]:
-        return {"weight": {"update": slice(0, self.hidden), "new": slice(self.hidden, 2 * self.hidden)}}
-
-
-class Classifier(nn.Module):
-    """Tells from a sequence which token it began with."""
-
-    def __init__(self, encoder: nn.Module, pick: Callable[[object], Tensor]) -> None:
-        super().__init__()
-        self.embedding = nn.Embedding(CLASSES, 16)
-        self.encoder, self.pick, self.head = encoder, pick, nn.Linear(16, CLASSES)
-
-    def forward(self, tokens: Tensor) -> Tensor:
-        """int64 [T, B] to logits [B, classes]."""
-        return self.head(self.pick(self.encoder(self.embedding(tokens))))
-
-
-def make(kind: str) -> Classifier:
-    """A classifier around nn.GRU, a hand-written cell, or nn.TransformerEncoder, always with the same weights."""
-    torch.manual_seed(3)
-    if kind == "gru":
-        return Classifier(nn.GRU(16, 16), lambda output: output[1][0])
-    if kind == "transformer":
-        layer = nn.TransformerEncoderLayer(16, 2, 32, dropout=0.0)
-        return Classifier(nn.TransformerEncoder(layer, 2, enable_nested_tensor=False), lambda output: output[0])
-    return Classifier({"cell": Cell, "declaring": DeclaringCell}[kind](16, 16), lambda state: state)
-
-
-MODULES = ["gru", "cell", "declaring", "transformer"]
-
-
-class Loop:
-    """A training loop with the three lines in it."""
-
-    def __init__(self, kind: str = "gru", optimizer: str = "adam", **settings: object) -> None:
-        self.model = make(kind)
-        self.optimizer = {
-            "adam": lambda p: torch.optim.Adam(p, 0.01),
-            "momentum": lambda p: torch.optim.SGD(p, 0.1, momentum=0.9),
-            "averaged": lambda p: AveragedSGD(p, 0.5),
-        }[optimizer](self.model.parameters())
-        chosen = {"sparsity": 0.6, "steps": STEPS, "update_interval": INTERVAL} | settings
-        self.sparsifier = sparsify(self.model, self.optimizer, **chosen)
-        self.losses: list[float] = []
-
-    def step(self):
-        """One step on the minibatch of its number."""
-        tokens = torch.randint(CLASSES, (LENGTH, BATCH), generator=torch.Generator().manual_seed(len(self.losses)))
-        loss = nn.functional.cross_entropy(self.model(tokens), tokens[0])
-        self.optimizer.zero_grad()
-        torch.autograd.backward(loss)
-        self.sparsifier.before_step()
-        nn.utils.clip_grad_norm_(self.model.parameters(), 1.0)
-        self.optimizer.step()
-        self.losses.append(float(loss.detach()))
-        return self.sparsifier.after_step()
-
-    def run(self, steps: int) -> dict[int, object]:
-        """So many steps; the reports of the updates, by step."""
-        reports = {len(self.losses): self.step() for _ in range(steps)}
-        return {step + 1: report for step, report in reports.items() if report is not None}
-
-    @property
-    def masks(self) -> dict[str, Tensor]:
-        return {w.name: w.mask.clone() for w in self.sparsifier.topology}
 
 
 def assert_inactive_is_zero(loop: Loop) -> None:
@@ -293,86 +196,3 @@ def test_a_clock_of_one_s_own_takes_the_count_s_place():
     sparsifier.before_step(clock)
     assert sparsifier.after_step(clock) is not None
     assert sparsifier.step == 20
-
-
-def test_leaving_out_before_step_is_noticed():
-    loop = Loop()
-    loop.run(2)
-    with pytest.raises(RuntimeError, match="before_step"):
-        loop.sparsifier.after_step()
-
-
-def test_a_hydra_application_of_the_caller_s_stays_as_it_was():
-    application = object()
-    GlobalHydra.instance().hydra = application
-    try:
-        Loop()
-        assert GlobalHydra.instance().hydra is application
-    finally:
-        GlobalHydra.instance().hydra = None
-
-
-@pytest.mark.parametrize(
-    ("settings", "words"),
-    [
-        ({"method": "selfihs"}, ["method=selfihs", "selfish"]),
-        ({"method": "dense"}, ["method=dense", "no topology"]),
-        ({"method": "iss"}, ["method=iss", "composition"]),
-        ({"method": "rigl", "growth": "gradeint"}, ["gradeint", "gradient"]),
-        ({"method": "static_er", "growth": "random"}, ["static_er", "growth=random"]),
-        ({"sparsity": 1.0}, ["sparsity=1.0", "[0, 1)"]),
-        ({"removal_rate": -0.1}, ["removal_rate=-0.1"]),
-        ({"steps": 0}, ["steps=0"]),
-        ({"steps": 8}, ["update_interval=8", "steps=8"]),
-        ({"update_interval": 0}, ["update_interval=0"]),
-        ({"scop": "cell"}, ["scop", "scope"]),
-        ({"scope": "layer"}, ["scope=layer"]),
-        ({"backend": "sparse"}, ["backend=sparse", "sparse_rnn.train"]),
-        ({"keep_dense": ["nothing.*"]}, ["nothing.*", "head.weight"]),
-        ({"gates": {"encoder.weight": {"all": slice(0, 1)}}}, ["encoder.weight", "not a parameter"]),
-    ],
-)
-def test_mistakes_are_one_sentence(settings, words):
-    with pytest.raises(ConfigError) as caught:
-        Loop(**settings)
-    sentence = str(caught.value)
-    assert sentence.endswith(".")
-    assert "\n" not in sentence
-    for word in words:
-        assert word in sentence
-
-
-@pytest.mark.parametrize("settings", [{"scope": "gate"}, {"redistribution": "gate_magnitude"}])
-def test_what_works_on_gates_is_refused_without_any(settings):
-    with pytest.raises(ConfigError, match="needs gates"):
-        Loop("transformer", **settings)
-
-
-def test_an_optimizer_of_another_module_is_refused():
-    optimizer = torch.optim.SGD(make("gru").parameters(), 0.1)
-    with pytest.raises(ConfigError, match=r"does not train embedding\.weight, .*head\.weight: .*keep_dense\.$"):
-        sparsify(make("gru"), optimizer, sparsity=0.5, steps=STEPS, update_interval=5)
-
-
-@pytest.mark.parametrize("frozen", ["left out", "without gradient"])
-def test_frozen_weights_are_refused_unless_kept_dense(frozen):
-    """Removed weights would grow elsewhere and never be trained."""
-    model = make("gru")
-    if frozen == "without gradient":
-        model.embedding.requires_grad_(False)
-    trained = [p for name, p in model.named_parameters() if frozen != "left out" or name != "embedding.weight"]
-    optimizer = AveragedSGD(trained, 0.1)
-    settings = {"sparsity": 0.5, "steps": STEPS, "update_interval": 5}
-    with pytest.raises(ConfigError, match=r"^The optimizer does not train embedding\.weight: "):
-        sparsify(model, optimizer, **settings)
-    sparsifier = sparsify(model, optimizer, keep_dense=["embedding.*"], **settings)
-    assert "embedding.weight" not in {weight.name for weight in sparsifier.topology}
-
-
-def test_the_package_offers_it_without_importing_torch_at_once():
-    code = (
-        "import sys, sparse_rnn; assert 'torch' not in sys.modules; from sparse_rnn import sparsify; "
-        "from sparse_rnn.sparsity.api import sparsify as same; assert sparsify is same is sparse_rnn.sparsify"
-    )
-    subprocess.run([sys.executable, "-c", code], check=True)
-    assert isinstance(Loop().sparsifier, StepSparsifier)

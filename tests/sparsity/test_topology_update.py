@@ -130,8 +130,8 @@ def test_adam_s_moments_of_changed_weights(weight_of, method, protocol):
 
 @PROTOCOLS
 def test_averages_of_changed_weights(weight_of, method, protocol):
-    """One averaged step before the update, one behind it: under `paper` the regrown entry 0 counts the second alone
-    (Eq. 5), under `official_code` its counter goes on and only the very first value is skipped (facts C)."""
+    """One averaged step before the update, one after it: under `paper` the regrown entry 0 counts the second alone
+    (Eq. 5), under `official_code` its counter continues and only the very first value is skipped (facts C)."""
     sparsifier, weight = set_up(
         weight_of,
         method,
@@ -143,7 +143,7 @@ def test_averages_of_changed_weights(weight_of, method, protocol):
     optimizer = sparsifier.optimizer
     optimizer.start_averaging()
     history = []
-    for step in (1, 2, 3, 4):  # the update is behind step 2
+    for step in (1, 2, 3, 4):  # the update is after step 2
         backward(sparsifier, [g / 1000 for g in GRADIENT], clock(step))
         optimizer.step()
         if step < 4:

@@ -1,4 +1,8 @@
-"""The C++ of the kernels, compiled on first use and kept in a folder that many processes and machines may share."""
+"""The C++ of the kernels, compiled on first use and kept in a folder that many processes and machines may share.
+
+The folder's name is a digest of the sources and of all that code must fit (toolchain.py), the file's name one of the
+compiler. A library is complete or not there: it is compiled in a folder of its own and then renamed.
+"""
 
 import errno
 import hashlib
@@ -20,7 +24,9 @@ from importlib.util import module_from_spec, spec_from_file_location
 from pathlib import Path
 from types import ModuleType
 
+import ninja
 from filelock import FileLock
+from rich.console import Console
 
 from sparse_rnn.backends.cpu.toolchain import OPENMP, find_compiler, flags, runs_with
 from sparse_rnn.core.errors import ConfigError
@@ -28,8 +34,8 @@ from sparse_rnn.core.lock import process_namespace, process_start
 
 CSRC = Path(__file__).parent / "csrc"
 NAME = "sparse_rnn_kernels"
-PATIENCE_SECONDS = 600.0  # with another process that compiles the same
-FOREIGN_SECONDS = 86400.0  # until the folder of a builder on another host counts as left behind
+PATIENCE_SECONDS = 600.0  # how long to wait for another process that compiles the same
+FOREIGN_SECONDS = 86400.0  # after which the folder of a builder on another host counts as left behind
 NOTICE = "Compiling the sparse kernels for this CPU, once (about 30 s) ..."
 OTHERWISE = "or use sparsifier.backend=masked"
 BUILD = "import json, sys; from torch.utils.cpp_extension import load; load(**json.loads(sys.argv[1]))"
@@ -41,7 +47,7 @@ class KernelsUnavailable(ConfigError, RuntimeError):
 
 @cache
 def kernels() -> ModuleType:
-    """The extension module, compiled if need be; raises KernelsUnavailable."""
+    """The extension module, compiled if it is not there yet; raises KernelsUnavailable."""
     library = Library(CSRC)
     return load(library.find() or library.compile())
 
@@ -62,7 +68,10 @@ def load(path: Path) -> ModuleType:
 
 
 class Library:
-    """What the sources in a folder become here: `path`, beside what other compilers make for the same machine."""
+    """The library that the C++ files in `sources` become on this machine, at `path`; `portable`: see toolchain.flags.
+
+    Libraries that other compilers have made of the same sources for the same machine lie beside it.
+    """
 
     def __init__(self, sources: Path, portable: bool = False) -> None:
         self.sources, self.flags = sources, flags(portable)
@@ -73,23 +82,24 @@ class Library:
         self.log = self.folder / "compile.log"
 
     def find(self) -> Path | None:
-        """The library if it is there; without a compiler, what a machine of the same kind has made with any."""
+        """The library if it is there; without a compiler here, one made by any compiler on a machine of this kind."""
         if self.compiler is None:
             return next(self.folder.glob("*.so"), None)
-        return self.path if os.path.exists(self.path) else None  # Path.exists raises in a folder that is closed to us
+        return self.path if os.path.exists(self.path) else None  # Path.exists raises in a folder that we may not read
 
     def compile(self) -> Path:
-        """Make the library, or wait until another process has; raises KernelsUnavailable."""
+        """Compile the library, or wait until another process has; raises KernelsUnavailable."""
         self._check()
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
-            with _telling():
+            with _notice():
                 self._compile_once()
         except OSError as error:
             raise _unusable(self.folder, error) from None
         return self.path
 
     def _check(self) -> None:
+        """Raise KernelsUnavailable if there is no compiler or Python's headers are missing."""
         if self.compiler is None:
             named = os.environ.get("CXX")
             lacking = f"CXX={named} is not a C++ compiler that runs here" if named else "There is no C++ compiler"
@@ -102,10 +112,10 @@ class Library:
             )
 
     def _compile_once(self) -> None:
-        """Of several processes one compiles; the others take what it made, or its failure."""
+        """Of several processes, one compiles; the others take its library, or its failure."""
         failed_before = _changed(self.log)
         with ExitStack() as stack:
-            with suppress(OSError, NotImplementedError):  # without a lock all compile, and the last library stays
+            with suppress(OSError, NotImplementedError):  # without locks all compile, and the last library stays
                 stack.enter_context(FileLock(self.folder / "lock", timeout=PATIENCE_SECONDS))
             if self.path.exists():
                 return
@@ -117,7 +127,7 @@ class Library:
             self._compile_in(building)
 
     def _compile_in(self, building: Path) -> None:
-        """Compile in a process of its own, which loads the library as well, then put it in its place at once."""
+        """Compile in `building`, in a process that also loads the library, then move the library to its place."""
         request = {
             "name": NAME,
             "sources": [str(path) for path in sorted(self.sources.glob("*.cpp"))],
@@ -140,13 +150,12 @@ class Library:
         made.replace(self.path)
 
     def _environment(self, building: Path) -> dict[str, str]:
-        import ninja
-
+        """Variables for the compiling process: our ninja and compiler, and messages in English for `_failure`."""
         path = os.pathsep.join([ninja.BIN_DIR, os.environ.get("PATH", os.defpath)])
         return os.environ | {"PATH": path, "CXX": str(self.compiler), "TMPDIR": str(building), "LC_ALL": "C"}
 
     def _failure(self) -> KernelsUnavailable:
-        """What the log says, in a sentence."""
+        """The first error in the compiler's log, as a sentence."""
         said = self.log.read_text(errors="replace")
         if os.strerror(errno.ENOSPC) in said:
             return _unusable(self.folder, OSError(errno.ENOSPC, os.strerror(errno.ENOSPC)))
@@ -159,7 +168,7 @@ class Library:
 
 
 def cache_folder() -> Path:
-    """Where compiled kernels are kept: below SPARSE_RNN_CACHE, or sparse_rnn in the user's folder for such things."""
+    """Where compiled kernels are kept: below SPARSE_RNN_CACHE, or in `sparse_rnn` in the user's cache folder."""
     if folder := os.environ.get("SPARSE_RNN_CACHE"):
         return Path(folder).absolute() / "kernels"
     users = os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache")
@@ -174,10 +183,8 @@ def _unusable(folder: Path, error: OSError) -> KernelsUnavailable:
 
 
 @contextmanager
-def _telling() -> Iterator[None]:
-    """Say that something is compiled while it is."""
-    from rich.console import Console
-
+def _notice() -> Iterator[None]:
+    """Say that something is being compiled: on a terminal as long as it is."""
     console = Console(stderr=True)
     if console.is_terminal:
         with console.status(NOTICE):
@@ -188,7 +195,7 @@ def _telling() -> Iterator[None]:
 
 
 def _builder() -> str:
-    """Names this process: where it runs (host and container), its number, and when it started."""
+    """A name for this process: where it runs (host and container), its number, and when it started."""
     return f"{_digest([socket.gethostname(), process_namespace()])}-{os.getpid()}-{process_start(os.getpid())}"
 
 
@@ -207,7 +214,7 @@ def _age(path: Path) -> float:
 
 
 def _changed(path: Path) -> int:
-    """When a file changed last, in ns; 0 if it is not there."""
+    """When a file was last modified, in nanoseconds; 0 if it does not exist."""
     try:
         return path.stat().st_mtime_ns
     except FileNotFoundError:

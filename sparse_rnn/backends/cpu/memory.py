@@ -1,4 +1,4 @@
-"""Memory that lasts, apart from what a step takes and gives back."""
+"""Memory for what lasts, such as weights and structures, apart from that of the buffers of a step."""
 
 import ctypes
 from collections.abc import Iterator
@@ -6,33 +6,38 @@ from contextlib import contextmanager, suppress
 
 M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3  # of glibc's malloc.h
 
-LASTING, STEPS = 1 << 20, 32 << 20
+LASTING, STEPS = 1 << 20, 32 << 20  # bytes from which a tensor gets pages of its own
 
-_inside = 0
+_depth = 0
+
+# Both thresholds are needed. With 16 MB for steps, a step took 25 ms longer, because the system maps new pages for each
+# buffer (docs/notes/kernels-diary.md). With 32 MB for lasting tensors, these would lie between the buffers of steps,
+# and topology updates would leave holes there into which nothing fits.
 
 
 @contextmanager
 def lasting_memory() -> Iterator[None]:
-    """For what changes structures: its large tensors get pages of their own from glibc, elsewhere nothing happens.
+    """Within it, new tensors of 1 MB and more get pages of their own; outside, only those above 32 MB.
 
-    Those that last then leave no holes between the buffers of steps, and those that do not are given back. Outside,
-    buffers of up to 32 MB are taken from memory that the process keeps, for new pages in every step cost time.
+    For code that builds or changes structures. Afterwards, unused memory is returned to the system. With another C
+    library than glibc, this does nothing.
     """
-    global _inside
-    if not _inside:
+    global _depth
+    if not _depth:
         _set_threshold(LASTING)
-    _inside += 1
+    _depth += 1
     try:
         yield
     finally:
-        _inside -= 1
-        if not _inside:
+        _depth -= 1
+        if not _depth:
             _set_threshold(STEPS)
             with suppress(OSError, AttributeError):
                 ctypes.CDLL(None).malloc_trim(0)
 
 
 def _set_threshold(size: int) -> None:
+    # Setting one threshold ends glibc's own adjustment of both, so both are set.
     with suppress(OSError, AttributeError):
         mallopt = ctypes.CDLL(None).mallopt
         mallopt(M_MMAP_THRESHOLD, size)

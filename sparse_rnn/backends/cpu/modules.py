@@ -1,118 +1,33 @@
-"""Modules that compute with the active entries of their weights alone; each takes the place of a dense one."""
+"""Modules that compute with the active entries of their weights alone; each takes the place of a dense one.
 
-from collections.abc import Callable, Iterator, Mapping
-from typing import Any, cast
+A module holds the parameters of the one that it replaces, under the same names, and the structures of the sparse ones.
+"""
+
+from collections.abc import Iterator, Mapping
+from typing import cast
 
 import torch
 from torch import Tensor, nn
 
-from sparse_rnn.backends.cpu.dense_gradient_taps import DroppedContribution, watched_apart
+from sparse_rnn.backends.cpu.dense_gradient_taps import DroppedContribution, make_tap
 from sparse_rnn.backends.cpu.functions.cross_entropy import linear_cross_entropy
-from sparse_rnn.backends.cpu.functions.dropout import FastDropout, dropout
+from sparse_rnn.backends.cpu.functions.dropout import dropout
 from sparse_rnn.backends.cpu.functions.highway import highway
 from sparse_rnn.backends.cpu.functions.lstm import lstm_layer
 from sparse_rnn.backends.cpu.functions.mixture import sparse_mixture_cross_entropy
 from sparse_rnn.backends.cpu.functions.ordered_neurons import on_lstm_layer
 from sparse_rnn.backends.cpu.functions.products import Stored, embedding, linear
-from sparse_rnn.backends.cpu.memory import lasting_memory
 from sparse_rnn.backends.cpu.operators import operators
-from sparse_rnn.backends.cpu.storage import Packed
 from sparse_rnn.backends.cpu.structure import Structure
-from sparse_rnn.core.errors import ConfigError
-from sparse_rnn.models.base import Decoder
 from sparse_rnn.models.layers.highway import HighwayRecurrence
-from sparse_rnn.models.layers.lstm import LSTM, WEIGHTS, State
+from sparse_rnn.models.layers.lstm import WEIGHTS, State
 from sparse_rnn.models.layers.ordered_neurons import ONLSTMLayer
-from sparse_rnn.sparsity.topology import SparseTopology
 
 Structures = Mapping[Tensor, Structure]
 
 
-def use_sparse_kernels(model: nn.Module, topology: SparseTopology) -> None:
-    """From now on the parameters of sparse weights hold active values alone, and the model computes with these.
-
-    The parameters stay the same objects under the same names; an optimizer may hold them, but no state of them yet.
-    Raises ConfigError, before anything is changed, if something else than the modules here uses a sparse weight.
-    """
-    sparse = {weight.parameter for weight in topology}
-    if unknown := unsupported(model, topology):
-        raise ConfigError(f"The kernels do not know how {', '.join(unknown)} is used: use sparsifier.backend=masked.")
-    if any(parameter.device.type != "cpu" for parameter in sparse):
-        raise ConfigError("The kernels compute on the CPU alone: use sparsifier.backend=masked.")
-    with lasting_memory():
-        _convert(model, topology, sparse)
-
-
-def _convert(model: nn.Module, topology: SparseTopology, sparse: set[nn.Parameter]) -> None:
-    structures: dict[Tensor, Structure] = {}
-    for weight in topology:
-        structures[weight.parameter] = structure = Structure(weight.mask)
-        weight.parameter.data = structure.pack(weight.parameter.data)
-        weight.parameter.grad = None
-        weight.storage = Packed(structure)
-    for parent, name, module in list(_users(model, sparse)):
-        form = _form(module, sparse)
-        assert form is not None
-        setattr(parent, name, form(module, structures).train(module.training))
-    for parent in list(model.modules()):
-        for name, module in parent.named_children():
-            if type(module) is nn.Dropout:
-                setattr(parent, name, FastDropout(module.p).train(module.training))
-
-
-def unsupported(model: nn.Module, topology: SparseTopology) -> list[str]:
-    """Names of the sparse weights that a module uses for which there is none here."""
-    sparse = {weight.parameter: weight.name for weight in topology}
-    users = [*_users(model, set(sparse)), *([(model, "", model)] if _own(model, set(sparse)) else [])]
-    unknown = [module for _, _, module in users if module is model or _form(module, set(sparse)) is None]
-    return sorted({sparse[parameter] for module in unknown for parameter in _own(module, set(sparse))})
-
-
-def _users(parent: nn.Module, sparse: set[nn.Parameter]) -> Iterator[tuple[nn.Module, str, nn.Module]]:
-    """Parent, name and module of all that use sparse weights themselves or are to be replaced as a whole."""
-    for name, module in parent._modules.items():
-        if module is None:
-            continue
-        if _own(module, sparse) or _form(module, sparse) is not None:
-            yield parent, name, module
-        else:
-            yield from _users(module, sparse)
-
-
-def _own(module: nn.Module, sparse: set[nn.Parameter]) -> list[nn.Parameter]:
-    return [parameter for parameter in module.parameters(recurse=False) if parameter in sparse]
-
-
-def _form(module: nn.Module, sparse: set[nn.Parameter]) -> Callable[[Any, Structures], nn.Module] | None:
-    """What takes the place of a module that uses sparse weights; None if it uses none or is not known here."""
-    form: Callable[[Any, Structures], nn.Module] | None = None
-    used = list(module.parameters())
-    if type(module) is nn.Linear:
-        form = SparseLinear
-    elif type(module) is Decoder:
-        form = SparseDecoder
-    elif type(module) is nn.Embedding and _only_looks_up(module):
-        form = SparseEmbedding
-    elif isinstance(module, nn.LSTM) and type(module) in (nn.LSTM, LSTM) and _is_plain(module):
-        form = SparseLSTM
-    elif type(module) is HighwayRecurrence:
-        form, used = SparseHighwayRecurrence, list(module.recurrent.parameters())
-    elif type(module) is ONLSTMLayer:
-        form = SparseONLSTMLayer
-    return form if any(parameter in sparse for parameter in used) else None
-
-
-def _only_looks_up(module: nn.Embedding) -> bool:
-    plain = module.padding_idx is None and module.max_norm is None
-    return plain and not module.scale_grad_by_freq and not module.sparse
-
-
-def _is_plain(module: nn.LSTM) -> bool:
-    return module.bias and not (module.batch_first or module.bidirectional or module.proj_size)
-
-
 class SparseLinear(nn.Linear):
-    """The same."""
+    """y = W x + b with a sparse W: nn.Linear whose `weight` holds active values alone, [active]."""
 
     def __init__(self, dense: nn.Linear, structures: Structures) -> None:
         nn.Module.__init__(self)
@@ -122,28 +37,28 @@ class SparseLinear(nn.Linear):
 
     @property
     def stored(self) -> Stored:
-        """The weight."""
+        """The values of the weight and their structure."""
         return Stored(self.weight, self.structure)
 
     def forward(self, x: Tensor) -> Tensor:
-        """See nn.Linear."""
+        """x [..., C] to [..., R]."""
         return linear(x, *self.stored, self.bias)
 
 
 class SparseDecoder(SparseLinear):
-    """Decoder."""
+    """The output layer of a language model, with losses that never hold the logits of all words twice."""
 
     def cross_entropy(self, x: Tensor, targets: Tensor) -> Tensor:
-        """See Decoder."""
+        """Mean of -log p(target) in nats; x [N, H], targets int64 [N]."""
         return linear_cross_entropy(x, *self.stored, self.bias, targets)
 
     def mixture_cross_entropy(self, latent: Tensor, log_prior: Tensor, targets: Tensor) -> Tensor:
-        """See Decoder."""
+        """Mean of -log p(target) in nats of a mixture of softmaxes; latent [N, K, E], log_prior [N, K], targets [N]."""
         return sparse_mixture_cross_entropy(latent, log_prior, self.stored, self.bias, targets)
 
 
 class SparseEmbedding(nn.Embedding):
-    """The same."""
+    """Looks up rows of a sparse weight: nn.Embedding whose `weight` holds active values alone, [active]."""
 
     def __init__(self, dense: nn.Embedding, structures: Structures) -> None:
         nn.Module.__init__(self)
@@ -152,12 +67,15 @@ class SparseEmbedding(nn.Embedding):
         self.weight = dense.weight
 
     def forward(self, tokens: Tensor) -> Tensor:
-        """See nn.Embedding."""
+        """tokens int64 [...] to [..., C], zero where inactive."""
         return embedding(tokens, self.weight, self.structure)
 
 
 class SparseLSTM(nn.Module):
-    """LSTM; a weight that is kept dense computes as one all of whose entries are active."""
+    """Takes the place of torch's LSTM, or of ours, whose layers can be run one by one (functions/lstm.py computes).
+
+    A weight that is kept dense keeps its shape and is computed with as if sparse, with all entries active.
+    """
 
     def __init__(self, dense: nn.LSTM, structures: Structures) -> None:
         super().__init__()
@@ -171,7 +89,8 @@ class SparseLSTM(nn.Module):
         return (f"{kind}_l{number}" for number in range(self.num_layers) for kind in WEIGHTS[:2])
 
     def forward(self, x: Tensor, hidden: State | None = None) -> tuple[Tensor, State]:
-        """See nn.LSTM."""
+        """x [T, B, I]; hidden: h and c, each [layers, B, H], zeros if None. Returns the last layer's states [T, B, H]
+        and the last h and c of all layers."""
         if hidden is None:
             zeros = x.new_zeros(self.num_layers, x.shape[1], self.hidden_size)
             hidden = zeros, zeros
@@ -185,7 +104,7 @@ class SparseLSTM(nn.Module):
         return x, (h, c)
 
     def run_layer(self, number: int, inputs: Tensor, state: State, drop: float = 0.0) -> tuple[Tensor, State]:
-        """See LSTM."""
+        """One layer: its states [T, B, H], and its last h and c, each [1, B, H]; `drop`: DropConnect of weight_hh."""
         of_input, recurrent = (self._stored(f"{kind}_l{number}") for kind in WEIGHTS[:2])
         biases = (getattr(self, f"{kind}_l{number}") for kind in WEIGHTS[2:])
         recurrent = drop_connect(recurrent, drop, self.training, inverted=True)
@@ -197,7 +116,10 @@ class SparseLSTM(nn.Module):
 
 
 class SparseHighwayRecurrence(HighwayRecurrence):
-    """The same; a recurrent weight that is kept dense computes as one all of whose entries are active."""
+    """The recurrence of an RHN with sparse weights (functions/highway.py computes).
+
+    A recurrent weight that is kept dense is computed with as if sparse, with all entries active.
+    """
 
     def __init__(self, dense: HighwayRecurrence, structures: Structures) -> None:
         nn.Module.__init__(self)
@@ -208,14 +130,17 @@ class SparseHighwayRecurrence(HighwayRecurrence):
         self.recurrent = nn.ModuleList(_part(layer, structures) for layer in layers)
 
     def unroll(self, x: Tensor, state: Tensor, mask: Tensor | None) -> tuple[Tensor, Tensor]:
-        """See HighwayRecurrence."""
+        """All states [T, B, H] and the last one; x [T, B, I], state and mask, of variational dropout, [B, H]."""
         pairs = zip(cast(list[nn.Linear], self.recurrent), self.structures, strict=True)
         layers = [(_stored(layer.weight, structure), layer.bias) for layer, structure in pairs]
         return highway(self.input(x), state, mask, layers)
 
 
 class SparseONLSTMLayer(ONLSTMLayer):
-    """The same; a weight that is kept dense computes as one all of whose entries are active."""
+    """A layer of an ON-LSTM with sparse weights (functions/ordered_neurons.py computes).
+
+    A weight that is kept dense is computed with as if sparse, with all entries active.
+    """
 
     def __init__(self, dense: ONLSTMLayer, structures: Structures) -> None:
         nn.Module.__init__(self)
@@ -224,7 +149,7 @@ class SparseONLSTMLayer(ONLSTMLayer):
         self.input, self.recurrent = (_part(part, structures) for part in (dense.input, dense.recurrent))
 
     def forward(self, x: Tensor, state: State, training: bool) -> tuple[Tensor, State]:
-        """See ONLSTMLayer."""
+        """All states [T, B, H], and the last h and c; x [T, B, I], state: h and c, each [B, H]."""
         weights = self.input.weight, self.recurrent.weight
         of_input, recurrent = (_stored(*pair) for pair in zip(weights, self.structures, strict=True))
         recurrent = drop_connect(recurrent, self.p, training, inverted=False)
@@ -233,7 +158,10 @@ class SparseONLSTMLayer(ONLSTMLayer):
 
 
 def drop_connect(weight: Stored, p: float, training: bool, *, inverted: bool) -> Stored:
-    """See dropout.drop_connect; draws for inactive entries too, so that the active ones are dropped as if masked."""
+    """models.layers.dropout.drop_connect for a sparse weight.
+
+    It draws for inactive entries too, so that the active ones are dropped exactly as with masks.
+    """
     if p == 0 or (inverted and not training):
         return weight
     values, structure = weight
@@ -241,22 +169,24 @@ def drop_connect(weight: Stored, p: float, training: bool, *, inverted: bool) ->
         return Stored(values * (1 - p), structure)
     drawn, divisor = operators().draw_kept(structure.shape, p), 1 - p if inverted else 1.0
     kept = structure.pack(drawn).to(values.dtype).div_(divisor)
-    if structure.factors is not None:
-        apart = watched_apart(structure)
-        structure.factors.append(DroppedContribution(apart, drawn, divisor))
-        structure = apart
+    if structure.contributions is not None:
+        tap = make_tap(structure)
+        structure.contributions.append(DroppedContribution(tap, drawn, divisor))
+        structure = tap
     return Stored(values * kept, structure)
 
 
 def _part(module: nn.Linear, structures: Structures) -> nn.Linear:
+    """A layer inside a replaced module, itself replaced if its weight is sparse."""
     return SparseLinear(module, structures) if module.weight in structures else module
 
 
 def _structure(parameter: Tensor, structures: Structures) -> Structure:
-    """That of a weight; of one that is kept dense, one with all entries."""
+    """The structure of a weight; for one that is kept dense, a structure with all entries."""
     return structures.get(parameter) or Structure(torch.ones_like(parameter, dtype=torch.bool))
 
 
 def _stored(parameter: Tensor, structure: Structure) -> Stored:
+    """A weight for the kernels: its parameter holds active values [active], or all of a weight that is kept dense."""
     values = parameter if parameter.dim() == 1 else parameter.flatten()[structure.positions]
     return Stored(values, structure)

@@ -1,4 +1,4 @@
-"""The compiled operators."""
+"""The operators in C++, compiled on first use."""
 
 from functools import cache
 from typing import Any
@@ -10,6 +10,6 @@ from sparse_rnn.backends.cpu.compile import kernels
 
 @cache
 def operators() -> Any:
-    """torch.ops.sparse_rnn (see csrc/), compiled on first use; raises KernelsUnavailable."""
+    """torch.ops.sparse_rnn, whose operators csrc/*.cpp define at their ends; raises KernelsUnavailable."""
     kernels()
     return torch.ops.sparse_rnn

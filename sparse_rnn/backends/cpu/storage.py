@@ -2,23 +2,23 @@
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from sparse_rnn.backends.cpu.memory import lasting_memory
+from sparse_rnn.backends.cpu.structure import Contribution, Structure
 from sparse_rnn.sparsity.optimizer_state import carry_entries
-
-if TYPE_CHECKING:
-    from sparse_rnn.backends.cpu.structure import Structure
 
 
 class Packed:
-    """The values of active entries alone, [active], in the order of a structure of the kernels."""
+    """The values of active entries alone, [active], in the order of a structure; the `Storage` of the kernels.
 
-    def __init__(self, structure: "Structure") -> None:
+    The parameter, its gradient and its optimizer state are then all of this shape.
+    """
+
+    def __init__(self, structure: Structure) -> None:
         self.structure = structure
         self._open: Tensor | None = None
 
@@ -44,19 +44,22 @@ class Packed:
                 self._open = None
 
     def set_mask(self, mask: Tensor, parameter: nn.Parameter, optimizer: Optimizer | None) -> None:
+        # For each entry of the new order: where it was in the old one. Entries that are new are at `active`, one past
+        # the last old value, where `carry` puts a zero. So one index serves the values and all optimizer state.
         places = self.structure.places
         self.structure.set_mask(mask)
         source = places[self.structure.positions]
         del places
 
         def carry(stored: Tensor) -> Tensor:
-            """Stored values in the new order; zero where there were none."""
+            """Stored values in the new order; zero where an entry is new."""
             return torch.cat([stored, stored.new_zeros(1)]).index_select(0, source)
 
         if optimizer is not None:
             carry_entries(optimizer, parameter, carry)
         carried = carry(parameter.data)
-        # A change of type alone makes autograd forget the old length, while a graph of the last step is alive.
+        # Autograd remembers a parameter's length while a graph of the last step is alive, and would refuse gradients of
+        # the new length. Assigning data of another type makes it forget: hence an empty float16 tensor in between.
         parameter.data = carried.new_empty(0, dtype=torch.float16)
         parameter.data = carried
         parameter.grad = None
@@ -76,17 +79,17 @@ class Packed:
     def watch(self) -> None:
         self.structure.watch()
 
-    def gradient(self, parameter: nn.Parameter) -> "FactoredGradient":
-        if self.structure.factors is None:
+    def gradient(self, parameter: nn.Parameter) -> "ContributedGradient":
+        if self.structure.contributions is None:
             raise RuntimeError("call sparsifier.before_backward() before the backward whose gradients are to be read")
-        return FactoredGradient(self.shape, parameter.dtype, self.structure.take_factors())
+        return ContributedGradient(self.shape, parameter.dtype, self.structure.take_contributions())
 
 
-class FactoredGradient:
-    """A gradient that can be formed from what the kernels have kept of the backward passes."""
+class ContributedGradient:
+    """A dense gradient that is formed when it is read, from what products have kept of the backward passes."""
 
-    def __init__(self, shape: torch.Size, dtype: torch.dtype, factors: Sequence[Any]) -> None:
-        self._shape, self._dtype, self._factors = shape, dtype, factors
+    def __init__(self, shape: torch.Size, dtype: torch.dtype, contributions: Sequence[Contribution]) -> None:
+        self._shape, self._dtype, self._contributions = shape, dtype, contributions
 
     def form(self) -> Tensor:
         formed = torch.zeros(self._shape, dtype=self._dtype)
@@ -94,8 +97,8 @@ class FactoredGradient:
         return formed
 
     def add_to(self, total: Tensor) -> None:
-        for factor in self._factors:
-            factor.add_to(total)
+        for contribution in self._contributions:
+            contribution.add_to(total)
 
-    def kept(self) -> "FactoredGradient":
+    def kept(self) -> "ContributedGradient":
         return self

@@ -1,6 +1,6 @@
 """Where the active entries of a weight are, and in which order its values are stored."""
 
-from typing import Any
+from typing import Protocol
 
 import torch
 from torch import Tensor
@@ -9,20 +9,29 @@ from sparse_rnn.backends.cpu.memory import lasting_memory
 from sparse_rnn.backends.cpu.operators import operators
 
 
-class Structure:
-    """The active entries of one weight [R, C]; whoever computes with the weight shares this object.
+class Contribution(Protocol):
+    """What one product contributes to the dense gradient of its weight."""
 
-    Values are stored in blocks that the products read one after the other (csrc/blocked.h). The order belongs to this
-    version of the kernels: files hold values in the order of the mask's entries.
+    def add_to(self, dense: Tensor) -> None:
+        """Add it to a dense gradient [R, C]."""
+
+
+class Structure:
+    """The active entries of one weight [R, C]; all that compute with the weight share this object.
+
+    layout: the four tensors that csrc/blocked.h calls first, starts, row and column. They store values block by block,
+    in the order in which a product reads them, so that it reads memory as one stream. Files hold values in row-major
+    order instead, so that they do not depend on the version of the kernels.
+    contributions: those to a dense gradient since `watch`; None if nothing watches.
     """
 
     def __init__(self, mask: Tensor) -> None:
-        self.factors: list[Any] | None = None
+        self.contributions: list[Contribution] | None = None
         self._transposed: tuple[list[Tensor], Tensor] | None = None
         self.set_mask(mask)
 
     def set_mask(self, mask: Tensor) -> None:
-        """Become the structure of another mask, bool [R, C]; values are the caller's to carry over."""
+        """Become the structure of another mask, bool [R, C]; the caller carries the values over."""
         self.shape = (mask.shape[0], mask.shape[1])
         self.layout: list[Tensor] = operators().layout_of(mask.contiguous())
         self._transposed = self._transpose() if self._transposed else None
@@ -46,7 +55,7 @@ class Structure:
         return mask.view(self.shape)
 
     def pack(self, dense: Tensor) -> Tensor:
-        """The active entries of a tensor [R, C], as they are stored, [active]."""
+        """The active entries of a tensor [R, C] in stored order, [active]."""
         return dense.flatten()[self.positions]
 
     def unpack(self, values: Tensor) -> Tensor:
@@ -57,21 +66,24 @@ class Structure:
 
     @property
     def places(self) -> Tensor:
-        """Where in the stored order each entry is, row-major, int32 [R * C]; `active` of those that are inactive."""
+        """Where each entry is stored, in row-major order, int32 [R * C]; the number `active` where it is inactive."""
         places = torch.full((self.shape[0] * self.shape[1],), self.active, dtype=torch.int32)
         places[self.positions] = torch.arange(self.active, dtype=torch.int32)
         return places
 
     @property
     def transpose(self) -> tuple[list[Tensor], Tensor]:
-        """The layout of the transpose, and where each of its entries is among the values, int32 [active]."""
+        """The layout of the transpose, and where each of its entries is among the values, int32 [active].
+
+        A backward pass multiplies by it; it is computed by the first one, and from then on with every mask.
+        """
         if self._transposed is None:
             with lasting_memory():
                 self._transposed = self._transpose()
         return self._transposed
 
     def transposed(self, values: Tensor) -> tuple[Tensor, list[Tensor]]:
-        """The transpose: its values in its own order, and its layout."""
+        """The values [active] in the order of the transpose, and its layout."""
         layout, index = self.transpose
         return operators().reorder(values, index), layout
 
@@ -80,10 +92,10 @@ class Structure:
         return layout, self.places[operators().positions(layout, self.shape[0], True)]
 
     def watch(self) -> None:
-        """Keep what the dense gradient of the coming backward can be formed from."""
-        self.factors = []
+        """Keep contributions to the dense gradient, from now on."""
+        self.contributions = []
 
-    def take_factors(self) -> list[Any]:
-        """What has been kept since `watch`, which ends."""
-        factors, self.factors = self.factors or [], None
-        return factors
+    def take_contributions(self) -> list[Contribution]:
+        """What has been kept since `watch`; stop watching."""
+        contributions, self.contributions = self.contributions or [], None
+        return contributions

@@ -1,4 +1,4 @@
-"""What decides how compiled code comes out, and where it runs: compiler, flags, CPU, torch, Python, C library."""
+"""What determines compiled code and where it can run: compiler, flags, CPU, torch, Python, C library."""
 
 import os
 import platform
@@ -17,23 +17,22 @@ import torch
 COMPILERS = ("c++", "g++", "clang++")
 OPENMP = [] if sys.platform == "darwin" else ["-fopenmp"]  # Apple's compiler has none: one thread (never tried)
 NATIVE = "-march=native" if platform.machine() in ("x86_64", "AMD64", "i686") else "-mcpu=native"
-CPU_LINES = {"vendor_id", "cpu family", "model", "model name", "flags"}  # of /proc/cpuinfo; the next are other CPUs'
-
+CPU_LINES = {"vendor_id", "cpu family", "model", "model name", "flags"}  # of /proc/cpuinfo on x86
 CPU_LINES |= {"CPU implementer", "CPU architecture", "CPU variant", "CPU part", "Features", "cpu", "features", "isa"}
 
 
 def flags(portable: bool) -> list[str]:
-    """What the compiler is told; torch adds its -std.
+    """Flags for the compiler; torch adds its -std.
 
-    portable: without vector extensions but those that each CPU of the architecture has (x86-64: SSE2). Otherwise for
-    this CPU, or as the variable SPARSE_RNN_KERNEL_FLAGS says in place of -march=native.
+    portable: only the vector extensions that every CPU of the architecture has (x86-64: SSE2). Otherwise those of this
+    CPU (-march=native), or what the variable SPARSE_RNN_KERNEL_FLAGS says instead.
     """
     for_cpu = "" if portable else os.environ.get("SPARSE_RNN_KERNEL_FLAGS", NATIVE)
     return ["-O3", *OPENMP, *shlex.split(for_cpu)]
 
 
 def find_compiler() -> tuple[str | None, str]:
-    """Path of the C++ compiler, which the variable CXX may name, and what it says of its version; None without one."""
+    """Path of the C++ compiler, which the variable CXX may name, and the text of its version; None without one."""
     names = [os.environ["CXX"]] if os.environ.get("CXX") else COMPILERS
     for path in filter(None, map(shutil.which, names)):
         command, environment = [path, "--version"], os.environ | {"LC_ALL": "C"}
@@ -55,7 +54,7 @@ def runs_with(flags: Sequence[str]) -> list[object]:
 
 
 def cpu() -> str:
-    """Model and instructions of the CPU as Linux lists them; elsewhere the name of the host."""
+    """Model and instructions of the CPU as Linux lists them; on other systems the host's name."""
     try:
         lines = Path("/proc/cpuinfo").read_text().splitlines()
     except OSError:

@@ -1,4 +1,4 @@
-"""The Large Movie Review Dataset (Maas et al. 2011): a file a review, in a folder or in the published archive."""
+"""The Large Movie Review Dataset (Maas et al. 2011): one file per review, in a folder or in the published archive."""
 
 import re
 import tarfile
@@ -17,9 +17,9 @@ MEMBER = re.compile(rf"(?:\./)?aclImdb/(train|test)/(neg|pos)/({NAME.pattern})")
 
 
 def folder_examples(folder: Path, split: str) -> Iterator[Example]:
-    """The reviews of a split by their numbers, the classes taking turns, so that the first are of both.
+    """The reviews of a split, ordered by their numbers: the classes alternate, so that any first part has both.
 
-    Raises ConfigError unless there are 12,500 of each class.
+    Raises ConfigError unless there are 12,500 reviews of each class.
     """
     names = {label: review_names(folder / split / label) for label in LABELS}
     for label in LABELS:
@@ -32,7 +32,7 @@ def folder_examples(folder: Path, split: str) -> Iterator[Example]:
 
 
 def archive_examples(archive: Path) -> dict[str, Iterator[Example]]:
-    """The same from the archive, read once; its texts stay in memory (65 MB), since they come in another order."""
+    """The same by split from the archive, read once; its texts are kept in memory (65 MB) to put them into order."""
     found: dict[str, dict[tuple[str, str], bytes]] = {split: {} for split in SPLITS}
     with reading(archive), tarfile.open(archive, "r|gz") as stream:
         for entry in stream:
@@ -51,7 +51,7 @@ def _archived(archive: Path, split: str, texts: dict[tuple[str, str], bytes]) ->
 
 
 def review_names(folder: Path) -> list[str]:
-    """Names of the files in a folder that are named as reviews."""
+    """Names of the files in a folder whose names are those of reviews, <number>_<rating>.txt."""
     with reading(folder):
         return [path.name for path in folder.iterdir() if NAME.fullmatch(path.name)]
 

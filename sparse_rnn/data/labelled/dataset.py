@@ -1,4 +1,4 @@
-"""What the labelled data sets have in common."""
+"""What all labelled data sets have in common: settings, caching, sizes."""
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -6,6 +6,8 @@ from pathlib import Path
 from typing import ClassVar
 
 from sparse_rnn.core.errors import ConfigError
+from sparse_rnn.data import download
+from sparse_rnn.data.labelled.encoded_cache import cached, file_stats
 from sparse_rnn.data.labelled.readers import Example, find_file
 from sparse_rnn.data.labelled.texts import Encoding, Labelled, LabelledTexts, make_labelled_texts
 
@@ -14,11 +16,12 @@ EMBEDDED, OWN = "pydoc_topics", "labelled_text"
 
 @dataclass
 class LabelledDataset:
-    """What all share: how texts are encoded, and loading by way of the cache.
+    """The base of every labelled data set; a subclass says where its examples come from.
 
-    vocabulary: rows of the embedding, padding among them; length: tokens a text; valid_share: share of the training
-    texts held out for validation, which the paper does not mention. labels: class names by the labels of the files.
-    published: number of texts that training, validation and, with test_share, test texts are drawn from.
+    vocabulary: rows of the embedding, including padding. length: tokens per text. valid_share: share of the training
+    texts held out for validation, which the paper does not mention. labels: class names by the labels in the files.
+    test_share: share of the texts drawn for testing where the files have no such split. published: number of texts that
+    training, validation and, with test_share, test texts are drawn from.
     """
 
     task: ClassVar[str] = "text_classification"
@@ -40,27 +43,23 @@ class LabelledDataset:
 
     @property
     def folder(self) -> Path:
-        """Where its files and its cache are."""
-        from sparse_rnn.data.download import data_root
-
-        return data_root() / self.name
+        """The folder of its files and of its cache."""
+        return download.data_root() / self.name
 
     def sources(self) -> list[Path]:
-        """The files it is read from, or folders full of them; raises ConfigError if they cannot be had."""
+        """The files, or the folders of files, that it is read from; raises ConfigError if they cannot be had."""
         raise NotImplementedError
 
     def examples(self) -> Mapping[str, Iterable[Example]]:
-        """What the files hold, by split; "train" alone if they are not split."""
+        """The examples in the files, by split: "train" alone where the files have no splits."""
         raise NotImplementedError
 
     def load(self) -> LabelledTexts:
-        """The texts, encoded."""
-        from sparse_rnn.data.labelled.encoded_cache import cached, identity
-
-        return cached(self.folder / ".encoded", [asdict(self), identity(self.sources())], self.encode)
+        """The encoded texts, from the cache unless the settings or the files have changed."""
+        return cached(self.folder / ".encoded", [asdict(self), file_stats(self.sources())], self.encode)
 
     def encode(self) -> LabelledTexts:
-        """The texts, encoded anew."""
+        """The encoded texts, read from the files."""
         texts = {split: self._classes(stream) for split, stream in self.examples().items()}
         encoding = Encoding(self.vocabulary, self.length, self.valid_share)
         return make_labelled_texts(texts, encoding, tuple(self.labels.values()), self.test_share)
@@ -74,7 +73,7 @@ class LabelledDataset:
         return self.vocabulary, len(self.labels)
 
     def train_tokens(self, limit: int | None) -> int | None:
-        """Of as many texts as the published number leaves for training, padding among them; None without it."""
+        """Tokens with padding of the texts that `published` leaves for training, or about `limit`; None: unknown."""
         if self.published is None:
             return None
         texts = self.published - round(self.test_share * self.published)
@@ -82,7 +81,7 @@ class LabelledDataset:
         return self.length * (texts if limit is None else min(texts, max(1, limit // self.length)))
 
     def supplied(self, names: Sequence[str], what: str) -> Path:
-        """The first of these files that is there; raises ConfigError saying where to get one."""
+        """The first of these files, compressed or not, that is there; raises ConfigError that says where to get it."""
         for name in names:
             if path := find_file(self.folder / name):
                 return path
@@ -92,7 +91,6 @@ class LabelledDataset:
         )
 
     def downloaded(self, mirrors: Sequence[str], files: Mapping[str, tuple[str, str]]) -> dict[str, Path]:
-        """Paths of published files by name (see `mirrored`), downloaded if they are not there, and checked."""
-        from sparse_rnn.data.download import fetch, mirrored
-
-        return fetch(self.folder, mirrored(mirrors, files), dataset=self.name, embedded=EMBEDDED, own=OWN)
+        """Paths of published files by name, downloaded if need be and checked; `files` as for `download.mirrored`."""
+        remote = download.mirrored(mirrors, files)
+        return download.fetch(self.folder, remote, dataset=self.name, embedded=EMBEDDED, own=OWN)

@@ -1,4 +1,4 @@
-"""Encoded texts kept on disk, so that a second start reads no source text."""
+"""Encoded texts kept on disk, so that only the first start has to read and encode the source texts."""
 
 import hashlib
 import json
@@ -10,8 +10,8 @@ from pathlib import Path
 
 from filelock import FileLock
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save
 
+from sparse_rnn.core.tensor_files import save_tensors
 from sparse_rnn.data.corpus import SPLITS
 from sparse_rnn.data.labelled.readers import reading
 from sparse_rnn.data.labelled.texts import LabelledSplit, LabelledTexts
@@ -20,9 +20,10 @@ VERSION = 1  # of the encoding and of the files
 
 
 def cached(folder: Path, key: object, make: Callable[[], LabelledTexts]) -> LabelledTexts:
-    """What `make` returns, from the file of this key in `folder` if it is there and whole.
+    """What `make` returns, read from the file of this key in `folder` if that is there and sound.
 
-    key: whatever JSON can hold. Of several processes one makes it. A folder that cannot be used means no cache.
+    key: anything that JSON can hold. Of several processes that ask at once, one calls `make`. Without a folder that can
+    be written and locked, nothing is kept.
     """
     name = hashlib.sha256(json.dumps([VERSION, key]).encode()).hexdigest()[:16]
     path = folder / f"{name}.safetensors"
@@ -32,7 +33,7 @@ def cached(folder: Path, key: object, make: Callable[[], LabelledTexts]) -> Labe
         try:
             folder.mkdir(parents=True, exist_ok=True)
             stack.enter_context(FileLock(folder / f".{name}.lock"))
-        except (OSError, NotImplementedError):  # the second: a file system without locks
+        except (OSError, NotImplementedError):  # NotImplementedError: a file system without locks
             return make()
         if found := _read(path):
             return found
@@ -41,8 +42,8 @@ def cached(folder: Path, key: object, make: Callable[[], LabelledTexts]) -> Labe
         return made
 
 
-def identity(sources: Sequence[Path]) -> list[tuple[str, int, int]]:
-    """Path, size in bytes and time of the last change, in ns, of files and of the files in folders."""
+def file_stats(sources: Sequence[Path]) -> list[tuple[str, int, int]]:
+    """Path, size in bytes and time of the last change in ns of each file, and of each file in a folder."""
     found = []
     for source in sources:
         with reading(source):
@@ -61,7 +62,7 @@ def _files(source: Path) -> Iterator[tuple[str, os.stat_result]]:
 
 
 def _read(path: Path) -> LabelledTexts | None:
-    """None if there is no such file, or if it is damaged."""
+    """The texts in a file of the cache; None if there is no such file or it is damaged."""
     try:
         with safe_open(path, "pt") as stream:
             written = stream.metadata()
@@ -81,14 +82,8 @@ def _write(path: Path, made: LabelledTexts) -> None:
     tensors = {f"{name}.tokens": split.tokens for name, split in made.splits.items()}
     tensors |= {f"{name}.labels": split.labels for name, split in made.splits.items()}
     described = json.dumps([made.classes, made.vocabulary, made.words, made.sha256])
-    written = {"labelled_texts": described, "crc32": _checksum(described, made.splits)}
-    draft = path.with_name(f".{path.name}.{os.getpid()}.draft")
-    try:
-        draft.write_bytes(save(tensors, written))
-        draft.replace(path)
-    except OSError:
-        with suppress(OSError):
-            draft.unlink()
+    with suppress(OSError):  # it only saves time
+        save_tensors(path, tensors, {"labelled_texts": described, "crc32": _checksum(described, made.splits)})
 
 
 def _checksum(described: str, splits: Mapping[str, LabelledSplit]) -> str:

@@ -1,10 +1,11 @@
-"""Labelled data sets that need no publisher: the user's own files, and text that comes with Python."""
+"""Labelled data sets that nobody publishes: the user's own files, and text that comes with Python."""
 
 import re
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from pydoc_data import topics as reference
 from typing import ClassVar
 
 from sparse_rnn.core.errors import ConfigError
@@ -14,15 +15,15 @@ from sparse_rnn.data.labelled.dataset import LabelledDataset
 from sparse_rnn.data.labelled.readers import Example, csv_examples, find_file, labelled, lines
 from sparse_rnn.data.labelled.texts import LabelledTexts
 
-WORDS = 8  # that a paragraph of PyDocTopics has at least
+WORDS = 8  # at least, in a paragraph of PyDocTopics
 
 
 @register("dataset", "labelled_text")
 @dataclass
 class LabelledText(LabelledDataset):
-    """The user's own CSV files: a label and a text a row, after a header or not (`label` in its first column).
+    """The user's own CSV files: a label and a text per row, with or without a header (`label` in its first column).
 
-    The classes are the labels of the training file, sorted. Without `valid`, valid_share of it is held out.
+    The classes are the labels of the training file, sorted. Without `valid`, valid_share of that file is held out.
     """
 
     name: str = "labelled_text"
@@ -37,7 +38,7 @@ class LabelledText(LabelledDataset):
         super().__post_init__()
 
     def sources(self) -> list[Path]:
-        """The user's files."""
+        """The files given, compressed or not."""
         return list(self._files().values())
 
     def _files(self) -> dict[str, Path]:
@@ -51,18 +52,18 @@ class LabelledText(LabelledDataset):
         return files
 
     def examples(self) -> Mapping[str, Iterable[Example]]:
-        """Of each file; the training file's, which are read first, decide which labels the others may have."""
+        """The rows of each file; the training file is read first and decides which labels the others may have."""
         seen: set[str] = set()
         found = {split: csv_examples(lines(path), path, 2, "label") for split, path in self._files().items()}
         others = {split: labelled(stream, self._files()[split], seen) for split, stream in found.items()}
         return others | {"train": _collecting(found["train"], self._files()["train"], seen)}
 
     def sizes(self) -> tuple[int, int]:
-        """The number of classes is known only from the files."""
+        """Rows of the embedding, and the number of classes, counted in the files."""
         return self.load().sizes
 
     def train_tokens(self, limit: int | None) -> int:
-        """Known only from the files."""
+        """The number of training tokens, counted in the files, or about `limit`."""
         return self.load().limited(limit, None).splits["train"].tokens.numel()
 
 
@@ -86,10 +87,10 @@ def _collecting(examples: Iterable[Example], source: object, labels: set[str]) -
 @register("dataset", "pydoc_topics")
 @dataclass
 class PyDocTopics(LabelledDataset):
-    """Which topic a paragraph of the running CPython's reference text (`pydoc_data.topics`) is from: needs no files.
+    """From which topic of the running CPython's reference text (`pydoc_data.topics`) a paragraph is: needs no files.
 
-    Of the paragraphs of at least 8 words that stand nowhere else, those of the 8 topics that have the most; put in an
-    order drawn by a fixed seed, a fifth for testing. They differ between versions of CPython.
+    Paragraphs of at least 8 words that occur only once, from the `topics` topics that have most text of this kind. A
+    fixed seed draws their order and a fifth of them for testing. The text differs between versions of CPython.
     """
 
     test_share: ClassVar[float] = 0.2
@@ -105,23 +106,22 @@ class PyDocTopics(LabelledDataset):
             raise ConfigError(f"dataset.topics={self.topics} must be at least 2.")
 
     def load(self) -> LabelledTexts:
-        """The paragraphs, encoded; too few to keep on disk."""
+        """The encoded paragraphs, without the cache: they are few."""
         return self.encode()
 
     def examples(self) -> Mapping[str, Iterable[Example]]:
-        """All paragraphs."""
-        from pydoc_data.topics import topics
-
-        split = {name: [" ".join(p.split()) for p in re.split(r"\n\s*\n", text)] for name, text in topics.items()}
+        """All paragraphs, topic by topic."""
+        texts = reference.topics.items()
+        split = {name: [" ".join(p.split()) for p in re.split(r"\n\s*\n", text)] for name, text in texts}
         uses = Counter(paragraph for found in split.values() for paragraph in found)
         own = {name: [p for p in found if uses[p] == 1 and p.count(" ") >= WORDS - 1] for name, found in split.items()}
         chosen = sorted(own, key=lambda name: (-sum(map(len, own[name])), name))[: self.topics]
         return {"train": [Example(1, name, paragraph) for name in sorted(chosen) for paragraph in own[name]]}
 
     def sizes(self) -> tuple[int, int]:
-        """Rows of the embedding, number of topics."""
+        """Rows of the embedding, number of classes."""
         return self.vocabulary, self.load().sizes[1]
 
     def train_tokens(self, limit: int | None) -> int:
-        """Those of the running CPython."""
+        """The number of training tokens, counted in the text, or about `limit`."""
         return self.load().limited(limit, None).splits["train"].tokens.numel()

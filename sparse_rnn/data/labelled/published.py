@@ -1,4 +1,4 @@
-"""The labelled data sets of ST-RNN (Table 1) by name; each one's dataclass is its configuration."""
+"""The labelled data sets of ST-RNN (Table 1), each a dataclass that is its configuration too."""
 
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
@@ -45,7 +45,7 @@ YELP_POLARITY_FILES = {
 @register("dataset", "imdb")
 @dataclass
 class IMDB(LabelledDataset):
-    """The Large Movie Review Dataset (Maas et al. 2011): 25,000 / 25,000 reviews; those without label are left out."""
+    """The Large Movie Review Dataset (Maas et al. 2011): 25,000 / 25,000 reviews, without the unlabelled ones."""
 
     labels: ClassVar[Mapping[str, str]] = {"neg": "negative", "pos": "positive"}
     published: ClassVar[int] = 25_000
@@ -53,7 +53,7 @@ class IMDB(LabelledDataset):
     name: str = "imdb"
 
     def sources(self) -> list[Path]:
-        """The four folders of reviews if they are there, else the archive."""
+        """The four folders of reviews if they are there, or else the archive."""
         unpacked = self.folder / "aclImdb"
         if unpacked.is_dir():
             return [unpacked / split / label for split in acl_imdb.SPLITS for label in acl_imdb.LABELS]
@@ -61,14 +61,14 @@ class IMDB(LabelledDataset):
         return [archive if archive.exists() else self.fetch()[IMDB_ARCHIVE]]
 
     def fetch(self) -> dict[str, Path]:
-        """The folder if it is there, else the archive, downloaded if need be."""
+        """The unpacked folder if it is there, or else the archive, downloaded if need be."""
         unpacked = self.folder / "aclImdb"
         if unpacked.is_dir():
             return {unpacked.name: unpacked}
         return self.downloaded(IMDB_MIRRORS, IMDB_FILES)
 
     def examples(self) -> Mapping[str, Iterable[Example]]:
-        """From the folder, or from the archive without unpacking it."""
+        """The reviews in the folder, or in the archive, which is not unpacked."""
         ((name, path),) = self.fetch().items()
         if name == IMDB_ARCHIVE:
             return acl_imdb.archive_examples(path)
@@ -78,7 +78,7 @@ class IMDB(LabelledDataset):
 @register("dataset", "ag_news")
 @dataclass
 class AGNews(LabelledDataset):
-    """AG's News as made by Zhang et al. (2015): 120,000 / 7,600, a title and a description each, which are joined."""
+    """AG's News as made by Zhang et al. (2015): 120,000 / 7,600, title and description joined."""
 
     labels: ClassVar[Mapping[str, str]] = {"1": "World", "2": "Sports", "3": "Business", "4": "Sci/Tech"}
     published: ClassVar[int] = 120_000
@@ -86,16 +86,16 @@ class AGNews(LabelledDataset):
     name: str = "ag_news"
 
     def sources(self) -> list[Path]:
-        """Both files."""
+        """Both files; one that is there is checked only when the texts are encoded anew."""
         paths = [self.folder / name for name in AG_NEWS_FILES]
         return paths if all(path.exists() for path in paths) else list(self.fetch().values())
 
     def fetch(self) -> dict[str, Path]:
-        """Paths of both files, downloaded if they are not there."""
+        """Paths of both files by name; missing ones are downloaded."""
         return self.downloaded(AG_NEWS_MIRRORS, AG_NEWS_FILES)
 
     def examples(self) -> Mapping[str, Iterable[Example]]:
-        """Of the two files."""
+        """The rows of both files."""
         return {
             name.removesuffix(".csv"): labelled(csv_examples(lines(path), path, 3), path, self.labels)
             for name, path in self.fetch().items()
@@ -122,20 +122,20 @@ class YelpPolarity(LabelledDataset):
         return found if len(found) == len(paths) else {}
 
     def sources(self) -> list[Path]:
-        """Both files if they were unpacked, else the archive."""
+        """Both files if they are there unpacked, or else the archive."""
         archive = self.folder / YELP_POLARITY_ARCHIVE
         if unpacked := self._unpacked():
             return list(unpacked.values())
         return [archive if archive.exists() else self.fetch()[YELP_POLARITY_ARCHIVE]]
 
     def fetch(self) -> dict[str, Path]:
-        """Both files if they were unpacked, else the archive, downloaded if need be."""
+        """Both files if they are there unpacked, or else the archive, downloaded if need be."""
         if unpacked := self._unpacked():
             return {path.name: path for path in unpacked.values()}
         return self.downloaded(YELP_POLARITY_MIRRORS, YELP_POLARITY_FILES)
 
     def examples(self) -> Mapping[str, Iterable[Example]]:
-        """Of the two files, or from the archive without unpacking it."""
+        """The rows of both files, or of the archive, which is not unpacked."""
         if unpacked := self._unpacked():
             return {split: self._file(split, lines(path), path) for split, path in unpacked.items()}
         archive = self.fetch()[YELP_POLARITY_ARCHIVE]
@@ -160,10 +160,10 @@ class YelpPolarity(LabelledDataset):
 @register("dataset", "sanders_twitter")
 @dataclass
 class SandersTwitter(LabelledDataset):
-    """Sanders' corpus of 5,513 tweets with a hand-set sentiment, in four classes of very different size.
+    """Sanders' corpus of 5,513 tweets labelled by hand with their sentiment, in four classes of very different size.
 
-    The paper's 4,410 / 1,103 are the complete corpus in the ratio 80/20; it does not say how they were drawn: here by
-    a fixed seed, in that ratio of what the file has, since not all tweets can be had any more.
+    The paper's 4,410 / 1,103 are the complete corpus in the ratio 80/20. It does not say how they were drawn: here a
+    fixed seed draws them, in that ratio of the tweets in the file, since some of the 5,513 no longer exist.
     """
 
     labels: ClassVar[Mapping[str, str]] = {label: label for label in ("irrelevant", "negative", "neutral", "positive")}
@@ -173,7 +173,7 @@ class SandersTwitter(LabelledDataset):
     name: str = "sanders_twitter"
 
     def sources(self) -> list[Path]:
-        """The user's file."""
+        """The file that the user has put there."""
         what = (
             "the Sanders Twitter sentiment corpus, a CSV file with the columns Topic, Sentiment, TweetId, TweetDate, "
             "TweetText (once at http://www.sananalytics.com/lab/twitter-sentiment)"
@@ -181,7 +181,7 @@ class SandersTwitter(LabelledDataset):
         return [self.supplied(["full-corpus.csv"], what)]
 
     def examples(self) -> Mapping[str, Iterable[Example]]:
-        """All tweets."""
+        """All tweets of the file, as "train"."""
         (path,) = self.sources()
         return {"train": labelled(named_csv_examples(lines(path), path, "Sentiment", "TweetText"), path, self.labels)}
 
@@ -191,7 +191,7 @@ class SandersTwitter(LabelledDataset):
 class Yelp2018(LabelledDataset):
     """The first 150,000 reviews of Yelp's open data of 2018, by their stars: 120,000 / 30,000.
 
-    The paper does not say how they were divided: here by a fixed seed, in that ratio.
+    The paper does not say how they were divided: here a fixed seed divides them in that ratio.
     """
 
     labels: ClassVar[Mapping[str, str]] = STARS
@@ -201,12 +201,12 @@ class Yelp2018(LabelledDataset):
     name: str = "yelp2018"
 
     def sources(self) -> list[Path]:
-        """The user's file."""
+        """The file that the user has put there."""
         what = "the Yelp Open Dataset from https://www.yelp.com/dataset"
         return [self.supplied(["yelp_academic_dataset_review.json"], what)]
 
     def examples(self) -> Mapping[str, Iterable[Example]]:
-        """The first reviews."""
+        """The first 150,000 reviews of the file, as "train"."""
         (path,) = self.sources()
         first = islice(json_examples(lines(path), path, "stars", "text"), self.published)
         return {"train": labelled(first, path, self.labels)}
@@ -217,7 +217,7 @@ class Yelp2018(LabelledDataset):
 class AmazonFineFood(LabelledDataset):
     """Amazon Fine Food Reviews (McAuley & Leskovec 2013) by their stars: 454,763 / 113,691, from either edition.
 
-    The paper does not say how they were divided: here by a fixed seed, in that ratio.
+    The paper does not say how they were divided: here a fixed seed divides them in that ratio.
     """
 
     labels: ClassVar[Mapping[str, str]] = STARS
@@ -227,7 +227,7 @@ class AmazonFineFood(LabelledDataset):
     name: str = "amazon_fine_food"
 
     def sources(self) -> list[Path]:
-        """The user's file, Kaggle's if both are there."""
+        """The file that the user has put there, Kaggle's edition if both are there."""
         what = (
             "the first from https://www.kaggle.com/datasets/snap/amazon-fine-food-reviews or the second from "
             "https://snap.stanford.edu/data/web-FineFoods.html"
@@ -235,7 +235,7 @@ class AmazonFineFood(LabelledDataset):
         return [self.supplied(["Reviews.csv", "finefoods.txt"], what)]
 
     def examples(self) -> Mapping[str, Iterable[Example]]:
-        """All reviews."""
+        """All reviews of the file, as "train"."""
         (path,) = self.sources()
         if path.name.startswith("Reviews"):
             found = named_csv_examples(lines(path), path, "Score", "Text")

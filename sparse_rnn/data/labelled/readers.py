@@ -1,4 +1,4 @@
-"""Files of labelled texts as streams of examples; what is malformed is named by its line."""
+"""Files of labelled texts as streams of examples; an error names the file and the line that is malformed."""
 
 import csv
 import gzip
@@ -17,7 +17,7 @@ AGAIN = "correct the file, or get it again"
 
 
 class Example(NamedTuple):
-    """A text and its label as the file has it; line: where it starts, from 1."""
+    """A text and its label as they are in the file. line: where the example starts, from 1."""
 
     line: int
     label: str
@@ -25,14 +25,14 @@ class Example(NamedTuple):
 
 
 def find_file(path: Path) -> Path | None:
-    """The file or, where only that is there, the same compressed, its name with `.gz`; None if neither is."""
+    """The path if there is such a file, or else the same with `.gz` appended if that exists, or else None."""
     compressed = path.with_name(f"{path.name}.gz")
     return next((found for found in (path, compressed) if found.exists()), None)
 
 
 @contextmanager
 def reading(source: object) -> Iterator[None]:
-    """Say in a ConfigError what goes wrong while `source` is read."""
+    """Turn what goes wrong while `source` is read into a ConfigError that names it."""
     try:
         yield
     except (EOFError, zlib.error, gzip.BadGzipFile, tarfile.TarError) as error:
@@ -42,13 +42,13 @@ def reading(source: object) -> Iterator[None]:
 
 
 def lines(path: Path, encoding: str = "utf-8") -> Iterator[str]:
-    """The lines of a text file, compressed if its name ends in `.gz`."""
+    """The lines of a text file, decompressed if its name ends in `.gz`."""
     with reading(path), gzip.open(path) if path.suffix == ".gz" else path.open("rb") as stream:
         yield from decoded(stream, path, encoding)
 
 
 def archive_lines(path: Path, member: str) -> Iterator[str]:
-    """The lines of the text file called `member` in a compressed archive, which is not unpacked."""
+    """The lines of the text file `member` of a compressed archive, read without unpacking the archive."""
     with reading(path), tarfile.open(path, "r|gz") as archive:
         for entry in archive:
             if entry.name == member and (stream := archive.extractfile(entry)):
@@ -58,7 +58,7 @@ def archive_lines(path: Path, member: str) -> Iterator[str]:
 
 
 def decoded(stream: Iterable[bytes], source: object, encoding: str = "utf-8") -> Iterator[str]:
-    """Lines as text, without a byte order mark. Raises ConfigError for another encoding and for NUL bytes."""
+    """Lines as text, without a byte order mark; raises ConfigError for another encoding and for NUL bytes."""
     for number, line in enumerate(stream, 1):
         try:
             text = line.decode(encoding)
@@ -70,7 +70,7 @@ def decoded(stream: Iterable[bytes], source: object, encoding: str = "utf-8") ->
 
 
 def csv_rows(text: Iterable[str], source: object) -> Iterator[tuple[int, list[str]]]:
-    """The rows of comma-separated values, each with the number of its first line; blank lines are passed over."""
+    """The rows of comma-separated values, each with the number of its first line; blank lines are skipped."""
     reader = csv.reader(text, strict=True)
     while True:
         line = reader.line_num + 1
@@ -85,7 +85,7 @@ def csv_rows(text: Iterable[str], source: object) -> Iterator[tuple[int, list[st
 
 
 def csv_examples(text: Iterable[str], source: object, columns: int, header: str = "") -> Iterator[Example]:
-    """Rows of a label and one text or more, which are joined; a first row whose label is `header` is passed over."""
+    """Rows of a label and one or more texts, which are joined; a first row whose label is `header` is skipped."""
     for number, (line, row) in enumerate(csv_rows(text, source)):
         _require_columns(source, line, row, columns)
         if number == 0 and header and row[0].strip().lower() == header:
@@ -96,7 +96,7 @@ def csv_examples(text: Iterable[str], source: object, columns: int, header: str 
 
 
 def named_csv_examples(text: Iterable[str], source: object, label: str, content: str) -> Iterator[Example]:
-    """Rows under a header, which says where the columns called `label` and `content` are."""
+    """Rows below a header with the names of the columns, of which `label` and `content` are used."""
     rows = csv_rows(text, source)
     _, names = next(rows, (1, []))
     for name in (label, content):
@@ -115,7 +115,7 @@ def _require_columns(source: object, line: int, row: Sequence[str], columns: int
 
 
 def json_examples(text: Iterable[str], source: object, label: str, content: str) -> Iterator[Example]:
-    """One JSON object a line, with a number under the key `label` and a text under `content`."""
+    """One JSON object per line, with a number under the key `label` and a text under `content`."""
     for line, written in enumerate(text, 1):
         if not written.strip():
             continue
@@ -131,7 +131,7 @@ def json_examples(text: Iterable[str], source: object, label: str, content: str)
 
 
 def snap_examples(text: Iterable[str], source: object) -> Iterator[Example]:
-    """SNAP's reviews: lines `key: value`, a record from each `product/productId` on; a value may go over lines."""
+    """SNAP's reviews: lines `key: value`, where `product/productId` starts a record and a value may span lines."""
     record: dict[str, str] = {}
     key, start = "", 1
     for line, written in enumerate(text, 1):
@@ -156,7 +156,7 @@ def _snap_example(record: Mapping[str, str], source: object, line: int) -> Examp
 
 
 def labelled(examples: Iterable[Example], source: object, labels: Collection[str]) -> Iterator[Example]:
-    """The same, none of them with a label that is not among `labels`."""
+    """The same examples; raises ConfigError at the first whose label is not among `labels`."""
     for example in examples:
         if example.label not in labels:
             known = sorted(map(_short, labels))
@@ -169,5 +169,5 @@ def labelled(examples: Iterable[Example], source: object, labels: Collection[str
 
 
 def _short(label: str) -> str:
-    """At most 40 characters of it, on one line: texts taken for labels are long."""
+    """A label on one line of at most 40 characters: in a malformed file a whole text may be taken for a label."""
     return shorten(label, 40, placeholder="...")

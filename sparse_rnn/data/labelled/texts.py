@@ -1,4 +1,4 @@
-"""Labelled texts as integers."""
+"""Labelled texts as token numbers, encoded as Keras does by default."""
 
 import hashlib
 import json
@@ -25,21 +25,22 @@ BLANKS = str.maketrans(dict.fromkeys(FILTERED, " "))
 
 @dataclass(frozen=True)
 class LabelledSplit:
-    """tokens: int32 [texts, length], 0 is padding; labels: int64 [texts]."""
+    """tokens: int32 [texts, length], where 0 is padding. labels: int64 [texts]."""
 
     tokens: Tensor
     labels: Tensor
 
     def first(self, texts: int | None) -> "LabelledSplit":
-        """The first texts (None: all)."""
+        """The first `texts` texts (None: all)."""
         return LabelledSplit(self.tokens[:texts], self.labels[:texts])
 
 
 @dataclass(frozen=True)
 class LabelledTexts:
-    """Three splits, the names of the classes, and the SHA-256 of texts, labels, order and settings.
+    """Three splits and the names of the classes.
 
-    vocabulary: rows of the embedding asked for; words: how many of its numbers, from 1, stand for a word.
+    vocabulary: rows of the embedding. words: how many of its rows, from 1, stand for a word. sha256: of texts, labels,
+    order and settings.
     """
 
     unit: ClassVar[str] = "texts"
@@ -56,11 +57,11 @@ class LabelledTexts:
 
     @property
     def counts(self) -> dict[str, int]:
-        """Number of texts by split."""
+        """Number of texts of each split."""
         return {name: split.labels.numel() for name, split in self.splits.items()}
 
     def limited(self, train: int | None, other: int | None) -> "LabelledTexts":
-        """The first texts of each split, as many as `train` and `other` tokens hold, at least one (None: all)."""
+        """The first texts of each split: as many as fit into `train` and `other` tokens, at least one (None: all)."""
         length = self.splits["train"].tokens.shape[1]
         texts = {name: train if name == "train" else other for name in self.splits}
         cut = {
@@ -72,7 +73,7 @@ class LabelledTexts:
 
 @dataclass(frozen=True)
 class Encoding:
-    """vocabulary: rows of the embedding; length: tokens a text; valid_share: share of the training texts held out."""
+    """vocabulary: rows of the embedding. length: tokens per text. valid_share: share of the training texts held out."""
 
     vocabulary: int
     length: int
@@ -80,7 +81,7 @@ class Encoding:
 
 
 def words_of(text: str) -> Iterator[str]:
-    """The words of a text by the defaults of Keras' Tokenizer: lower case, cut at blanks and at what it filters."""
+    """The words of a text by the defaults of Keras' Tokenizer: lower case, split at blanks and filtered characters."""
     return filter(None, text.lower().translate(BLANKS).split(" "))
 
 
@@ -92,13 +93,13 @@ def make_labelled_texts(
 ) -> LabelledTexts:
     """Labelled texts from the texts of each split, which are read once and in this order.
 
-    ST-RNN ran in Keras and says no more than "20,000 words, 100 a text", so Keras' defaults are assumed: the
-    vocabulary - 1 most frequent words of the training texts are numbered from 1 (ties by first appearance), other
-    words are left out, and of a text the last `length` words are kept, a shorter one filled with 0 on the left.
+    ST-RNN used Keras and gives only the 20,000 words and 100 tokens per text, so Keras' defaults are assumed. The
+    vocabulary - 1 most frequent words of the training texts are numbered from 1 (ties by first appearance), and other
+    words are left out. Of each text the last `length` words are kept; a shorter one is filled with 0 on the left.
 
-    Without a "test" split, `test_share` of the training texts becomes one and both are put in an order drawn by a
+    Without a "test" split, `test_share` of the training texts becomes one, and both are put in an order drawn by a
     fixed seed. Without a "valid" split, `valid_share` of the training texts, drawn likewise, is held out before words
-    are counted, and the others keep their order; the paper mentions neither. classes: all there are, in the order of
+    are counted, and the others keep their order. The paper mentions neither. classes: all of them in the order of
     their numbers (none: those of the training texts, sorted).
     Raises ConfigError for a split without texts, training texts without words, and fewer than two classes.
     """
@@ -137,9 +138,9 @@ def _held_out(rows: Integers, share: float) -> tuple[Integers, Integers]:
 
 
 class NumberedTexts:
-    """Texts as numbers of their words in order of first appearance, in compact arrays.
+    """Texts in compact arrays, their words numbered in order of first appearance.
 
-    digest: of the labels and texts so far.
+    numbers: of the words. digest: SHA-256 of the labels and texts so far.
     """
 
     def __init__(self) -> None:
@@ -150,7 +151,7 @@ class NumberedTexts:
         self._labels, self._label_numbers = array("i"), dict[str, int]()
 
     def extend(self, stream: Iterable[Labelled]) -> Integers:
-        """Add texts; returns the places they got."""
+        """Add texts; returns their rows, int64 [texts]."""
         before, number = len(self._labels), self.numbers.__getitem__
         for label, text in stream:
             written = text.encode("utf-8", "surrogatepass")
@@ -161,12 +162,12 @@ class NumberedTexts:
         return np.arange(before, len(self._labels))
 
     def label_names(self, rows: Integers) -> set[str]:
-        """Names of the labels that texts have."""
+        """Names of the labels of these texts."""
         names, labels = list(self._label_numbers), np.frombuffer(self._labels, np.int32)
         return {names[number] for number in np.unique(labels[rows])}
 
     def tokens_of(self, rows: Integers) -> npt.NDArray[np.int32]:
-        """The words of texts, one after another."""
+        """The words of these texts, one after another, int32 [words]."""
         return np.concatenate(list(self._texts(rows)))
 
     def _texts(self, rows: Integers) -> Iterator[npt.NDArray[np.int32]]:
@@ -177,7 +178,7 @@ class NumberedTexts:
     def encode(
         self, rows: Integers, numbers: npt.NDArray[np.int32], length: int, classes: Sequence[str]
     ) -> LabelledSplit:
-        """Texts under the final numbers of their words, of which 0 is left out."""
+        """These texts with the final `numbers` of their words; words whose number is 0 are left out."""
         encoded = np.zeros((len(rows), length), np.int32)
         for row, text in zip(encoded, self._texts(rows), strict=True):
             ranked = numbers[text]
@@ -189,11 +190,12 @@ class NumberedTexts:
 
 
 def ranks(tokens: npt.NDArray[np.int32], words: int, most: int) -> tuple[npt.NDArray[np.int32], int]:
-    """Rank of each word from 1 by frequency among `tokens`, ties by first appearance; 0 beyond the `most` first.
+    """The rank of each word by frequency among `tokens`, from 1, ties by first appearance; 0 for all but `most` words.
 
-    Returns int32 [words], and how many have a rank.
+    Returns int32 [words], and how many words have a rank.
     """
     counts = torch.bincount(torch.from_numpy(tokens), minlength=words).numpy()
+    # A stable sort of the counts is not enough: words are numbered by first appearance in all texts, held-out ones too.
     first = np.full(words, len(tokens), np.int32)
     np.minimum.at(first, tokens, np.arange(len(tokens), dtype=np.int32))
     used = min(most, int(np.count_nonzero(counts)))

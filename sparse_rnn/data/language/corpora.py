@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
+from pydoc_data import topics as reference
 from typing import ClassVar
 
 import torch
@@ -12,6 +13,7 @@ import torch
 from sparse_rnn.core.errors import ConfigError
 from sparse_rnn.core.random import generator
 from sparse_rnn.core.registry import register
+from sparse_rnn.data import download
 from sparse_rnn.data.corpus import END_OF_SENTENCE, SPLITS, Corpus, make_corpus, read_words
 
 PTB_MIRRORS = (
@@ -36,22 +38,21 @@ class PTB:
     name: str = "ptb"
 
     def load(self) -> Corpus:
-        """The corpus."""
+        """The three splits, downloaded if need be."""
         paths = self.fetch()
         return make_corpus({split: read_words(paths[f"{split}.txt"], split) for split in SPLITS})
 
     def fetch(self) -> dict[str, Path]:
-        """Paths of the three files, downloaded if they are not there."""
-        from sparse_rnn.data.download import data_root, fetch, mirrored
-
-        return fetch(data_root() / self.name, mirrored(PTB_MIRRORS, PTB_FILES), dataset=self.name)
+        """Paths of the three files by name; missing ones are downloaded."""
+        remote = download.mirrored(PTB_MIRRORS, PTB_FILES)
+        return download.fetch(download.data_root() / self.name, remote, dataset=self.name)
 
     def sizes(self) -> tuple[int, ...]:
-        """As published."""
+        """The number of words, as published."""
         return (10_000,)
 
     def train_tokens(self, limit: int | None) -> int:
-        """As published."""
+        """The number of training tokens, as published, or `limit`."""
         return 929_589 if limit is None else min(929_589, limit)
 
 
@@ -71,40 +72,39 @@ WIKITEXT2_FILES = {
 @register("dataset", "wikitext2")
 @dataclass
 class WikiText2:
-    """WikiText-2 (Merity et al. 2017): 2,088,628 / 217,646 / 245,569 tokens, 33,278 words; blank lines end too."""
+    """WikiText-2 (Merity et al. 2017): 2,088,628 / 217,646 / 245,569 tokens, 33,278 words; blank lines count."""
 
     task: ClassVar[str] = "language_modelling"
 
     name: str = "wikitext2"
 
     def load(self) -> Corpus:
-        """The corpus."""
+        """The three splits, downloaded if need be."""
         paths = self.fetch()
         return make_corpus(
             {split: read_words(paths[f"wiki.{split}.tokens"], split, blank_lines=True) for split in SPLITS}
         )
 
     def fetch(self) -> dict[str, Path]:
-        """Paths of the three files, downloaded if they are not there."""
-        from sparse_rnn.data.download import data_root, fetch, mirrored
-
-        return fetch(data_root() / self.name, mirrored(WIKITEXT2_MIRRORS, WIKITEXT2_FILES), dataset=self.name)
+        """Paths of the three files by name; missing ones are downloaded."""
+        remote = download.mirrored(WIKITEXT2_MIRRORS, WIKITEXT2_FILES)
+        return download.fetch(download.data_root() / self.name, remote, dataset=self.name)
 
     def sizes(self) -> tuple[int, ...]:
-        """As published."""
+        """The number of words, as published."""
         return (33_278,)
 
     def train_tokens(self, limit: int | None) -> int:
-        """As published."""
+        """The number of training tokens, as published, or `limit`."""
         return 2_088_628 if limit is None else min(2_088_628, limit)
 
 
 @register("dataset", "text")
 @dataclass
 class Text:
-    """The user's own files, words separated by white space, a sentence a line.
+    """The user's own files: words separated by white space, one sentence per line.
 
-    min_count: words that stand less often in the training file become `<unk>`.
+    min_count: words that occur less often in the training file become `<unk>`.
     """
 
     task: ClassVar[str] = "language_modelling"
@@ -122,15 +122,15 @@ class Text:
         _check_min_count(self.min_count)
 
     def load(self) -> Corpus:
-        """The corpus."""
+        """The three files."""
         return make_corpus({split: read_words(Path(getattr(self, split)), split) for split in SPLITS}, self.min_count)
 
     def sizes(self) -> tuple[int, ...]:
-        """Known only from the files."""
+        """The number of words, counted in the files."""
         return self.load().sizes
 
     def train_tokens(self, limit: int | None) -> int:
-        """Known only from the files."""
+        """The number of training tokens, counted in the files, or `limit`."""
         return self.load().limited(limit, None).counts["train"]
 
 
@@ -139,8 +139,8 @@ class Text:
 class PyDoc:
     """The English reference text of the running CPython (`pydoc_data.topics`): nothing to download.
 
-    Lower-case words and punctuation, a paragraph a sentence, split 80/10/10 by topic. It differs between versions
-    of CPython; the record holds its SHA-256.
+    Lower-case words and punctuation, one sentence per paragraph, split 80/10/10 by topic. The text differs between
+    versions of CPython; the record holds its SHA-256.
     """
 
     task: ClassVar[str] = "language_modelling"
@@ -152,24 +152,22 @@ class PyDoc:
         _check_min_count(self.min_count)
 
     def load(self) -> Corpus:
-        """The corpus."""
-        from pydoc_data.topics import topics
-
-        names = sorted(topics)
+        """The topics of the running CPython, in an order drawn by a fixed seed."""
+        names = sorted(reference.topics)
         order = [names[i] for i in _permutation(len(names))]
         edges = (0, round(0.8 * len(order)), round(0.9 * len(order)), len(order))
         texts = {
-            split: [word for topic in order[start:stop] for word in _tokenise(topics[topic])]
+            split: [word for topic in order[start:stop] for word in _tokenise(reference.topics[topic])]
             for split, (start, stop) in zip(SPLITS, pairwise(edges), strict=True)
         }
         return make_corpus(texts, self.min_count)
 
     def sizes(self) -> tuple[int, ...]:
-        """Those of the running CPython."""
+        """The number of words, counted in the text."""
         return self.load().sizes
 
     def train_tokens(self, limit: int | None) -> int:
-        """Those of the running CPython."""
+        """The number of training tokens, counted in the text, or `limit`."""
         return self.load().limited(limit, None).counts["train"]
 
 

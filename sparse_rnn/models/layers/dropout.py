@@ -5,14 +5,14 @@ from torch import Tensor, nn
 
 
 class LockedDropout(nn.Module):
-    """One mask a sequence, the same at every time step (Gal & Ghahramani 2016). Input [T, B, H]."""
+    """One mask per sequence, the same at every time step (Gal & Ghahramani 2016)."""
 
     def __init__(self, p: float) -> None:
         super().__init__()
         self.p = p
 
     def forward(self, x: Tensor) -> Tensor:
-        """x with the same entries of [B, H] dropped in every row."""
+        """x [T, B, H]; the entries of [B, H] that are dropped are the same at all T steps."""
         if not self.training or self.p == 0:
             return x
         return x * inverted_mask(x[:1], self.p)
@@ -24,7 +24,10 @@ def inverted_mask(like: Tensor, p: float) -> Tensor:
 
 
 def embed_with_word_dropout(embedding: nn.Embedding, tokens: Tensor, p: float, training: bool) -> Tensor:
-    """The embedded tokens [T, B, E]; in training whole words are dropped, one draw for all of them."""
+    """The embedded tokens [T, B, E]; in training, a word that is dropped is dropped wherever it occurs.
+
+    tokens: int64 [T, B]. One draw for the whole vocabulary (Gal & Ghahramani 2016).
+    """
     embedded: Tensor = embedding(tokens)
     if not training or p == 0:
         return embedded
@@ -33,9 +36,9 @@ def embed_with_word_dropout(embedding: nn.Embedding, tokens: Tensor, p: float, t
 
 
 def drop_connect(weight: Tensor, p: float, training: bool, *, inverted: bool) -> Tensor:
-    """A weight with single entries dropped in training, one draw a call (Wan et al. 2013, Merity et al. 2018).
+    """The weight with single entries dropped in training, one draw per call (Wan et al. 2013, Merity et al. 2018).
 
-    inverted: what is kept is scaled by 1 / (1 - p) in training; otherwise evaluation scales by 1 - p.
+    inverted: training scales the entries that are kept by 1 / (1 - p); otherwise evaluation scales all by 1 - p.
     """
     if p == 0:
         return weight

@@ -1,4 +1,4 @@
-"""The recurrence of a highway network (Zilly et al. 2017)."""
+"""The recurrence of the recurrent highway network (Zilly et al. 2017)."""
 
 import torch
 from torch import Tensor, nn
@@ -8,9 +8,10 @@ from sparse_rnn.models.layers.dropout import inverted_mask
 
 
 class HighwayRecurrence(nn.Module):
-    """s <- h t + s (1 - t), `depth` times a step: [h; t] = R_k (s m) + b_k, plus W x at the first depth.
+    """In every time step, `depth` times: s <- t h + (1 - t) s, with coupled gates (Zilly et al. 2017, Eq. 6-9).
 
-    h goes through tanh, t through the logistic function; m is one dropout mask for all steps and depths.
+    [h; t] = R_k (s m) + b_k, at the first depth plus W x; then h = tanh(h), t = sigmoid(t). m is a dropout mask, one
+    for all steps and depths of a window.
     """
 
     def __init__(self, hidden: int, depth: int, dropout: float) -> None:
@@ -20,7 +21,7 @@ class HighwayRecurrence(nn.Module):
         self.recurrent = nn.ModuleList(nn.Linear(hidden, 2 * hidden) for _ in range(depth))
 
     def gates(self) -> dict[str, Gates]:
-        """Rows of the candidate (hidden) and of the transform gate; W belongs to the first depth."""
+        """The rows of h (hidden) and of t (transform). Each depth is a cell; W belongs to that of the first depth."""
         names = ("hidden", "transform")
         own = {"input.weight": Gates.equal(names, self.width, "depth0")}
         for k in range(len(self.recurrent)):
@@ -29,7 +30,7 @@ class HighwayRecurrence(nn.Module):
 
     @torch.no_grad()
     def set_transform_bias(self, value: float) -> None:
-        """Set the bias of every transform gate; at the first depth, that of W becomes zero."""
+        """Set the bias of every transform gate to `value`; at the first depth, the bias of W becomes zero."""
         transform = slice(self.width, None)
         nn.init.zeros_(self.input.bias[transform])
         for name, parameter in self.recurrent.named_parameters():
@@ -37,16 +38,16 @@ class HighwayRecurrence(nn.Module):
                 nn.init.constant_(parameter[transform], value)
 
     def forward(self, x: Tensor, state: Tensor) -> tuple[Tensor, Tensor]:
-        """x [T, B, hidden], state [B, hidden]; returns all states [T, B, hidden] and the last one."""
+        """All states [T, B, hidden] and the last one, given x [T, B, hidden] and the state before [B, hidden]."""
         return self.unroll(x, state, inverted_mask(state, self.dropout) if self.training and self.dropout else None)
 
     def unroll(self, x: Tensor, state: Tensor, mask: Tensor | None) -> tuple[Tensor, Tensor]:
-        """The same with a given dropout mask [B, hidden], or without."""
+        """The states of `forward`, with a given dropout mask [B, hidden] or, if it is None, without dropout."""
         states = []
         for projected in self.input(x):
             for k, layer in enumerate(self.recurrent):
                 pre: Tensor = layer(state if mask is None else state * mask)
                 h, t = (pre + projected if k == 0 else pre).chunk(2, dim=-1)
-                state = torch.lerp(state, torch.tanh(h), torch.sigmoid(t))
+                state = torch.lerp(state, torch.tanh(h), torch.sigmoid(t))  # s + t (h - s)
             states.append(state)
         return torch.stack(states), state

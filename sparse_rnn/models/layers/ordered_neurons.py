@@ -1,7 +1,9 @@
 """The recurrence of ordered neurons (ON-LSTM, Shen et al. 2019) as one differentiable function of a whole window.
 
-T steps, B sequences, h units in n chunks of k. With the master gates i' = 1 - cumsoftmax and f' = cumsoftmax, each
-value shared by a chunk, and w = f' i': c <- (f w + f' - w) c + (i w + i' - w) tanh(cell), h <- o tanh(c).
+T steps, B sequences, h units in n chunks of k. Master gates i' = 1 - cumsoftmax and f' = cumsoftmax, each value shared
+by the units of a chunk, with their overlap w = f' i', frame the gates i, f, o of an LSTM and its candidate g:
+
+    c <- kept c + written g,  kept = f' + w (f - 1),  written = i' + w (i - 1),  h <- o tanh(c)
 """
 
 from typing import Any
@@ -27,16 +29,17 @@ def gate_rows(hidden: int, chunk: int) -> dict[str, slice]:
 
 
 def ordered_neurons(projected: Tensor, weight: Tensor, h: Tensor, c: Tensor) -> tuple[Tensor, Tensor]:
-    """All h [T, B, h] and the last c [B, h], differentiable once.
+    """All h [T, B, h] and the last c [B, h]; can be differentiated once.
 
-    projected [T, B, 2n + 4h]: what input and biases give to the rows; weight [2n + 4h, h]: recurrent; h, c [B, h].
+    projected: W x + b of every step [T, B, 2n + 4h]. weight: the recurrent weight [2n + 4h, h]. h, c: the state before
+    the window, each [B, h].
     """
     states, cell = _OrderedNeurons.apply(projected, weight, h, c)  # type: ignore[no-untyped-call]
     return states, cell
 
 
 class _OrderedNeurons(torch.autograd.Function):
-    """Backward leaves one product over all steps for the weight's gradient, where autograd would add up one a step."""
+    """The weight's gradient is one product over all steps; autograd would add up one product per step."""
 
     @staticmethod
     def forward(ctx: Any, projected: Tensor, weight: Tensor, h: Tensor, c: Tensor) -> tuple[Tensor, Tensor]:
@@ -78,19 +81,19 @@ class _OrderedNeurons(torch.autograd.Function):
 
 
 def _units(rows: Tensor, chunks: int) -> Tensor:
-    """The rows of single units, [..., 4, n, k]: output, cell, input, forget."""
+    """The rows of output, cell, input and forget, without those of the master gates, as [..., 4, n, k]."""
     return torch.unflatten(rows[..., 2 * chunks :], -1, (4, chunks, -1))
 
 
 def _chunks(weight: Tensor) -> int:
-    """n of a recurrent weight [2n + 4h, h]."""
+    """The number n of chunks, from the shape of a recurrent weight [2n + 4h, h]."""
     return (weight.shape[0] - 4 * weight.shape[1]) // 2
 
 
 def _step(rows: Tensor, c: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """c [B, n, k] after a step, and of the master gates (input, forget) the softmax and the gate itself [B, 2, n].
+    """One step from c [B, n, k]: the next c, the softmax behind each master gate, and the master gates [B, 2, n].
 
-    Passes the rows of units [B, 2n + 4h] through their activations, in place.
+    Master gates come in the order input, forget. o, g, i and f replace their rows of [B, 2n + 4h] in place.
     """
     chunks = c.shape[1]
     shares = torch.softmax(rows[:, : 2 * chunks].view(-1, 2, chunks), dim=-1)
@@ -105,16 +108,17 @@ def _step(rows: Tensor, c: Tensor) -> tuple[Tensor, Tensor, Tensor]:
 
 
 def _slopes(units: Tensor, cells: Tensor, opened: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """What the gradients of a step are multiplied by, for all steps at once.
+    """The partial derivatives that a step's gradients are multiplied by, for all steps at once.
 
-    d h: to c, and to the row of the output gate. d c: to the sums of shares behind the master gates and to the rows of
-    cell, input and forget [T, B, 5, n, k]; and to the c before.
+    Of h: by c, and by the row of the output gate [T, B, n, k]. Of c: by the cumulative sums behind the master gates
+    (input, forget) and by the rows of cell, input and forget [T, B, 5, n, k], and by the c before [T, B, n, k].
     """
     output, cell, inward, forget = units.unbind(-3)
     opened_inward, opened_forget = opened.unsqueeze(-1).unbind(-3)
     overlap, before, tanh_c = opened_inward * opened_forget, cells[:-1], cells[1:].tanh()
     written = opened_inward + overlap * (inward - 1)
     kept = opened_forget + overlap * (forget - 1)
+    # dc/di' = g + f' v and dc/df' = c + i' v, v = c (f - 1) + g (i - 1); i' = 1 - sum, hence the first sign.
     inside = before * (forget - 1) + cell * (inward - 1)
     to_rows = [
         -cell - opened_forget * inside,
@@ -127,7 +131,8 @@ def _slopes(units: Tensor, cells: Tensor, opened: Tensor) -> tuple[Tensor, Tenso
 
 
 def _cumsoftmax_backward(d_sums: Tensor, shares: Tensor) -> Tensor:
-    """From the gradient of the running sums of `shares` (a softmax) to that of the softmax's input."""
+    """The gradient by x, given the one by the cumulative sums of `shares` = softmax(x); all [..., n]."""
+    # s_j = sum_{m <= j} p_m gives dp_m = sum_{j >= m} ds_j, a cumulative sum from the end; then dx = p (dp - p.dp).
     d_shares = d_sums.flip(-1).cumsum(-1).flip(-1)
     return shares * (d_shares - (shares * d_shares).sum(-1, keepdim=True))
 
@@ -136,7 +141,10 @@ State = tuple[Tensor, Tensor]
 
 
 class ONLSTMLayer(nn.Module):
-    """One layer; in training single recurrent weights are dropped for a window, otherwise all are scaled by 1 - p."""
+    """One layer. In training, a share p of the recurrent weights is dropped, drawn anew for every window.
+
+    In evaluation all of them are scaled by 1 - p instead.
+    """
 
     def __init__(self, inputs: int, hidden: int, chunk: int, p: float) -> None:
         super().__init__()
@@ -146,12 +154,12 @@ class ONLSTMLayer(nn.Module):
         self.recurrent = nn.Linear(hidden, rows)
 
     def gates(self) -> dict[str, Gates]:
-        """Rows of the master gates and of the gates of units; the layer is one cell."""
+        """The rows of the two master gates and of output, cell, input and forget; the layer is one cell."""
         own = Gates(gate_rows(self.hidden, self.chunk), cell="")
         return {"input.weight": own, "recurrent.weight": own}
 
     def forward(self, x: Tensor, state: State, training: bool) -> tuple[Tensor, State]:
-        """x [T, B, inputs], state (h, c), each [B, hidden]; returns all h [T, B, hidden] and the last state."""
+        """All h [T, B, hidden] and the last (h, c), given x [T, B, inputs] and (h, c) before, each [B, hidden]."""
         weight = drop_connect(self.recurrent.weight, self.p, training, inverted=False)
         projected = nn.functional.linear(x, self.input.weight, self.input.bias + self.recurrent.bias)
         states, cell = ordered_neurons(projected, weight, *state)

@@ -1,35 +1,38 @@
-"""ISS: group lasso over the hidden units' structures, which switches whole units off (Wen et al. 2018)."""
+"""ISS: a group lasso over the structures of hidden units, which removes whole units (Wen et al. 2018)."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import cached_property
 
 import torch
 from torch import Tensor, nn
 
+from sparse_rnn.core.declarations import Structures
 from sparse_rnn.core.errors import ConfigError
 from sparse_rnn.core.registry import register
-from sparse_rnn.sparsity.iss.structures import Structures, check_structures, find_structures, without_absent
+from sparse_rnn.sparsity.iss.structures import (
+    find_structures,
+    present,
+    spread,
+    squares,
+    weights_inside,
+    without_absent,
+)
 from sparse_rnn.sparsity.method import SparsifierConfig
 from sparse_rnn.sparsity.sparsifier import Clock, Sparsifier, UpdateReport
 
 EPSILON = 1e-8
-FIXED = {
-    "sparsity": 0.0,
-    "initial": "dense",
-    "removal": "none",
-    "redistribution": "none",
-    "update_until": 1.0,
-}
+FIXED = {"sparsity": 0.0, "initial": "dense", "removal": "none", "redistribution": "none", "update_until": 1.0}
 
 
 @register("sparsifier", "iss")
 @dataclass
 class ISSConfig(SparsifierConfig):
-    """Starts dense; how many structures go is an outcome of `group_lasso`. Defaults are those of the stacked LSTM.
+    """The network starts dense; how many structures are removed is an outcome of `group_lasso`.
 
-    group_lasso: lambda, beside a loss that is a mean over tokens. threshold: weights up to it in magnitude become zero
-    after every step. update_interval: how often structures that are all zero are switched off for good.
+    The defaults are those of the stacked LSTM.
+    group_lasso: lambda, for a loss that is a mean over tokens.
+    threshold: after every step, weights of at most this magnitude become zero.
+    update_interval: how often structures whose entries are all zero are switched off permanently.
     """
 
     name: str = "iss"
@@ -44,7 +47,7 @@ class ISSConfig(SparsifierConfig):
         for key, value in FIXED.items():
             if getattr(self, key) != value:
                 raise ConfigError(
-                    f"sparsifier={self.name} starts dense and finds out itself what goes: leave sparsifier.{key} out."
+                    f"sparsifier={self.name} starts dense and decides what is removed: leave sparsifier.{key} out."
                 )
         super().__post_init__()
         for key in ("group_lasso", "threshold"):
@@ -53,52 +56,49 @@ class ISSConfig(SparsifierConfig):
 
     @property
     def dynamic(self) -> bool:
-        """Always."""
+        """True: structures are removed during training, although `removal` is none."""
         return True
 
     @property
     def prunes(self) -> bool:
-        """Always."""
+        """True: nothing grows, so the number of active weights only falls."""
         return True
 
     def dense_weights(self, model: nn.Module) -> Sequence[str]:
-        """The weights of no structure; raises ConfigError for a model whose structures are not known."""
-        check_structures(model)
+        """The names of the weights in no structure; raises ConfigError for a model that declares no structures."""
+        inside = weights_inside(self.structures(model))
         if self.keep_dense:
-            raise ConfigError(
-                f"sparsifier={self.name} decides itself what stays dense: leave sparsifier.keep_dense out."
-            )
-        weights = {name: parameter for name, parameter in model.named_parameters() if parameter.dim() >= 2}
-        inside = {name for layer in find_structures(weights) for name in (*layer.rows, *layer.columns)}
-        return [name for name in weights if name not in inside]
+            raise ConfigError(f"sparsifier={self.name} decides what stays dense: leave sparsifier.keep_dense out.")
+        return [name for name, p in model.named_parameters() if p.dim() >= 2 and name not in inside]
+
+    def structures(self, model: nn.Module) -> Sequence[Structures]:
+        """Those that the model declares; raises ConfigError if it declares none."""
+        return find_structures(model)
 
 
 def group_lasso(layers: Sequence[Structures], weights: Mapping[str, Tensor]) -> Tensor:
-    """The sum over all structures of sqrt(sum of squares + 1e-8)."""
-    return torch.cat([layer.squares(weights) for layer in layers]).add(EPSILON).sqrt().sum()
+    """The sum over all structures of sqrt(sum of squares + EPSILON)."""
+    return torch.cat([squares(layer, weights) for layer in layers]).add(EPSILON).sqrt().sum()
 
 
 @torch.no_grad()
 def add_group_lasso_gradient(layers: Sequence[Structures], weights: Mapping[str, Tensor], strength: float) -> None:
-    """Add the gradient of strength * group_lasso to that of the weights: w / norm for each structure w is in."""
+    """Add strength * w / norm to the gradient of every weight w, once for each structure that w is in."""
     for layer in layers:
-        inverse = layer.squares(weights).add(EPSILON).rsqrt()
-        for name, factor in layer.spread(inverse, weights):
+        inverse = squares(layer, weights).add(EPSILON).rsqrt()
+        for name, factor in spread(layer, inverse, weights):
             gradient = weights[name].grad
             assert gradient is not None
             gradient.addcmul_(weights[name], factor, value=strength)
 
 
 class ISS(Sparsifier):
-    """The penalty's gradient joins the dense gradient before masking and clipping; small weights become zero after
-    every step; structures that are all zero are switched off before the validation that ends an epoch."""
+    """In every step, the penalty's gradient is added before masking and clipping; then small weights become zero.
+
+    Structures that are entirely zero are switched off after the last step of an epoch, before its validation.
+    """
 
     config: ISSConfig
-
-    @cached_property
-    def layers(self) -> list[Structures]:
-        """The structures by layer."""
-        return find_structures(self._weights)
 
     @property
     def _weights(self) -> dict[str, Tensor]:
@@ -106,31 +106,32 @@ class ISS(Sparsifier):
 
     @property
     def at_target(self) -> bool:
-        """Always: no sparsity is asked for."""
+        """True at any time: no sparsity is asked for, so every network may be kept as the best."""
         return True
 
     @property
     def final_sparsity(self) -> float:
-        """Inactive share of the weights that are in structures, by the masks as they are."""
+        """Inactive share of the weights in structures, by the present masks: the final size is an outcome."""
         return 1.0 - self.topology.active / self.topology.size
 
     def facts(self, clock: Clock) -> dict[str, float]:
-        """The number of structures left in each layer, and the penalty."""
+        """What is logged: the number of structures left in each layer, and the penalty."""
         masks = {weight.name: weight.mask for weight in self.topology}
-        left = {f"structures/{layer.name}": float(layer.present(masks).count_nonzero()) for layer in self.layers}
+        layers = self.topology.structures
+        left = {f"structures/{layer.name}": float(present(layer, masks).count_nonzero()) for layer in layers}
         with torch.no_grad():
-            penalty = self.config.group_lasso * float(group_lasso(self.layers, self._weights))
+            penalty = self.config.group_lasso * float(group_lasso(layers, self._weights))
         return {**left, "penalty/group_lasso": penalty}
 
     @torch.no_grad()
     def before_step(self, clock: Clock) -> None:
         """Add the penalty's gradient, then mask the gradients."""
-        add_group_lasso_gradient(self.layers, self._weights, self.config.group_lasso)
+        add_group_lasso_gradient(self.topology.structures, self._weights, self.config.group_lasso)
         super().before_step(clock)
 
     @torch.no_grad()
     def after_step(self, clock: Clock) -> UpdateReport | None:
-        """Zero small weights; switch off structures if it is time."""
+        """Zero small weights, and switch off structures if an update is due; returns the report of the update."""
         for weight in self.topology:
             torch.hardshrink(weight.parameter, self.config.threshold, out=weight.parameter)
         return super().after_step(clock)
@@ -144,9 +145,9 @@ class ISS(Sparsifier):
 
     @torch.no_grad()
     def update(self, clock: Clock) -> UpdateReport:
-        """Switch off, for good, every structure whose entries are all zero."""
+        """Switch off permanently every structure whose entries are all zero."""
         before = self.topology.active
-        for name, mask in without_absent(self.layers, self._weights).items():
+        for name, mask in without_absent(self.topology.structures, self._weights).items():
             if not torch.equal(mask, self.topology[name].mask):
                 dense_state = self.protocol.masking == "weight"
                 self.topology.replace(name, mask, self.optimizer, dense_state=dense_state)

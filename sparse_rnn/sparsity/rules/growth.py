@@ -1,9 +1,10 @@
 """Growth rules: which inactive weights become active.
 
-A rule is a dataclass whose fields are its configuration; `needs` names the dense signals it reads, which the
-Sparsifier keeps. Add a rule here and a YAML of its name in conf/growth.
-Of every rule: a just-removed weight may be grown again; a grown weight starts at value zero with fresh optimizer
-state (under `protocol=official_code` one regrown in the update that removed it keeps both).
+A rule is a dataclass whose fields are its configuration; `needs` names the dense signals that it reads, which the
+Sparsifier keeps. To add a rule, add a class here and a YAML file of its name in conf/growth.
+
+With every rule, a weight that was just removed may grow again, and a grown weight starts at zero with fresh optimizer
+state. Under `protocol=official_code`, a weight that regrows in the update that removed it keeps value and state.
 """
 
 from collections.abc import Mapping
@@ -24,7 +25,8 @@ Signals = Mapping[Signal, Mapping[str, Tensor]]
 class GrowthRule(Protocol):
     """Marks exactly `count` of the candidates of a group, as bool [group.size].
 
-    candidates: bool [group.size], the inactive entries. key: what a random choice may depend on.
+    candidates: bool [group.size], the inactive entries, including those just removed. signals: what `needs` names, as
+    tensors by weight name. key: what a random choice may depend on, together with the group's name.
     """
 
     name: str
@@ -38,7 +40,7 @@ class GrowthRule(Protocol):
 @register("growth", "none")
 @dataclass
 class NoGrowth:
-    """Nothing grows: for dense, static and pruned networks."""
+    """Nothing grows: for dense, static and pruned networks. Raises ValueError if something should."""
 
     name: str = "none"
     needs: ClassVar[frozenset[Signal]] = frozenset()
@@ -54,7 +56,7 @@ class NoGrowth:
 @register("growth", "random")
 @dataclass
 class RandomGrowth:
-    """Each inactive entry equally likely (Selfish-RNN Eq. 3). Reads no gradient."""
+    """Every inactive entry is equally likely to grow (Selfish-RNN Eq. 3); no gradient is read."""
 
     name: str = "random"
     needs: ClassVar[frozenset[Signal]] = frozenset()
@@ -68,7 +70,7 @@ class RandomGrowth:
 @register("growth", "gradient")
 @dataclass
 class GradientGrowth:
-    """The largest |gradient| (RigL, Evci et al. 2020), the dense gradient of the last minibatch; ties are drawn."""
+    """Largest |gradient| first, of the last minibatch's dense gradient (RigL, Evci et al. 2020); ties are drawn."""
 
     name: str = "gradient"
     needs: ClassVar[frozenset[Signal]] = frozenset({"gradient"})
@@ -82,7 +84,7 @@ class GradientGrowth:
 @register("growth", "momentum")
 @dataclass
 class MomentumGrowth:
-    """The largest |momentum| of the dense gradient, m <- beta m + g (SNFS, Dettmers & Zettlemoyer 2019)."""
+    """Largest |m| first, m <- beta m + g over dense gradients (SNFS, Dettmers & Zettlemoyer 2019); ties are drawn."""
 
     name: str = "momentum"
     beta: float = 0.9

@@ -1,4 +1,4 @@
-"""Initial distributions: how many entries of each group start active."""
+"""Initial distributions: how many entries of each group are active at the start."""
 
 from collections.abc import Sequence
 from typing import Protocol
@@ -9,13 +9,13 @@ from sparse_rnn.sparsity.selection import apportion
 
 
 class InitialDistribution(Protocol):
-    """Counts of active entries, one a group, whose sum is round(density * size) exactly."""
+    """The number of active entries of each group; the sum is exactly round((1 - sparsity) * size of all groups)."""
 
     def __call__(self, groups: Sequence[Group], sparsity: float) -> list[int]: ...
 
 
 def active_total(groups: Sequence[Group], sparsity: float) -> int:
-    """The number of active entries that a sparsity asks for."""
+    """The number of active entries in all groups together."""
     return round(sum(group.size for group in groups) * (1.0 - sparsity))
 
 
@@ -30,10 +30,10 @@ class Uniform:
 
 @register("initial", "er")
 class ErdosRenyi:
-    """Density of a tensor proportional to (rows + columns) / (rows * columns) (Mocanu et al. 2018, SET).
+    """The density of a tensor is proportional to (rows + columns) / (rows * columns) (SET, Mocanu et al. 2018).
 
-    The shapes are those of the stacked tensors. No tensor is more than dense: what exceeds it goes to the others.
-    Gates that are groups of their own share their tensor's count by size.
+    The shapes are those of the stacked tensors. Entries that do not fit into a tensor go to the others in proportion.
+    Gates that are groups of their own divide their tensor's count by size.
     """
 
     def __call__(self, groups: Sequence[Group], sparsity: float) -> list[int]:
@@ -41,7 +41,7 @@ class ErdosRenyi:
         return apportion(active_total(groups, sparsity), [self._share(group) for group in groups], sizes)
 
     def sparsity(self, groups: Sequence[Group], epsilon: float) -> float:
-        """That of epsilon (rows + columns) active entries a matrix, or all of them if those are fewer."""
+        """The sparsity with epsilon * (rows + columns) active entries per matrix, or all entries if it has fewer."""
         active = sum(min(round(epsilon * self._share(group)), group.size) for group in groups)
         return 1.0 - active / sum(group.size for group in groups)
 
@@ -55,7 +55,7 @@ class ErdosRenyi:
 
 @register("initial", "er_gates")
 class ErdosRenyiOfGates(ErdosRenyi):
-    """The same with every gate's rows as a matrix of its own (ST-RNN Eq. 4, as its classifiers count)."""
+    """Erdos-Renyi with every gate's rows as a matrix of its own (ST-RNN Eq. 4, as its classifiers count)."""
 
     def _share(self, group: Group) -> float:
         return float(sum(block.rows.stop - block.rows.start + block.weight.shape[1:].numel() for block in group.blocks))
@@ -63,7 +63,7 @@ class ErdosRenyiOfGates(ErdosRenyi):
 
 @register("initial", "dense")
 class Dense:
-    """Everything active: where dense-to-sparse methods begin."""
+    """All entries are active: the start of dense-to-sparse methods."""
 
     def __call__(self, groups: Sequence[Group], sparsity: float) -> list[int]:
         return [group.size for group in groups]

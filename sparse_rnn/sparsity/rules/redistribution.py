@@ -1,7 +1,7 @@
-"""Redistribution: where the removed weights come back.
+"""Redistribution rules: where as many weights grow as were removed.
 
-A rule turns what each group lost into what each group (or gate) gains. The sums are equal, and nothing gains more
-than it has free.
+A rule turns the number that each group lost into the number that each group, or gate, gains. Both sums are equal, and
+no group gains more than its free positions.
 """
 
 from collections.abc import Sequence
@@ -19,7 +19,7 @@ Budget = list[tuple[Group, int]]
 
 
 class Redistribution(Protocol):
-    """`removed` pairs each group with the number it lost; masks and weights are those after removal."""
+    """Turns `removed`, each group with the number it lost, into a budget; masks and weights are those after removal."""
 
     needs: ClassVar[frozenset[Signal]]
 
@@ -28,7 +28,7 @@ class Redistribution(Protocol):
 
 @register("redistribution", "none")
 class WithinGroup:
-    """Each group gains what it lost."""
+    """Every group gains what it lost."""
 
     needs: ClassVar[frozenset[Signal]] = frozenset()
 
@@ -37,7 +37,7 @@ class WithinGroup:
 
 
 class AcrossGates:
-    """What a group lost goes to its gates by a share of each."""
+    """What a group lost goes to its own gates, in proportion to a share of each."""
 
     needs: ClassVar[frozenset[Signal]] = frozenset()
 
@@ -49,41 +49,41 @@ class AcrossGates:
         return budget
 
     def share(self, gate: Group, signals: Signals) -> float:
-        """The gate's share, up to a common factor."""
+        """The gate's share; only ratios between the gates of a group matter."""
         raise NotImplementedError
 
 
 @register("redistribution", "gates")
 class FreePositions(AcrossGates):
-    """Cell gate redistribution (Selfish-RNN section 3.1): every free position of the group's gates gains alike."""
+    """Cell gate redistribution (Selfish-RNN section 3.1): a gate gains in proportion to its free positions."""
 
     def share(self, gate: Group, signals: Signals) -> float:
-        """Number of inactive entries."""
+        """The number of inactive entries."""
         return float(_free(gate))
 
 
 @register("redistribution", "gate_magnitude")
 class GateMagnitude(AcrossGates):
-    """By the mean |w| of a gate's active weights (Selfish-RNN Table 6)."""
+    """A gate gains in proportion to the mean |w| of its active weights (Selfish-RNN Table 6)."""
 
     def share(self, gate: Group, signals: Signals) -> float:
-        """Mean magnitude."""
+        """The mean |w| of active weights."""
         return _mean_active(gate.values, gate)
 
 
 @register("redistribution", "gate_gradient")
 class GateGradient(AcrossGates):
-    """By the mean |gradient| of a gate's active weights (Selfish-RNN Table 6)."""
+    """A gate gains in proportion to the mean |gradient| of its active weights (Selfish-RNN Table 6)."""
 
     needs: ClassVar[frozenset[Signal]] = frozenset({"gradient"})
 
     def share(self, gate: Group, signals: Signals) -> float:
-        """Mean gradient magnitude."""
+        """The mean |gradient| of active weights."""
         return _mean_active(gate.gather(signals["gradient"]), gate)
 
 
 class AcrossLayers:
-    """What all groups lost together goes to them by a share of each."""
+    """What all groups lost together goes to all of them, in proportion to a share of each."""
 
     needs: ClassVar[frozenset[Signal]] = frozenset()
 
@@ -92,31 +92,33 @@ class AcrossLayers:
         return _shared(groups, sum(count for _, count in removed), [self.share(g, signals) for g in groups])
 
     def share(self, group: Group, signals: Signals) -> float:
-        """The group's share, up to a common factor."""
+        """The group's share; only ratios between groups matter."""
         raise NotImplementedError
 
 
 @register("redistribution", "layers_nonzeros")
 class LayerNonzeros(AcrossLayers):
-    """By the number of weights that survived removal (DSR, Mostafa & Wang 2019)."""
+    """A group gains in proportion to the number of weights that survived removal (DSR, Mostafa & Wang 2019)."""
 
     def share(self, group: Group, signals: Signals) -> float:
-        """Number of active entries."""
+        """The number of active entries."""
         return float(group.active.count_nonzero())
 
 
 @register("redistribution", "layers_momentum")
 class LayerMomentum(AcrossLayers):
-    """By the mean |momentum| of the active weights (SNFS, Dettmers & Zettlemoyer 2019)."""
+    """A group gains in proportion to the mean |momentum| of its active weights (SNFS, Dettmers & Zettlemoyer 2019)."""
 
     needs: ClassVar[frozenset[Signal]] = frozenset({"momentum"})
 
     def share(self, group: Group, signals: Signals) -> float:
-        """Mean momentum magnitude."""
+        """The mean |momentum| of active weights."""
         return _mean_active(group.gather(signals["momentum"]), group)
 
 
 def _shared(groups: Sequence[Group], count: int, shares: Sequence[float]) -> Budget:
+    # Free positions cap the shares: they include what was just removed, so that `count` always fits, and what one
+    # group cannot take goes to the others instead of being lost.
     return list(zip(groups, apportion(count, shares, [_free(group) for group in groups]), strict=True))
 
 

@@ -1,7 +1,7 @@
-"""Removal rules: which active weights go.
+"""Removal rules: which active weights become inactive.
 
-Of every rule: what it removes may be grown again in the same update, then from value zero and fresh optimizer
-state (`protocol=official_code` keeps both); it reads weights only, no gradient.
+With every rule, a removed weight may grow again in the same update, from value zero and with fresh optimizer state
+(`protocol=official_code` keeps both). All rules read weights only, no gradients.
 """
 
 from typing import Any, Protocol
@@ -15,12 +15,12 @@ from sparse_rnn.sparsity.selection import apportion, select_smallest
 
 
 class RemovalRule(Protocol):
-    """Marks exactly `count` active entries of a group (or, if it says so, its own count), as bool [group.size]."""
+    """Marks exactly `count` active entries of a group, as bool [group.size]; AdaptiveThreshold marks its own number."""
 
     def __call__(self, group: Group, count: int) -> Tensor: ...
 
     def finish(self, removed: int, asked: int) -> None:
-        """Called once an update, with the totals over all groups."""
+        """Called once per update, with the totals over all groups."""
 
     def state_dict(self) -> dict[str, Any]: ...
 
@@ -28,22 +28,22 @@ class RemovalRule(Protocol):
 
 
 class Stateless:
-    """The parts of a removal rule that keeps nothing between updates."""
+    """Base of removal rules that keep nothing between updates."""
 
     def finish(self, removed: int, asked: int) -> None:
-        """Nothing to adapt."""
+        """There is nothing to adapt to the totals."""
 
     def state_dict(self) -> dict[str, Any]:
-        """Empty."""
+        """An empty state."""
         return {}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Nothing to restore."""
+        """There is nothing to restore."""
 
 
 @register("removal", "magnitude")
 class Magnitude(Stateless):
-    """The smallest |w| of the group (Selfish-RNN Eq. 2; Eq. 4 where the group spans gates)."""
+    """The smallest |w| of the group (Selfish-RNN Eq. 2, or Eq. 4 if the group spans gates)."""
 
     def __call__(self, group: Group, count: int) -> Tensor:
         return select_smallest(group.values.abs(), group.active, count)
@@ -53,8 +53,8 @@ class Magnitude(Stateless):
 class SignedMagnitude(Stateless):
     """SET's own rule: the smallest positive weights and the negative weights closest to zero.
 
-    Each side loses its share of `count`, in proportion to its own number (Mocanu et al. 2018, zeta of each side).
-    A weight of exactly zero counts as positive.
+    Each side loses a part of `count` in proportion to its number (Mocanu et al. 2018, zeta of each side). A weight of
+    exactly zero counts as positive.
     """
 
     def __call__(self, group: Group, count: int) -> Tensor:
@@ -68,10 +68,10 @@ class SignedMagnitude(Stateless):
 
 @register("removal", "threshold")
 class AdaptiveThreshold:
-    """DSR: every active |w| below one global threshold H, in a number of its own (Mostafa & Wang 2019).
+    """DSR: every active |w| below one global threshold H, however many that are (Mostafa & Wang 2019).
 
-    H starts at 1e-3, doubles after an update that removed less than 0.9 of what was asked for and halves after one
-    that removed more than 1.1 of it. At least one weight of a group stays.
+    H starts at 1e-3. It doubles after an update that removed less than 0.9 of the number asked for, and halves after
+    one that removed more than 1.1 of it. At least one weight of every group stays.
     """
 
     tolerance = 0.1
@@ -94,9 +94,9 @@ class AdaptiveThreshold:
             self.threshold /= 2
 
     def state_dict(self) -> dict[str, Any]:
-        """H."""
+        """The threshold H."""
         return {"threshold": self.threshold}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Restore H."""
+        """Restore the threshold H."""
         self.threshold = state["threshold"]

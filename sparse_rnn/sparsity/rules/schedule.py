@@ -1,4 +1,4 @@
-"""How many weights an update removes, as training goes on."""
+"""Removal schedules: how many weights an update removes, depending on the progress of training."""
 
 import math
 from collections.abc import Sequence
@@ -10,19 +10,22 @@ from sparse_rnn.sparsity.selection import apportion
 
 
 class RemovalSchedule(Protocol):
-    """`progress` is the share of training done, in [0, 1]."""
+    """`progress` is the share of training that is done, in [0, 1]."""
 
     def rate(self, progress: float) -> float:
-        """The removal rate p, or for pruning the sparsity asked for."""
+        """The removal rate p or, for pruning, the sparsity asked for."""
 
     def counts(self, active: Sequence[int], sizes: Sequence[int], progress: float) -> list[int]:
-        """How many entries to remove from each group; `active` of its `sizes` entries are active."""
+        """How many entries to remove from each group, given how many of its entries are active."""
 
 
 @dataclass(frozen=True)
 class ScheduleSettings:
-    """What a schedule is made from: `initial` and `final` rate, the `sparsity` of the end, the pruning window from
-    `start` to `end`, and `until`, the progress at which a falling rate has reached `final`."""
+    """What a schedule is made from.
+
+    initial, final: removal rates. sparsity: at the end of pruning. start, end: the window of pruning, as progress.
+    until: the progress at which a falling rate reaches `final`.
+    """
 
     initial: float
     final: float
@@ -40,17 +43,17 @@ class _ByRate:
         raise NotImplementedError
 
     def counts(self, active: Sequence[int], sizes: Sequence[int], progress: float) -> list[int]:
-        """round(p * active) of each, at most active - 1 so that something stays."""
+        """round(p * active) of each group, but at most active - 1, so that one weight stays."""
         rate = self.rate(progress)
         return [min(round(rate * n), max(n - 1, 0)) for n in active]
 
 
 @register("schedule", "constant")
 class Constant(_ByRate):
-    """p stays as it is (SET's zeta)."""
+    """p is constant (SET's zeta)."""
 
     def rate(self, progress: float) -> float:
-        """p at `progress`."""
+        """The removal rate p at `progress`."""
         return self.settings.initial
 
 
@@ -59,27 +62,29 @@ class Linear(_ByRate):
     """p falls in a straight line from `initial` to `final`, which it reaches at `until`."""
 
     def rate(self, progress: float) -> float:
-        """p at `progress`."""
+        """The removal rate p at `progress`."""
         s = self.settings
         return s.initial + (s.final - s.initial) * min(progress / s.until, 1.0)
 
 
 @register("schedule", "cosine")
 class Cosine(_ByRate):
-    """p falls in half a cosine from `initial` to `final` (Selfish-RNN section 3.1), which it reaches at `until` (T_end
-    of RigL, Evci et al. 2020)."""
+    """p falls in half a cosine from `initial` to `final` (Selfish-RNN section 3.1), which it reaches at `until`.
+
+    `until` is T_end of RigL (Evci et al. 2020).
+    """
 
     def rate(self, progress: float) -> float:
-        """p at `progress`."""
+        """The removal rate p at `progress`."""
         s = self.settings
         return s.final + (s.initial - s.final) * (1 + math.cos(math.pi * min(progress / s.until, 1.0))) / 2
 
 
 @register("schedule", "cubic")
 class Cubic:
-    """Gradual magnitude pruning: s_t = S (1 - (1 - u)^3), u the share of the window done (Zhu & Gupta 2017).
+    """Gradual magnitude pruning: sparsity S (1 - (1 - u)^3), u the share of the window done (Zhu & Gupta 2017).
 
-    The number kept is that of the sparsity asked for, exactly; every group is equally sparse.
+    Exactly as many weights stay as the sparsity asks for, and every group is equally sparse.
     """
 
     def __init__(self, settings: ScheduleSettings) -> None:
@@ -92,7 +97,7 @@ class Cubic:
         return s.sparsity * (1 - (1 - done) ** 3)
 
     def counts(self, active: Sequence[int], sizes: Sequence[int], progress: float) -> list[int]:
-        """What exceeds each group's share of round((1 - s_t) * size of all); in total exactly what exceeds that."""
+        """What each group has beyond its share of `kept(size of all)`; in total exactly what all have beyond that."""
         kept = self.kept(sum(sizes), progress)
         shares = apportion(kept, sizes, sizes)
         excess = [max(n - share, 0) for n, share in zip(active, shares, strict=True)]

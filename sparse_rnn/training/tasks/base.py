@@ -12,7 +12,7 @@ from sparse_rnn.data.batches import Batch
 
 @dataclass
 class Totals:
-    """Sums over what was predicted: loss in nats, right predictions, number of targets and of tokens read."""
+    """Sums over predictions: loss in nats, correct predictions, number of targets and of tokens read."""
 
     loss: float = 0.0
     correct: int = 0
@@ -26,7 +26,7 @@ class Totals:
 
 
 class Batches(Protocol):
-    """The batches of one pass; the position in it is the number of batches gone by."""
+    """The batches of one pass over the data; a position in it is a number of batches."""
 
     def __len__(self) -> int: ...
 
@@ -35,9 +35,9 @@ class Batches(Protocol):
 
 
 class Task(Protocol):
-    """Made of a run's configuration, its data, model and device.
+    """What a model learns. Made of the training configuration, the seed of the batches, the data, model and device.
 
-    `metric` is what is reported beside the loss, `smallest` the smallest sizes that a model can be built for.
+    metric: the name of what is reported beside the loss. smallest: the smallest sizes that a model can be built for.
     """
 
     metric: ClassVar[str]
@@ -50,7 +50,7 @@ class Task(Protocol):
         """What is carried from batch to batch, at the start of an epoch."""
 
     def backward(self, batch: Batch, hidden: Any) -> tuple[Totals, Any]:
-        """Accumulate the gradients of the batch's mean loss; returns its sums and what to carry on."""
+        """Accumulate the gradients of the batch's mean loss; returns its sums and the hidden state to carry on."""
 
     def evaluate(self, split: str, between: Callable[[], None] = lambda: None) -> dict[str, float]:
         """Metrics of a split. `between` is called after every batch, and may raise to stop."""
@@ -65,12 +65,12 @@ class Task(Protocol):
         """Every layer's hidden states on the first test tokens, each float16 [tokens, units]."""
 
     def comparison(self) -> str:
-        """A sentence on what word counts alone achieve."""
+        """What models that only count words achieve, as a phrase."""
 
 
 @contextmanager
 def evaluation(model: nn.Module) -> Iterator[None]:
-    """Switch dropouts off, and back to what they were."""
+    """Switch dropout off, and afterwards back to what it was."""
     training = model.training
     model.eval()
     try:

@@ -7,7 +7,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from sparse_rnn.config.schema import Run
+from sparse_rnn.config.schema import TrainingConfig
 from sparse_rnn.core.registry import register
 from sparse_rnn.data.baselines import word_models
 from sparse_rnn.data.batches import Batch, Windows, side_by_side
@@ -18,42 +18,47 @@ from sparse_rnn.training.tasks.base import Totals, evaluation
 
 @register("task", "language_modelling")
 class LanguageModelling:
-    """The hidden state is carried from window to window; a batch may be trained in parts, each with its own."""
+    """Next words of `batch` sequences side by side; the hidden state is carried from window to window.
+
+    With training.sub_batch, a batch is trained in parts, each with its own hidden state.
+    """
 
     metric: ClassVar[str] = "perplexity"
     smallest: ClassVar[tuple[int, ...]] = (2,)
 
-    def __init__(self, run: Run, corpus: Corpus, model: LanguageModel, device: torch.device) -> None:
-        self.run, self.corpus, self.model, self.device = run, corpus, model, device
-        batches = {"train": run.training.batch, "valid": run.training.valid_batch, "test": run.training.test_batch}
+    def __init__(
+        self, config: TrainingConfig, seed: int, corpus: Corpus, model: LanguageModel, device: torch.device
+    ) -> None:
+        self.config, self.seed, self.corpus, self.model, self.device = config, seed, corpus, model, device
+        batches = {"train": config.batch, "valid": config.valid_batch, "test": config.test_batch}
         self._rows = {
             split: side_by_side(tokens, batches[split], split=split).to(device)
             for split, tokens in corpus.splits.items()
         }
 
     def batches(self, epoch: int) -> Windows:
-        """The training windows of an epoch (from 0)."""
-        training = self.run.training
+        """The training windows of an epoch (from 0); their lengths may vary, as `seed` and the epoch say."""
         return Windows(
             self._rows["train"],
-            training.bptt,
-            variable=training.variable_bptt,
-            longest=training.max_bptt,
-            seed=self.run.seed,
+            self.config.bptt,
+            variable=self.config.variable_bptt,
+            longest=self.config.max_bptt,
+            seed=self.seed,
             epoch=epoch,
         )
 
     def initial_hidden(self) -> list[Hidden]:
         """The hidden state of each part of a batch at the start of an epoch: zeros."""
-        columns = torch.split(torch.arange(self.run.training.batch), self._part)
+        columns = torch.split(torch.arange(self.config.batch), self._part)
         return [self.model.initial_hidden(len(part)) for part in columns]
 
     @property
     def _part(self) -> int:
-        return self.run.training.sub_batch or self.run.training.batch
+        """Sequences that are trained at a time."""
+        return self.config.sub_batch or self.config.batch
 
     def backward(self, batch: Batch, hidden: list[Hidden]) -> tuple[Totals, list[Hidden]]:
-        """Accumulate the gradients of the mean cross-entropy a token (in nats) and of the model's penalty."""
+        """Accumulate the gradients of the mean cross-entropy per token (in nats) and of the model's penalty."""
         columns = (torch.split(tokens, self._part, dim=1) for tokens in (batch.inputs, batch.targets))
         total, carried = 0.0, []
         for inputs, targets, own in zip(*columns, hidden, strict=True):
@@ -66,7 +71,7 @@ class LanguageModelling:
 
     @torch.no_grad()
     def evaluate(self, split: str, between: Callable[[], None] = lambda: None) -> dict[str, float]:
-        """Loss (nats a token, over the exact number predicted) and perplexity of a split.
+        """Loss (nats per token, over the exact number of predicted tokens) and perplexity of a split.
 
         `between` is called after every window, and may raise to stop.
         """
@@ -74,7 +79,7 @@ class LanguageModelling:
         totals = Totals()
         with evaluation(self.model):
             hidden = self.model.initial_hidden(rows.shape[1])
-            for batch in Windows(rows, self.run.training.bptt).after(0):
+            for batch in Windows(rows, self.config.bptt).after(0):
                 output, hidden = self.model(batch.inputs, hidden)
                 count = batch.targets.numel()
                 totals.add(Totals(float(self.model.loss(output, batch.targets)) * count, targets=count))
@@ -82,12 +87,12 @@ class LanguageModelling:
         return self.metrics(totals)
 
     def metrics(self, totals: Totals) -> dict[str, float]:
-        """Mean loss in nats a token, and perplexity."""
+        """Mean loss in nats per token, and perplexity; infinite where exp would overflow."""
         loss = totals.loss / totals.targets
         return {"loss": loss, self.metric: math.exp(loss) if loss < 700 else math.inf}
 
     def better(self, valid: dict[str, float], best: dict[str, float]) -> bool:
-        """By the loss."""
+        """Whether the loss is lower."""
         return valid["loss"] < best["loss"]
 
     def snapshot(self, tokens: int) -> list[Tensor]:

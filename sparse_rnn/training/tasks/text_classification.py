@@ -6,7 +6,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor, nn
 
-from sparse_rnn.config.schema import Run
+from sparse_rnn.config.schema import TrainingConfig
 from sparse_rnn.core.registry import register
 from sparse_rnn.data.baselines import class_models
 from sparse_rnn.data.batches import Batch, Shuffled
@@ -17,24 +17,26 @@ from sparse_rnn.training.tasks.base import Totals, evaluation
 
 @register("task", "text_classification")
 class TextClassification:
-    """Texts in a new order every epoch; nothing is carried from batch to batch."""
+    """The classes of whole texts, read in a new order every epoch; no state is carried from batch to batch."""
 
     metric: ClassVar[str] = "accuracy"
     smallest: ClassVar[tuple[int, ...]] = (2, 2)
 
-    def __init__(self, run: Run, texts: LabelledTexts, model: TextClassifier, device: torch.device) -> None:
-        self.run, self.texts, self.model, self.device = run, texts, model, device
-        self._sizes = {"train": run.training.batch, "valid": run.training.valid_batch, "test": run.training.test_batch}
+    def __init__(
+        self, config: TrainingConfig, seed: int, texts: LabelledTexts, model: TextClassifier, device: torch.device
+    ) -> None:
+        self.seed, self.texts, self.model, self.device = seed, texts, model, device
+        self._sizes = {"train": config.batch, "valid": config.valid_batch, "test": config.test_batch}
 
     def batches(self, epoch: int) -> Shuffled:
         """The training texts in the order of an epoch (from 0)."""
-        return Shuffled(self.texts.splits["train"], self._sizes["train"], self.device, (self.run.seed, "order", epoch))
+        return Shuffled(self.texts.splits["train"], self._sizes["train"], self.device, (self.seed, "order", epoch))
 
     def initial_hidden(self) -> None:
-        """Nothing."""
+        """None: each text begins with zeros."""
 
     def backward(self, batch: Batch, hidden: None) -> tuple[Totals, None]:
-        """Accumulate the gradients of the mean cross-entropy a text (in nats)."""
+        """Accumulate the gradients of the mean cross-entropy per text (in nats)."""
         loss, totals = self._loss(batch)
         torch.autograd.backward(loss)
         return totals, None
@@ -47,7 +49,10 @@ class TextClassification:
 
     @torch.no_grad()
     def evaluate(self, split: str, between: Callable[[], None] = lambda: None) -> dict[str, float]:
-        """Loss (nats a text) and accuracy of a split; `between` is called after every batch, and may raise to stop."""
+        """Loss (nats per text) and accuracy of a split.
+
+        `between` is called after every batch, and may raise to stop.
+        """
         totals = Totals()
         with evaluation(self.model):
             for batch in Shuffled(self.texts.splits[split], self._sizes[split], self.device).after(0):
@@ -56,17 +61,19 @@ class TextClassification:
         return self.metrics(totals)
 
     def metrics(self, totals: Totals) -> dict[str, float]:
-        """Mean loss in nats a text, and accuracy in [0, 1]."""
+        """Mean loss in nats per text, and accuracy in [0, 1]."""
         return {"loss": totals.loss / totals.targets, self.metric: totals.correct / totals.targets}
 
     def better(self, valid: dict[str, float], best: dict[str, float]) -> bool:
-        """By accuracy, then by the loss."""
+        """Whether the accuracy is higher, or the loss lower at the same accuracy."""
         return (-valid[self.metric], valid["loss"]) < (-best[self.metric], best["loss"])
 
     @torch.no_grad()
     def snapshot(self, tokens: int) -> list[Tensor]:
-        """The hidden states of every layer on the first test texts, each float16 [tokens, units], text by text: as many
-        whole texts as `tokens` hold, at least one."""
+        """Every layer's hidden states on the first test texts, each float16 [tokens, units], text by text.
+
+        As many whole texts are read as `tokens` tokens hold, but at least one.
+        """
         test = self.texts.splits["test"]
         count = max(tokens // test.tokens.shape[1], 1)
         batch = next(Shuffled(test, count, self.device).after(0))

@@ -1,6 +1,7 @@
-// exp, sigmoid and tanh of vectors, to about two units in the last place. NaN stays NaN.
+// exp, sigmoid and tanh of vectors, accurate to about two units in the last place. NaN stays NaN.
 //
-// With x = n log 2 + r, |r| <= log(2) / 2, exp(x) is 2^n (1 + p(r)), p the Taylor series without its first term.
+// With x = n log 2 + r, |r| <= log(2) / 2, exp(x) is 2^n (1 + p(r)), where p is the Taylor series without its first term.
+// log 2 is split into a high and a low part, so that r keeps its digits (Cody and Waite).
 #pragma once
 #include "blocked.h"
 
@@ -63,7 +64,7 @@ inline Vector<S> sigmoid(Vector<S> x) {
   return S(1) / (S(1) + exp<S>(-x));
 }
 
-// (exp(2x) - 1) / (exp(2x) + 1), without the difference of what is nearly equal.
+// (exp(2x) - 1) / (exp(2x) + 1), without subtracting nearly equal numbers: exp(2x) - 1 is 2^n p(r) + (2^n - 1).
 template <typename S>
 inline Vector<S> tanh(Vector<S> x) {
   Vector<S> power, series;

@@ -1,10 +1,12 @@
-// Products of a sparse matrix with dense columns. Knows neither torch nor threads: whoever calls divides the panels.
+// Products of a sparse matrix with dense columns. Depends on neither torch nor threads: the caller divides the panels.
 //
-// A matrix [rows, columns] is divided into panels of rows, a panel into blocks of up to 256 columns, a block into runs: the
-// active entries of one row. Values are stored run after run, block after block, panel after panel, each with its column
-// inside the block in one byte. The runs of a block are in the order of their lengths, so that the processor foresees
-// where they end. Dense columns are packed: a tile of them is [columns of the matrix][width], so that the part of it
-// that a block reads stays in the first-level cache.
+// The layout. A matrix [rows, columns] is cut into panels of rows, a panel into blocks of up to 256 columns. The active
+// entries of one row of a block are a run. Values are stored run after run, block after block, panel after panel, each with
+// its column inside the block in one byte. The dense factor is packed into tiles: [columns of the matrix][width].
+//
+// Why. These loops are bound by loads. A panel's values stay in the second-level cache while all tiles pass by, and the
+// slice of a tile that a block reads stays in the first-level one. A column is one byte, so that one load reads eight. Runs
+// are sorted by length within a block, so that branch prediction knows where a run ends. docs/kernels.md has the numbers.
 #pragma once
 #include <cstdint>
 #include <cstring>
@@ -18,7 +20,7 @@ namespace blocked {
 
 constexpr int64_t TILE_BYTES = 256;
 
-// The compiler splits what the processor does not have.
+// The widest vectors of the processor; on one with shorter ones the compiler splits them.
 #if defined(__AVX512F__)
 constexpr int VECTOR_BYTES = 64;
 #elif defined(__aarch64__)
@@ -49,18 +51,20 @@ inline void store(S* to, Vector<S> value) {
 
 struct Layout {
   int64_t rows, columns, panels, blocks, block;  // block: columns of one
-  const int32_t* first;    // [panels + 1]: the first row of each panel
+  const int32_t* first;    // [panels + 1]: the first row of each panel, and the number of rows
   const int32_t* starts;   // [rows * blocks + 1]: where each run begins
   const uint16_t* row;     // [rows * blocks]: the row of each run, inside its panel
   const uint8_t* column;   // [active]: inside the block
 
+  // The number of the first run of a block, among all runs of the matrix.
   int64_t runs(int64_t panel, int64_t block) const {
     return blocks * first[panel] + block * (first[panel + 1] - first[panel]);
   }
   int32_t first_entry(int64_t panel) const { return starts[blocks * first[panel]]; }
 };
 
-// Calls f for 0 ... N - 1 as constants: gcc keeps arrays of vectors in registers only if it sees constant indices early.
+// Calls f for 0 ... N - 1 as compile-time constants. gcc keeps an array of vectors in registers only if all its indices are
+// constants before loops are unrolled; in a plain loop the array would be stored to memory and loaded again.
 template <int N, typename F>
 [[gnu::always_inline]] inline void each(const F& f) {
   [&]<int... I>(std::integer_sequence<int, I...>) __attribute__((always_inline)) {
@@ -68,7 +72,7 @@ template <int N, typename F>
   }(std::make_integer_sequence<int, N>{});
 }
 
-// The n-th byte in memory of a word.
+// The n-th byte in memory of a word, on either byte order.
 template <typename Word>
 inline uint8_t byte_of(Word word, int n) {
 #if defined(__BYTE_ORDER__) && __BYTE_ORDER__ == __ORDER_BIG_ENDIAN__
@@ -77,7 +81,8 @@ inline uint8_t byte_of(Word word, int n) {
   return uint8_t(word >> (8 * n));
 }
 
-// As many entries as `Word` has bytes: their columns are one load, for loads are what bounds these loops.
+// Part of multiply_run: as many entries at a time as `Word` has bytes, while there are so many left. Their columns come in
+// one load. The sums go round SETS sets of V vectors: an entry does not wait for the addition of the entry before.
 template <typename Word, typename S, int V, int SETS>
 [[gnu::always_inline]] inline void multiply_several(const S*& a, const uint8_t*& column, int32_t& count, const S* x,
                                                     Vector<S> (&acc)[SETS * V]) {
@@ -93,7 +98,7 @@ template <typename Word, typename S, int V, int SETS>
   }
 }
 
-// acc[0] + ... += values[k] times the rows `column[k]` of x, for one run.
+// The sum over all sets of acc += a[k] times row column[k] of x, over the `count` entries of one run.
 template <typename S, int V, int SETS>
 [[gnu::always_inline]] inline void multiply_run(const S* a, const uint8_t* column, int32_t count, const S* x,
                                                 Vector<S> (&acc)[SETS * V]) {
@@ -102,8 +107,9 @@ template <typename S, int V, int SETS>
   multiply_several<uint8_t, S, V, SETS>(a, column, count, x, acc);
 }
 
-// The slices of U tiles that the next block of a panel reads, brought into the second-level cache a part at a time. All
-// prefetching is in plain loops: gcc 12 takes a lambda that does nothing else for one without effect.
+// Prefetches the slices of U tiles that the next block of a panel reads into the second-level cache: one part of them with
+// each run of the present block, so that not all prefetches compete with its loads at once.
+// The loops are plain ones: gcc 12 drops a lambda that only prefetches, as if it had no effect.
 template <typename S, int V, int U>
 struct NextSlices {
   static constexpr int64_t LINE = 64 / int64_t(sizeof(S)), W = V * Lanes<S>::count;
@@ -121,7 +127,8 @@ struct NextSlices {
   }
 };
 
-// The runs of one panel and block. The kernels keep it in a variable of their own, for what they write could change a Layout.
+// The runs of one panel and block. The kernels keep these pointers in local variables: the compiler would otherwise have to
+// load them from the Layout again after every store, since a store of values might change it.
 struct Runs {
   const int32_t* starts;
   const uint16_t* row;
@@ -130,7 +137,8 @@ struct Runs {
   Runs(const Layout& m, int64_t panel, int64_t b) : starts(m.starts + m.runs(panel, b)), row(m.row + m.runs(panel, b)), column(m.column) {}
 };
 
-// y [rows][V * lanes], the rows of a panel = those of the matrix times x [columns][V * lanes]; or += if `add`.
+// For the rows of a panel, y [rows][V * lanes] = the matrix times x [columns][V * lanes], or += if `add`. The sums of a row
+// stay in registers over a run. Narrow tiles take several sets of sums, because few vectors alone would wait for each other.
 template <typename S, int V>
 void multiply_panel(const Layout& m, const S* values, const S* x, S* y, int64_t panel, bool add) {
   constexpr int64_t L = Lanes<S>::count, W = V * L;
@@ -155,7 +163,7 @@ void multiply_panel(const Layout& m, const S* values, const S* x, S* y, int64_t 
   }
 }
 
-// to[n] += the sum of the lanes of the n-th vector.
+// to[n] += the sum of the lanes of the n-th vector, on any processor; sample_panel needs many such sums.
 template <typename S, int N>
 inline void add_sums(S* to, const Vector<S> (&v)[N]) {
   for (int n = 0; n < N; n++) {
@@ -165,7 +173,8 @@ inline void add_sums(S* to, const Vector<S> (&v)[N]) {
   }
 }
 
-// The sums side by side: two vectors become one twice, then the parts of that are added.
+// The same with intrinsics: neighbouring lanes of two vectors are added into one vector, twice, so that four vectors become
+// one that holds partial sums of each; then its 128-bit parts are added.
 #if defined(__AVX512F__)
 inline __m512 four_sums(const Vector<float>* v) {
   const __m512 a = (__m512)v[0], b = (__m512)v[1], c = (__m512)v[2], d = (__m512)v[3];
@@ -203,8 +212,8 @@ inline void add_sums(float* to, const Vector<float> (&v)[1]) {
 }
 #endif
 
-// The rows of U consecutive tiles [rows][V * lanes], one as U * V vectors. Without an order that the processor could foresee
-// they are brought into the first-level cache when their run is the next but one.
+// The rows of U consecutive tiles [rows][V * lanes]: one row of all of them is U * V vectors. Runs are sorted by length, so
+// rows come in no order that hardware prefetching recognises: sample_panel prefetches a row two runs ahead.
 template <typename S, int V, int U>
 struct Rows {
   S* from;
@@ -218,8 +227,11 @@ struct Rows {
   }
 };
 
-// gradient[k] += the products of `row` with the rows `column[k]` of x, as long as there are N more entries; with MULTIPLY also
-// sums += values a[k] times these rows.
+// Part of sample_panel: N entries of a run at a time, while there are so many left. The gradient of the entry k is the dot
+// product of `row`, the row of the incoming gradient, with row column[k] of x, over all columns of U tiles.
+// N products are kept as N vectors of partial sums, because the lanes of eight vectors are summed together in far fewer
+// instructions than one by one (add_sums). Two tiles at a time halve the number of these sums and of the loads of columns.
+// With MULTIPLY also sums += a[k] times row column[k] of x: the backward pass needs both, and the row is loaded once for both.
 template <int N, bool MULTIPLY, typename S, int V, int U>
 [[gnu::always_inline]] inline void sample_several(const Layout& m, S*& gradient, const S*& a, const uint8_t*& column, int32_t& count,
                                                   const S* x, const Vector<S> (&row)[U * V], Vector<S> (&sums)[U * V]) {
@@ -242,9 +254,8 @@ template <int N, bool MULTIPLY, typename S, int V, int U>
   }
 }
 
-// gradient [active] += g [rows][V * lanes] times x [columns][V * lanes] transposed at the active entries of a panel, for U
-// consecutive tiles of both. With MULTIPLY also y [rows][V * lanes] = the matrix of these values times x: each entry's row of x is
-// loaded once for both.
+// gradient [active] += g [rows][V * lanes] times the transpose of x [columns][V * lanes] at the active entries of a panel,
+// summed over U consecutive tiles of both. With MULTIPLY also y [rows][V * lanes] = the matrix with `values` times x.
 template <typename S, int V, int U, bool MULTIPLY = false>
 void sample_panel(const Layout& m, S* gradient, const S* g, const S* x, int64_t panel, const S* values = nullptr, S* y = nullptr) {
   constexpr int64_t W = V * Lanes<S>::count;
@@ -260,7 +271,7 @@ void sample_panel(const Layout& m, S* gradient, const S* g, const S* x, int64_t 
       gs.bring(runs.row[i + 2 < count ? i + 2 : i]);
       const int32_t start = runs.starts[i];
       int32_t left = runs.starts[i + 1] - start;
-      if (!left && !(MULTIPLY && b == 0)) continue;
+      if (!left && !(MULTIPLY && b == 0)) continue;  // an empty run of the first block still sets its row of y to zero
       Vector<S> row[U * V], sums[U * V];
       each<U * V>([&](auto k) { row[k] = load(gs.vector(runs.row[i], k)); });
       if constexpr (MULTIPLY) each<U * V>([&](auto k) { sums[k] = b > 0 ? load<S>(ys.vector(runs.row[i], k)) : Vector<S>{}; });
@@ -275,7 +286,8 @@ void sample_panel(const Layout& m, S* gradient, const S* g, const S* x, int64_t 
   }
 }
 
-// Where a row, its sums and the products of eight entries fit into the registers: elsewhere MULTIPLY is slower than two walks.
+// MULTIPLY needs 24 vector registers: a row, its sums and the products of eight entries. AVX-512 has 32 of them; elsewhere
+// the compiler would spill, and two walks over the panel are faster.
 constexpr bool MULTIPLIES_WHILE_SAMPLING = VECTOR_BYTES == 64;
 
 }  // namespace blocked

@@ -14,8 +14,10 @@ using namespace blocked;
 
 constexpr int64_t AT_ONCE = 128;  // words whose exponentials have one maximum and one sum: they stay in the first-level cache
 
-// A strip of a tile, [words][width] of which P vectors, with `columns` that count: the losses, and the logits become the
-// gradient of the mean over all N.
+// The losses of a strip of a tile: P vectors of each of its rows [words][width], of which `columns` columns count. The logits
+// are replaced by the gradient of the mean loss over all N.
+// The words are read twice. First come the exponentials of each chunk, relative to the chunk's own maximum, and the running
+// maximum and sum over all chunks; then each chunk is rescaled to softmax / N. One more pass for the maximum is saved so.
 template <typename S, int P>
 void strip_losses(S* strip, int64_t words, int64_t width, const S* bias, const int64_t* target, int64_t columns, int64_t N,
                   double* loss) {
@@ -65,8 +67,8 @@ void strip_losses(S* strip, int64_t words, int64_t width, const S* bias, const i
     for (int64_t n = columns; n < P * L; n++) strip[word * width + n] = 0;
 }
 
-// logits [tiles, V, width] without bias; bias [V]; targets int64 [N], N > 0. Returns the mean of -log p(target), and, in the
-// logits' place, its gradient by them; beyond N it is zero.
+// logits [tiles, V, width] without bias; bias [V]; targets int64 [N], N > 0. Returns the mean of -log p(target), and replaces
+// the logits by its gradient, which is zero beyond column N.
 Tensor cross_entropy(const Tensor& logits, const Tensor& bias, const Tensor& targets) {
   const int64_t words = logits.size(1), width = logits.size(2), N = targets.numel();
   TORCH_CHECK(logits.is_contiguous() && bias.is_contiguous() && bias.numel() == words && targets.is_contiguous() &&

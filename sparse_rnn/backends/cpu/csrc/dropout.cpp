@@ -1,4 +1,7 @@
-// Dropout with torch's own draws, without a call for each.
+// Dropout that drops the same entries as torch: a run on the kernels then equals the masked one up to rounding.
+//
+// torch draws each entry by a call of its generator. Here the generator's words are taken a state at a time, in torch's
+// order, and the generator is left as torch would leave it.
 #include "tensors.h"
 
 #include <ATen/CPUGeneratorImpl.h>
@@ -23,7 +26,8 @@ Tensor scale_kept(const Tensor& x, const Tensor& kept, double p) {
   return result;
 }
 
-// The words that torch's generator, mt19937 (Matsumoto and Nishimura 1998), gives next, a state of 624 at a time.
+// The next words of torch's generator, mt19937 (Matsumoto and Nishimura 1998), from whose state of 624 words many are copied
+// at once. The destructor puts the state back.
 class Words {
  public:
   explicit Words(at::mt19937& engine_) : engine(engine_), now(engine.data()) {}
@@ -68,7 +72,8 @@ class Words {
   }
 };
 
-// Which of so many entries are kept, bool; each is dropped with probability p.
+// Which entries are kept, bool; each is dropped with probability p. As torch's bernoulli does, an entry takes two words, of
+// which 53 bits are a uniform number in [0, 1); it is compared as an integer here.
 Tensor draw_kept(at::IntArrayRef sizes, double p) {
   constexpr int64_t AT_ONCE = 512;
   Tensor kept = at::empty(sizes, at::kBool);

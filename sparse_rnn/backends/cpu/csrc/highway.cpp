@@ -1,4 +1,8 @@
-// A window of a recurrent highway network: s <- h t + s (1 - t), `depth` times a step, [h; t] = R_k (s m) + b_k.
+// The recurrence of an RHN over a window: highway_forward and highway_backward. At each step, `depth` times over k,
+// h = tanh(R_k^h (s m) + b_k^h), t = sigmoid(R_k^t (s m) + b_k^t) and s <- h t + s (1 - t), where m is the mask of variational
+// dropout; at the first depth, what the input gives is added to both sums (Zilly et al. 2017).
+//
+// functions/highway.py is the other half of this autograd function: the weights' gradients, each one product over all steps.
 #include "activations.h"
 #include "recurrence.h"
 
@@ -8,8 +12,8 @@ namespace {
 
 using namespace blocked;
 
-// One unit's depth for `count` sequences: from what enters its gates (rows h, t) to the gates, in their place, and s <- h t +
-// s (1 - t); masked: s with dropout.
+// One unit at one depth, for `count` sequences: what enters its gates (rows h, t) is replaced by the gates, s by the new s;
+// masked: s with dropout.
 template <typename S, int64_t W>
 void step_unit(S* const (&rows)[2], const S (&input)[2][W], S h_bias, S t_bias, const S* keep, S* state, S* masked, int64_t count) {
   for (int64_t j = 0; j < count; j += Lanes<S>::count) {
@@ -23,8 +27,8 @@ void step_unit(S* const (&rows)[2], const S (&input)[2][W], S h_bias, S t_bias, 
   }
 }
 
-// The same backwards: the gradient of s, without what comes through this depth's product, takes the place of that of the
-// s after; product: what has come through the product of the depth behind.
+// The backward pass of step_unit. state: the gradient of the new s, replaced by that of the old s but for what comes through
+// this depth's product. product: what has come through the product of the following depth; above: from the layer above.
 template <typename S, int64_t W>
 void step_unit_back(const S (&gates)[2][W], const S* before, const S* product, const S* keep, const S* above, S* state,
                     S* const (&rows)[2], int64_t count) {
@@ -37,7 +41,8 @@ void step_unit_back(const S (&gates)[2][W], const S* before, const S* product, c
   }
 }
 
-// projected [tiles, 2H, width]: what the input gives to the first depth; state [B, H]; mask [B, H]; biases [2H] of each depth.
+// projected [tiles, 2H, width]: what the input gives to the first depth; state [B, H]; mask m [B, H]; biases [2H], values and
+// structures (four tensors each) of every depth.
 // Returns, for each depth, the masked states that enter its product [tiles, H, width] and its gates [tiles, 2H, width], then
 // the states before each depth without mask [tiles, H, width], then the last states [tiles, H, width] and the last one [B, H].
 std::vector<Tensor> highway_forward(const Tensor& projected, const Tensor& state, const Tensor& mask, int64_t steps,
@@ -97,7 +102,8 @@ std::vector<Tensor> highway_forward(const Tensor& projected, const Tensor& state
   return result;
 }
 
-// d_states [tiles, H, width], d_last [B, H]; gates, unmasked: what forward gave; values, structures: of the transposed weights.
+// d_states [tiles, H, width], d_last [B, H]; gates, unmasked: from highway_forward; values, structures: of the transposed
+// weights.
 // Returns, for each depth, the gradient of what enters its gates [tiles, 2H, width], then that of the first state [B, H].
 std::vector<Tensor> highway_backward(const Tensor& d_states, const Tensor& d_last, const Tensor& mask, int64_t steps,
                                      at::TensorList gates, at::TensorList unmasked, at::TensorList values,
@@ -123,7 +129,7 @@ std::vector<Tensor> highway_backward(const Tensor& d_states, const Tensor& d_las
     scalar_t *dss = ds.data_ptr<scalar_t>(), *ps = d_pre.data_ptr<scalar_t>(), *product = through.data_ptr<scalar_t>();
     const scalar_t* keep = kept.const_data_ptr<scalar_t>();
     const Tiles<scalar_t> from(d_states);
-    // The product of a depth is added to the gradient of its input when the depth before it is worked on.
+    // The product of a depth is added to the gradient of its input one iteration later, in step_unit_back.
     for (int64_t t = steps - 1; t >= 0; t--)
       for (int64_t k = depth - 1; k >= 0; k--) {
         const Tiles<scalar_t> from_gates(gates[k]), from_unmasked(unmasked[k]), to_gates(result[k]);

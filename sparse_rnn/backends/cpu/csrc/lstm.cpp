@@ -1,4 +1,8 @@
-// A window of an LSTM layer: forward over the steps, backward over the steps. Gates in torch's order: i, f, g, o.
+// The recurrence of an LSTM layer over a window: lstm_forward and lstm_backward. Gates are in torch's order: i, f, g, o.
+//
+// functions/lstm.py is the other half of this autograd function. There, the products over all steps at once are computed: in
+// forward what the input gives to the gates, in backward the gradients of both weights, of the biases and of the input. Here
+// is what must go step by step: the product with the state, and the gates.
 #include "activations.h"
 #include "recurrence.h"
 
@@ -8,10 +12,10 @@ namespace {
 
 using namespace blocked;
 
-constexpr int GATES = 4, KEPT = GATES + 1;  // of a unit and step: its gates and the cell before
+constexpr int GATES = 4, KEPT = GATES + 1;  // kept of a unit and step: its gates and the previous cell
 
-// One unit's step for `count` sequences: from what enters its gates (rows i, f, g, o, without bias) to h and c; what the way
-// back needs goes to `kept`, with `part` columns a row.
+// One unit's step for `count` sequences: c <- f c + i g, h <- o tanh(c), from what enters its gates (rows i, f, g, o, without
+// bias). What the backward pass needs goes to `kept`, rows of `part` columns. The new cell is not kept but computed again.
 template <typename S>
 void step_unit(S* const (&rows)[GATES], const S (&bias)[GATES], S* h, S* c, S* kept, int64_t part, int64_t count) {
   using activations::sigmoid, activations::tanh;
@@ -26,7 +30,7 @@ void step_unit(S* const (&rows)[GATES], const S (&bias)[GATES], S* h, S* c, S* k
   }
 }
 
-// The same backwards: from the gradient of h and of c to that of the rows, and of the c before in place of that of c.
+// The backward pass of step_unit: from the gradients of h and c to those of the rows; that of the previous c replaces dc.
 template <typename S>
 void step_unit_back(const S* kept, int64_t part, const S* dh, S* dc, S* const (&rows)[GATES], int64_t count) {
   for (int64_t j = 0; j < count; j += Lanes<S>::count) {
@@ -40,8 +44,10 @@ void step_unit_back(const S* kept, int64_t part, const S* dh, S* dc, S* const (&
   }
 }
 
-// projected [tiles, 4H, width]: what the input gives to the gates; bias [4H]; h, c [B, H].
-// Returns the states [T, B, H], those before them [tiles, H, width], what `lstm_backward` needs, and the last h and c [B, H].
+// projected [tiles, 4H, width]: what the input gives to the gates; bias [4H]; h, c [B, H]: the first state; values, structure:
+// those of the recurrent weight [4H, H].
+// Returns the states [T, B, H], for each the previous one [tiles, H, width], what lstm_backward needs, and the last h and c
+// [B, H].
 std::vector<Tensor> lstm_forward(const Tensor& projected, const Tensor& bias, const Tensor& h, const Tensor& c, int64_t steps,
                                  const Tensor& values, at::TensorList structure) {
   const int64_t B = h.size(0), H = h.size(1);
@@ -62,7 +68,7 @@ std::vector<Tensor> lstm_forward(const Tensor& projected, const Tensor& bias, co
     scalar_t *hs = hidden.data_ptr<scalar_t>(), *cs = cell.data_ptr<scalar_t>(), *ps = pre.data_ptr<scalar_t>();
     scalar_t* out = states.data_ptr<scalar_t>();
     const scalar_t* bs = bias.const_data_ptr<scalar_t>();
-    // A step's rows begin as what the input gives, to which the product with the state is added.
+    // A step's rows begin as what the input gives; the product with the state is added to that.
     const auto begin_rows = [&](int64_t u, int64_t group, const std::vector<Columns>& columns) {
       each<GATES>([&](auto g) {
         from.read(g * H + u, columns[group], ps + (group * GATES * H + g * H + u) * step.width);
@@ -91,8 +97,9 @@ std::vector<Tensor> lstm_forward(const Tensor& projected, const Tensor& bias, co
   return {states, before, saved, last_h, last_c};
 }
 
-// d_states [T, B, H]; d_h, d_c [B, H]: of the last; saved: of lstm_forward; values, structure: those of the transposed
-// recurrent weight. Returns the gradients of what enters the gates [tiles, 4H, width], of the first h and c [B, H].
+// Gradients of what lstm_forward returned: d_states [T, B, H]; d_h, d_c [B, H], of the last state. saved: from lstm_forward;
+// values, structure: those of the transposed recurrent weight [H, 4H].
+// Returns the gradients of what enters the gates [tiles, 4H, width], and of the first h and c [B, H].
 std::vector<Tensor> lstm_backward(const Tensor& d_states, const Tensor& d_h, const Tensor& d_c,
                                   const Tensor& saved, const Tensor& values, at::TensorList structure) {
   const int64_t steps = d_states.size(0), B = d_states.size(1), H = d_states.size(2);
@@ -119,7 +126,7 @@ std::vector<Tensor> lstm_backward(const Tensor& d_states, const Tensor& d_h, con
         for (int g = 0; g < GATES; g++) rows[g] = ds + (group * GATES * H + g * H + u) * step.width;
         step_unit_back(kept.rows(t, group, u), step.part, dhs + at, dcs + at, rows, step.used(group));
         each<GATES>([&](auto g) { to_gates.write(g * H + u, columns[group], rows[g]); });
-        if (t)  // what comes from above begins the gradient of the state before, to which the product is added
+        if (t)  // the gradient of the previous state: what comes from the layer above, then the product is added to it
           step.pack(from + (t - 1) * B * H + u, H, group, dhs + at);
         else
           std::fill_n(dhs + at, step.width, scalar_t(0));

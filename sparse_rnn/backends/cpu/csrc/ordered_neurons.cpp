@@ -1,6 +1,10 @@
-// A window of an ON-LSTM layer: forward over the steps, backward over the steps. Of h units in n chunks of k, the rows are:
-// master input and master forget, one a chunk; then output, cell, input, forget, one a unit. With the master gates i' = 1 -
-// cumsoftmax and f' = cumsoftmax, and w = i' f': c <- (f w + f' - w) c + (i w + i' - w) cell, h <- o tanh(c).
+// The recurrence of an ON-LSTM layer over a window (Shen et al. 2019): ordered_neurons_forward and ordered_neurons_backward.
+// functions/ordered_neurons.py is the other half of this autograd function: the products over all steps at once.
+//
+// H units form n chunks. The rows of the weights are: master input and master forget, one row per chunk; then output, cell,
+// input and forget gate, one row per unit. A master gate is a cumulative softmax over the chunks: f' = cumsoftmax(.) and
+// i' = 1 - cumsoftmax(.), and all units of a chunk share its value. With the overlap w = i' f',
+//   c <- (f w + f' - w) c + (i w + i' - w) cell,   h <- o tanh(c).
 #include "activations.h"
 #include "recurrence.h"
 
@@ -10,8 +14,9 @@ namespace {
 
 using namespace blocked;
 
-constexpr int MASTERS = 2, GATES = 4, KEPT = GATES + 1;  // kept of a unit and step: its gates and the cell before
+constexpr int MASTERS = 2, GATES = 4, KEPT = GATES + 1;  // kept of a unit and step: its gates and the previous cell
 
+// Which row of the weights belongs to which gate.
 struct Rows {
   int64_t units, chunks, chunk, all;
 
@@ -78,7 +83,8 @@ void step_master(const S* rows, const S* bias, bool inward, S* shares, S* opened
   }
 }
 
-// The same backwards, in place: from the gradient of the running sums of `shares` to that of the rows.
+// The backward pass of step_master, in place: from the gradient of the running sums of `shares` to that of the rows. With
+// shares p and G_n = the sum of the gradients of the sums from n on, row n's gradient is p_n (G_n - sum_k p_k G_k).
 template <typename S>
 void step_master_back(const S* shares, S* rows, int64_t chunks, int64_t width) {
   for (int64_t j = 0; j < width; j += Lanes<S>::count) {
@@ -93,7 +99,7 @@ void step_master_back(const S* shares, S* rows, int64_t chunks, int64_t width) {
   }
 }
 
-// How much of the cell before stays and how much of the new one is written, given the master gates and the unit's own.
+// How much of the previous cell is kept, f w + f' - w, and how much of the new one is written, i w + i' - w.
 template <typename S>
 struct Amounts {
   Vector<S> overlap, written, kept;
@@ -103,7 +109,7 @@ struct Amounts {
 };
 
 // One unit's step for `count` sequences: from what enters its gates (rows o, cell, i, f, without bias) and its chunk's master
-// gates to h and c; what the way back needs goes to `kept`, with `part` columns a row.
+// gates to h and c. What the backward pass needs goes to `kept`, rows of `part` columns.
 template <typename S>
 void step_unit(S* const (&rows)[GATES], const S (&bias)[GATES], const S* const (&masters)[MASTERS], S* h, S* c, S* kept,
                int64_t part, int64_t count) {
@@ -120,8 +126,8 @@ void step_unit(S* const (&rows)[GATES], const S (&bias)[GATES], const S* const (
   }
 }
 
-// The same backwards: from the gradient of h and of c to that of the rows, to the sums behind the master gates (to which it is
-// added), and to that of the c before in place of that of c.
+// The backward pass of step_unit: from the gradients of h and c to those of the rows; those of the master gates' running sums
+// are added to `sums`, over the units of a chunk; that of the previous c replaces dc.
 template <typename S>
 void step_unit_back(const S* kept, int64_t part, const S* const (&masters)[MASTERS], const S* dh, S* dc, S* const (&rows)[GATES],
                     S* const (&sums)[MASTERS], int64_t count) {
@@ -143,8 +149,8 @@ void step_unit_back(const S* kept, int64_t part, const S* const (&masters)[MASTE
 }
 
 // projected [tiles, 2n + 4H, width]: what the input gives to the rows; bias [2n + 4H]; h, c [B, H].
-// Returns the states [T, B, H], those before them [tiles, H, width], what `ordered_neurons_backward` needs of units and of
-// master gates, and the last c [B, H].
+// Returns the states [T, B, H], for each the previous one [tiles, H, width], what ordered_neurons_backward needs of units and
+// of master gates, and the last c [B, H].
 std::vector<Tensor> ordered_neurons_forward(const Tensor& projected, const Tensor& bias, const Tensor& h, const Tensor& c,
                                             int64_t steps, const Tensor& values, at::TensorList structure) {
   const int64_t B = h.size(0), H = h.size(1);
@@ -168,7 +174,7 @@ std::vector<Tensor> ordered_neurons_forward(const Tensor& projected, const Tenso
     scalar_t *hs = hidden.data_ptr<scalar_t>(), *cs = cell.data_ptr<scalar_t>(), *ps = pre.data_ptr<scalar_t>();
     scalar_t* out = states.data_ptr<scalar_t>();
     const scalar_t* bs = bias.const_data_ptr<scalar_t>();
-    // A step's rows begin as what the input gives, to which the product with the state is added.
+    // A step's rows begin as what the input gives; the product with the state is added to that.
     const auto begin_row = [&](int64_t row, int64_t group, const Columns& columns) {
       from.read(row, columns, ps + (group * rows.all + row) * W);
     };
@@ -209,8 +215,9 @@ std::vector<Tensor> ordered_neurons_forward(const Tensor& projected, const Tenso
   return {states, before, of_units, of_masters, last_c};
 }
 
-// d_states [T, B, H]; d_c [B, H]: of the last; of_units, of_masters: of ordered_neurons_forward; values, structure: those of the
-// transposed recurrent weight. Returns the gradients of what enters the rows [tiles, 2n + 4H, width], of the first h and c [B, H].
+// d_states [T, B, H]; d_c [B, H]: of the last; of_units, of_masters: from ordered_neurons_forward; values, structure: those of
+// the transposed recurrent weight. Returns the gradients of what enters the rows [tiles, 2n + 4H, width], and of the first h
+// and c [B, H].
 std::vector<Tensor> ordered_neurons_backward(const Tensor& d_states, const Tensor& d_c, const Tensor& of_units,
                                              const Tensor& of_masters, const Tensor& values, at::TensorList structure) {
   const int64_t steps = d_states.size(0), B = d_states.size(1), H = d_states.size(2);
@@ -246,7 +253,7 @@ std::vector<Tensor> ordered_neurons_backward(const Tensor& d_states, const Tenso
           for (int g = 0; g < GATES; g++) by[g] = group_rows + rows.gate(g, u) * W;
           step_unit_back(kept.rows(t, group, u), step.part, opened, dhs + at, dcs + at, by, sums, step.used(group));
           each<GATES>([&](auto g) { to_rows.write(rows.gate(g, u), columns[group], by[g]); });
-          if (t)  // what comes from above begins the gradient of the state before, to which the product is added
+          if (t)  // the gradient of the previous state: what comes from the layer above, then the product is added to it
             step.pack(from + (t - 1) * B * H + u, H, group, dhs + at);
           else
             std::fill_n(dhs + at, W, scalar_t(0));

@@ -1,4 +1,4 @@
-// Operators: structures out of masks, packing, products.
+// Operators: structures from masks, packing of columns into tiles, products and their gradients, embedding lookups.
 #include "tensors.h"
 
 #include <ATen/ops/count_nonzero.h>
@@ -11,8 +11,8 @@
 namespace {
 
 constexpr int64_t PANEL_ENTRIES = 190'000;  // about 1 MB of values and columns: they stay in the second-level cache
-constexpr int64_t PANELS = 8;               // a multiple of so many, for as many threads
-constexpr double SHORT = 0.15;              // density below which blocks are wide, that runs be not too short
+constexpr int64_t PANELS = 8;               // the number of panels is a multiple of this, to serve as many threads
+constexpr double SHORT = 0.15;              // density below which blocks are wide, so that runs are not too short
 
 // Active entries of each run of a mask [rows, columns]: int32 [blocks, rows].
 Tensor lengths_of(const bool* active, int64_t rows, int64_t columns, int64_t block) {
@@ -29,7 +29,7 @@ Tensor lengths_of(const bool* active, int64_t rows, int64_t columns, int64_t blo
   return lengths;
 }
 
-// The first row of each panel, of so many that a panel has at most PANEL_ENTRIES of `total` entries: int32 [panels + 1].
+// The first row of each panel, int32 [panels + 1]; there are so many that a panel has about PANEL_ENTRIES of `total` entries.
 Tensor panels_of(int64_t rows, int64_t total) {
   int64_t panels = PANELS * std::max<int64_t>(1, (total + PANELS * PANEL_ENTRIES - 1) / (PANELS * PANEL_ENTRIES));
   panels = std::max(std::min(panels, rows), (rows + UINT16_MAX) / UINT16_MAX);
@@ -38,7 +38,7 @@ Tensor panels_of(int64_t rows, int64_t total) {
   return first;
 }
 
-// Puts the runs of each panel and block in order: writes `row` and `starts`.
+// Sorts the runs of each panel and block by length: writes `row` and `starts`.
 void order_runs(const blocked::Layout& m, const int32_t* lengths, uint16_t* row, int32_t* starts) {
   int32_t at = 0;
   for (int64_t p = 0; p < m.panels; p++)
@@ -253,7 +253,8 @@ void multiply_and_sample(const blocked::Layout& m, const S* values, const S* x, 
 
 // Both gradients of a product: of what went in [tiles, C, width] and of the values [active], from that of what came out,
 // outer [tiles, R, width], and what went in, inner [tiles, C, width]. structure: that of the transpose, with R columns (`rows`);
-// index: where its entries are among the values. The values and gradients of a panel stay in the caches while all tiles go by.
+// index: where its entries are among the values. Both are gathered for one panel at a time and scattered back afterwards, so
+// that they stay in the caches while all tiles pass by.
 std::tuple<Tensor, Tensor> gradients(const Tensor& outer, const Tensor& inner, const Tensor& values, at::TensorList structure,
                                      int64_t rows, const Tensor& index) {
   check_index(values, index);

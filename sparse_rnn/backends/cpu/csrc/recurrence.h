@@ -1,4 +1,9 @@
-// What recurrences share: the state as packed columns, and rows of tiles as short buffers of one step.
+// What the recurrences (lstm.cpp, highway.cpp, ordered_neurons.cpp) share.
+//
+// Over a window of T steps and B sequences, step t of sequence b is column t * B + b. Products over the whole window want
+// these columns in tiles of full width (Tiles); a step wants its own B columns at the start of a tile (Step). When B is no
+// multiple of the tile's width, the columns of a step begin in the middle of one tile and end in the next (Columns), so they
+// are copied to and from short buffers of one row.
 #pragma once
 #include "tensors.h"
 
@@ -16,7 +21,8 @@ inline blocked::Vector<S> first_lanes(blocked::Vector<S> vector, int64_t count) 
   return kept > S(0) ? vector : blocked::Vector<S>{};
 }
 
-// As many entries as so few: a call of memcpy takes longer. Inline, so that the processor foresees each caller's addresses.
+// Copies `count` entries, at most a tile's width: a call of memcpy would take longer than such a copy. Always inline, so that
+// the processor predicts each caller's addresses separately.
 template <typename S>
 [[gnu::always_inline]] inline void copy(const S* from, S* to, int64_t count) {
   constexpr int64_t L = blocked::Lanes<S>::count;
@@ -42,7 +48,7 @@ inline void store_first(S* to, blocked::Vector<S> vector, int64_t count) {
   copy(lanes, to, count);
 }
 
-// Where `count` columns of tiles, no more than a tile has, begin and go on in the next tile.
+// Where `count` columns, no more than a tile has, lie: `first` of them in `tile` from column `at`, the `rest` in the next tile.
 struct Columns {
   int64_t tile, at, first, rest;
 
@@ -50,7 +56,8 @@ struct Columns {
       : tile(from / width), at(from % width), first(std::min(count, width - at)), rest(count - first) {}
 };
 
-// The columns of one step: B sequences in `groups` tiles of `width` columns, of which `part` are used.
+// The columns of one step: B sequences, divided equally into `groups` tiles of `width` columns, of which `part` are used (in
+// the last group perhaps fewer). Unused columns are zero and stay zero, so that products of whole vectors may read them.
 template <typename S>
 struct Step {
   int64_t batch, groups, part, width;
@@ -126,7 +133,8 @@ struct Tiles {
   }
 };
 
-// What a window keeps for the way back: for each step, group and unit R rows of a step's columns, one after the other.
+// What a window keeps for the backward pass: for each step, group and unit, R rows of `part` columns, one after the other. A
+// unit's rows lie side by side, so that the backward pass reads memory as one stream.
 template <typename S, int R>
 struct Kept {
   S* data;
@@ -145,7 +153,7 @@ struct Kept {
   }
 };
 
-// Tiles for N columns, zero beyond them. `kept`: they outlive the step's next large tensor.
+// Tiles for `columns` columns, zero beyond them. `kept`: they are needed after the next call of workspace (tensors.h).
 template <typename S>
 Tensor empty_tiles(int64_t columns, int64_t rows, const at::TensorOptions& options, bool kept = true) {
   const int64_t width = tile_width<S>(columns), tiles = (columns + width - 1) / width, used = columns - (tiles - 1) * width;

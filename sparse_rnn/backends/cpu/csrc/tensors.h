@@ -19,7 +19,7 @@ constexpr int64_t NARROW = 128, WIDE = 256;  // columns of a block
 
 inline int64_t blocks_of(int64_t columns, int64_t block) { return (columns + block - 1) / block; }
 
-// The tensors of a structure and the values that go with it, checked. It keeps the tensors alive.
+// A structure's four tensors and its values, checked, as a Layout. It keeps the tensors alive.
 struct Sparse {
   std::vector<Tensor> kept;
   Tensor values;
@@ -43,7 +43,7 @@ struct Sparse {
   }
 };
 
-// A tile's width in vectors is a template argument of the kernels: call `f(std::integral_constant<int, V>)` for it.
+// Calls `f(std::integral_constant<int, V>)` for a tile's width of V vectors, which is a template argument of the kernels.
 template <typename S, typename F>
 void with_width(int64_t width, const F& f) {
   bool known = false;
@@ -60,16 +60,16 @@ int64_t tile_width(int64_t columns) {
   return columns >= widest ? widest : (columns + lanes - 1) / lanes * lanes;
 }
 
-// An uninitialised tensor for one step: if it is large, in the memory of the last one, once nobody has that any more. A
-// window has three such, one after the other; of malloc each would get a hole of its own.
+// An uninitialised tensor for one step. A large one takes the memory of the last large one, once nothing refers to it any
+// more. A window has three such tensors, one after the other: malloc would give each a place of its own, which stays reserved.
 inline Tensor workspace(at::IntArrayRef sizes, const at::TensorOptions& options) {
   constexpr int64_t LARGE = 8 << 20;
   static std::mutex mutex;
-  static Tensor& last = *new Tensor;  // never destroyed: what it would take is gone when the process ends
+  static Tensor& last = *new Tensor;  // never destroyed: torch's allocator may be gone before static objects are
   const int64_t count = c10::multiply_integers(sizes);
   if (count * int64_t(options.dtype().itemsize()) < LARGE) return at::empty(sizes, options);
   const std::lock_guard<std::mutex> lock(mutex);
-  const c10::InferenceMode of_training(false);
+  const c10::InferenceMode of_training(false);  // a tensor made in inference mode could not be used in training later
   if (last.defined() && last.storage().use_count() > 1) return at::empty(sizes, options);
   if (!last.defined() || last.dtype() != options.dtype() || last.numel() < count) {
     last = Tensor();
@@ -80,11 +80,11 @@ inline Tensor workspace(at::IntArrayRef sizes, const at::TensorOptions& options)
 
 struct Product {
   bool add = false;   // to what y holds
-  int64_t gates = 1;  // whose rows those of the matrix are
+  int64_t gates = 1;  // the matrix has the rows of so many gates, one gate after the other
 };
 
-// y [tiles, rows, width] = sparse times x [tiles, columns, width]. One thread works on the same units of all gates, as
-// for_units does: what a unit needs is then in the caches of one core.
+// y [tiles, rows, width] = sparse times x [tiles, columns, width]. With several gates, panels are dealt out so that a thread
+// computes the same units of all gates, as for_units does: what a unit needs is then in the caches of one core.
 template <typename S>
 void multiply(const Sparse& m, const S* x, S* y, int64_t tiles, int64_t width, Product how = {}) {
   const blocked::Layout& layout = m.layout;

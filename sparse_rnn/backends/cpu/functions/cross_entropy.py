@@ -1,4 +1,4 @@
-"""Cross-entropy of a linear layer with a sparse weight, without logits in memory twice."""
+"""Cross-entropy of a linear layer with a sparse weight; holds the logits only once (csrc/cross_entropy.cpp)."""
 
 from typing import Any
 
@@ -18,10 +18,10 @@ def linear_cross_entropy(x: Tensor, values: Tensor, structure: Structure, bias: 
 
 
 class _LinearCrossEntropy(torch.autograd.Function):
-    """The gradient by the logits takes their place in the forward pass: it is known up to a factor."""
-
     @staticmethod
     def forward(ctx: Any, x: Tensor, values: Tensor, structure: Structure, bias: Tensor, targets: Tensor) -> Tensor:
+        # The gradient by the logits is softmax minus one-hot, up to the factor that backward is given. It is known
+        # now, so the operator writes it over the logits.
         tiles = operators().pack(x)
         by_logits = multiply(tiles, Stored(values, structure))
         loss: Tensor = operators().cross_entropy(by_logits, bias, targets.contiguous())

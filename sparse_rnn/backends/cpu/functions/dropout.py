@@ -1,4 +1,7 @@
-"""nn.Dropout with the same draws, faster: drawing is a good part of a step whose products skip inactive weights."""
+"""nn.Dropout with torch's draws, but faster: where products skip inactive weights, drawing is a large part of a step.
+
+The draws must be torch's, so that a run computes the same on the kernels as with masks. csrc/dropout.cpp draws them.
+"""
 
 from typing import Any
 
@@ -10,7 +13,7 @@ from sparse_rnn.backends.cpu.operators import operators
 
 
 def dropout(x: Tensor, p: float, training: bool) -> Tensor:
-    """See nn.functional.dropout; x on the CPU, p below 1. The same draws where x is contiguous."""
+    """nn.functional.dropout for x on the CPU and p below 1; with the same draws if x is contiguous."""
     if not training or p == 0:
         return x
     dropped: Tensor = _Dropout.apply(x, p)  # type: ignore[no-untyped-call]
@@ -34,12 +37,12 @@ class _Dropout(torch.autograd.Function):
 
 
 class FastDropout(nn.Module):
-    """In place of nn.Dropout."""
+    """Takes the place of nn.Dropout in a model on the kernels."""
 
     def __init__(self, p: float) -> None:
         super().__init__()
         self.p = p
 
     def forward(self, x: Tensor) -> Tensor:
-        """See nn.Dropout."""
+        """x with entries dropped with probability p and the others divided by 1 - p, in training only."""
         return dropout(x, self.p, self.training)

@@ -1,4 +1,8 @@
-"""A window of a recurrent highway network with sparse weights, as one differentiable function (once)."""
+"""A window of a recurrent highway network with sparse weights, as one function, differentiable once.
+
+Forward and backward are here and in csrc/highway.cpp. Here are the gradients of weights and biases, each one product
+over all steps. There is the recurrence: the products with the state, `depth` of them per step, and the gates.
+"""
 
 from collections.abc import Sequence
 from typing import Any
@@ -15,8 +19,11 @@ from sparse_rnn.backends.cpu.structure import Structure
 def highway(
     projected: Tensor, state: Tensor, mask: Tensor | None, layers: Sequence[tuple[Stored, Tensor]]
 ) -> tuple[Tensor, Tensor]:
-    """All states [T, B, H] and the last one [B, H]; projected [T, B, 2H]: what the input gives to the first depth;
-    mask [B, H]: what the state is multiplied by before each product; layers: weight [2H, H] and bias [2H] of each."""
+    """All states [T, B, H] and the last one [B, H].
+
+    projected [T, B, 2H]: what the input gives to the first depth. state: the first one [B, H]. mask [B, H]: multiplied
+    with the state before each product; None: none. layers: weight [2H, H] and bias [2H] of each depth.
+    """
     structures = [stored.structure for stored, _ in layers]
     values, biases = [stored.values for stored, _ in layers], [bias for _, bias in layers]
     mask = torch.ones_like(state) if mask is None else mask
@@ -25,8 +32,6 @@ def highway(
 
 
 class _Highway(torch.autograd.Function):
-    """The gradient of each weight is one product over all steps."""
-
     @staticmethod
     def forward(
         ctx: Any, projected: Tensor, state: Tensor, mask: Tensor, structures: list[Structure], *parameters: Tensor

@@ -1,4 +1,9 @@
-"""A window of an LSTM layer with sparse weights, as one differentiable function (once)."""
+"""A window of an LSTM layer with sparse weights, as one function, differentiable once.
+
+Forward and backward are here and in csrc/lstm.cpp. Here are the products over all steps at once: what the input gives
+to the gates, and the gradients of weights, biases and input. There is the recurrence, step by step: the product with
+the state, the gates, and in backward the same in reverse.
+"""
 
 from typing import Any
 
@@ -14,7 +19,10 @@ from sparse_rnn.backends.cpu.structure import Structure
 def lstm_layer(
     x: Tensor, h: Tensor, c: Tensor, ih: Stored, hh: Stored, bias_ih: Tensor, bias_hh: Tensor
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """All states [T, B, H], and the last h and c [B, H]; x [T, B, I], h, c [B, H], gates in torch's order."""
+    """All states [T, B, H], and the last h and c [B, H]; x [T, B, I], h, c [B, H].
+
+    ih [4H, I], hh [4H, H], biases [4H]: the gates in torch's order, i, f, g, o. Raises ValueError if h does not fit x.
+    """
     if h.shape != (x.shape[1], hh.structure.shape[1]):
         raise ValueError(f"h has shape {tuple(h.shape)} and the batch {x.shape[1]} sequences")
     structures = ih.structure, hh.structure
@@ -23,8 +31,6 @@ def lstm_layer(
 
 
 class _LSTMLayer(torch.autograd.Function):
-    """What the input gives to the gates is one product over all steps, as are the gradients of both weights."""
-
     @staticmethod
     def forward(
         ctx: Any,

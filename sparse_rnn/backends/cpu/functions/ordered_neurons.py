@@ -1,4 +1,8 @@
-"""A window of an ON-LSTM layer with sparse weights, as one differentiable function (once)."""
+"""A window of an ON-LSTM layer with sparse weights, as one function, differentiable once.
+
+Forward and backward are here and in csrc/ordered_neurons.cpp. Here are the products over all steps at once: what the
+input gives to the rows, and the gradients of weights, biases and input. There is the recurrence, step by step.
+"""
 
 from typing import Any
 
@@ -14,7 +18,11 @@ from sparse_rnn.backends.cpu.structure import Structure
 def on_lstm_layer(
     x: Tensor, h: Tensor, c: Tensor, of_input: Stored, recurrent: Stored, bias: Tensor
 ) -> tuple[Tensor, Tensor]:
-    """All states [T, B, H], and the last c [B, H]; x [T, B, I], h, c [B, H], rows in the order of `gate_rows`."""
+    """All states [T, B, H], and the last c [B, H]; x [T, B, I], h, c [B, H].
+
+    of_input [R, I], recurrent [R, H], bias [R]: their R = 2 chunks + 4H rows are in the order of `ONLSTMLayer.gates`.
+    Raises ValueError if h does not fit x.
+    """
     if h.shape != (x.shape[1], recurrent.structure.shape[1]):
         raise ValueError(f"h has shape {tuple(h.shape)} and the batch {x.shape[1]} sequences")
     structures = of_input.structure, recurrent.structure
@@ -23,8 +31,6 @@ def on_lstm_layer(
 
 
 class _ONLSTMLayer(torch.autograd.Function):
-    """What the input gives to the rows is one product over all steps, as are the gradients of both weights."""
-
     @staticmethod
     def forward(
         ctx: Any,

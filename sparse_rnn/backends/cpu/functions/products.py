@@ -1,6 +1,7 @@
-"""Products of a sparse weight, differentiable once.
+"""Products of a sparse weight, differentiable once; their C++ is in csrc/products.cpp.
 
-Inputs are float32 or float64 on the CPU. Columns are packed into tiles (csrc/blocked.h): `pack` and `unpack`.
+Inputs are float32 or float64 on the CPU. The operators compute with tiles [tiles, rows, width] of packed columns, which
+`pack` makes of a matrix [N, rows] and `unpack` turns back; csrc/blocked.h says why.
 """
 
 from typing import Any, NamedTuple
@@ -14,14 +15,15 @@ from sparse_rnn.backends.cpu.structure import Structure
 
 
 class Stored(NamedTuple):
-    """A sparse weight [R, C] as it is stored: the values of its active entries, and where they are."""
+    """A sparse weight [R, C] as the kernels store it: the values of its active entries, and where these are."""
 
     values: Tensor
     structure: Structure
 
 
-class DenseFactors(NamedTuple):
-    """One contribution to a dense gradient: the product of two matrices as tiles of `columns` columns."""
+class ProductContribution(NamedTuple):
+    """What a product contributes to the dense gradient [R, C]: outer times inner transposed, both tiles of `columns`
+    columns that the backward pass has anyway. Multiplied out only if it is read."""
 
     outer: Tensor
     inner: Tensor
@@ -33,8 +35,8 @@ class DenseFactors(NamedTuple):
         dense.addmm_(outer.t(), inner)
 
 
-class EmbeddingFactors(NamedTuple):
-    """One contribution to a dense gradient: rows [N, C] that are added where the tokens [N] say."""
+class EmbeddingContribution(NamedTuple):
+    """What a lookup contributes to the dense gradient [R, C]: each of the rows [N, C], in the row of its token [N]."""
 
     tokens: Tensor
     rows: Tensor
@@ -51,9 +53,9 @@ def multiply(tiles: Tensor, stored: Stored) -> Tensor:
 
 
 def weight_gradient(outer: Tensor, inner: Tensor, columns: int, structure: Structure) -> Tensor:
-    """The gradient of the values [active] from tiles of what comes back [tiles, R, width] and of what went in
-    [tiles, C, width]; keeps both if the structure is watched."""
-    _keep_factors(outer, inner, columns, structure)
+    """The gradient of the values [active]: of a product whose gradient is `outer` [tiles, R, width], and whose other
+    factor was `inner` [tiles, C, width]."""
+    _contribute(outer, inner, columns, structure)
     gradient: Tensor = operators().sample(outer, inner, structure.layout, structure.shape[1])
     return gradient
 
@@ -61,18 +63,22 @@ def weight_gradient(outer: Tensor, inner: Tensor, columns: int, structure: Struc
 def gradients(
     outer: Tensor, inner: Tensor, columns: int, stored: Stored, of_input: bool
 ) -> tuple[Tensor | None, Tensor]:
-    """If asked for, the gradient of what went in [N, C], N the columns that are used; and `weight_gradient`."""
+    """The gradient of what was multiplied [N, C], N = `columns`, if `of_input` asks for it; and `weight_gradient`.
+
+    Both are computed in one walk over the transpose.
+    """
     if not of_input:
         return None, weight_gradient(outer, inner, columns, stored.structure)
-    _keep_factors(outer, inner, columns, stored.structure)
+    _contribute(outer, inner, columns, stored.structure)
     layout, index = stored.structure.transpose
     by_tiles, by_values = operators().gradients(outer, inner, stored.values, layout, stored.structure.shape[0], index)
     return operators().unpack(by_tiles, columns), by_values
 
 
-def _keep_factors(outer: Tensor, inner: Tensor, columns: int, structure: Structure) -> None:
-    if structure.factors is not None:
-        structure.factors.append(DenseFactors(outer, inner, columns))
+def _contribute(outer: Tensor, inner: Tensor, columns: int, structure: Structure) -> None:
+    """Keep what the dense gradient can be formed from, if the structure is watched."""
+    if structure.contributions is not None:
+        structure.contributions.append(ProductContribution(outer, inner, columns))
 
 
 class _Linear(torch.autograd.Function):
@@ -112,8 +118,8 @@ class _Embedding(torch.autograd.Function):
     @once_differentiable
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
         [tokens], structure = ctx.saved_tensors, ctx.structure
-        if structure.factors is not None:
-            structure.factors.append(EmbeddingFactors(tokens, gradient))
+        if structure.contributions is not None:
+            structure.contributions.append(EmbeddingContribution(tokens, gradient))
         return None, operators().lookup_gradient(tokens, gradient, structure.layout, structure.shape[1]), None
 
 

@@ -1,0 +1,1 @@
+"""Where a run's rows go: metrics.jsonl, W&B, the terminal."""

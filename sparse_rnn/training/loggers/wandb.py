@@ -1,0 +1,73 @@
+"""A run in W&B, online or offline."""
+
+import logging
+import sys
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any
+
+from sparse_rnn.config.schema import LoggerConfig
+from sparse_rnn.core.errors import ConfigError
+from sparse_rnn.training.loggers.base import Row
+
+
+class WandB:
+    """A W&B run under the run's id. `step` and `epoch` are columns of their own: W&B's step restarts on resume.
+
+    If W&B's own process fails, because it was killed or the disk is full, training continues without it.
+    """
+
+    def __init__(self, config: LoggerConfig, run_id: str, folder: Path, settings: Mapping[str, Any]) -> None:
+        import wandb
+
+        quiet = wandb.Settings(console="off", silent=True, x_disable_stats=True, x_transaction_log_flush_interval=1)
+        self._failed = False
+        logging.raiseExceptions = False  # else W&B's own log prints tracebacks once the disk is full
+        try:
+            self._run = wandb.init(
+                id=run_id,
+                name=run_id,
+                resume="allow" if config.mode == "online" else None,
+                project=config.project,
+                entity=config.entity,
+                dir=folder,
+                mode="online" if config.mode == "online" else "offline",
+                config=dict(settings),
+                group=run_id.rsplit("-s", 1)[0],
+                tags=[settings[key]["name"] for key in ("model", "dataset", "sparsifier", "optimizer", "budget")],
+                settings=quiet,
+            )
+        except wandb.errors.Error as error:
+            reason = str(error).splitlines()[0].rstrip(".")
+            raise ConfigError(f"logger.mode=online failed ({reason}): log in, or use logger.mode=offline.") from None
+        self._last_step = int(self._run.summary.get("step", 0))
+
+    def lacks(self, row: Row) -> bool:
+        """Whether an earlier process may have been killed before W&B got this row."""
+        return int(row["step"] or 0) >= self._last_step
+
+    def row(self, row: Row) -> None:
+        """Log a row."""
+        with self._dispensable():
+            self._run.log(dict(row))
+
+    def finish(self, exit_code: int) -> None:
+        """Close the run, so that every row is on disk."""
+        with self._dispensable():
+            self._run.finish(exit_code=exit_code)
+
+    @contextmanager
+    def _dispensable(self) -> Iterator[None]:
+        """Turn the first failure of W&B into a warning, and ignore the later ones."""
+        import wandb
+
+        try:
+            yield
+        except Exception as error:
+            if self._failed:
+                return
+            self._failed = True
+            with suppress(Exception):  # so that W&B does not try again when this process exits
+                wandb.teardown()
+            print(f"warning: W&B has failed ({error}); metrics.jsonl has every row.", file=sys.stderr)

@@ -1,0 +1,58 @@
+"""The trainings that a Hydra command line asks for: one, or with -m one for each combination of values."""
+
+import os
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+
+import hydra
+from hydra.core.hydra_config import HydraConfig
+from omegaconf import DictConfig
+from submitit.core.utils import FailedSubmissionError, UncompletedJobError
+
+from sparse_rnn.config.checks import check
+from sparse_rnn.config.compose import expand_shorthands, register_schemas
+from sparse_rnn.config.launchers import register_launchers
+from sparse_rnn.core.conf import config_dir
+from sparse_rnn.core.errors import ConfigError, RunFailed
+from sparse_rnn.training.session import train
+
+
+def train_all(arguments: Sequence[str]) -> list[ConfigError]:
+    """Train what the arguments of a command line ask for; returns the errors of single runs, the gravest last.
+
+    Raises what Hydra raises for a configuration that cannot be composed, ConfigError for one that makes no sense.
+    """
+    os.environ["HYDRA_FULL_ERROR"] = "1"  # so that Hydra raises instead of printing
+    register_schemas()
+    register_launchers()
+    # Hydra takes no arguments but those of the process, and wants -m before the overrides.
+    sys.argv[1:] = sorted(expand_shorthands(arguments), key=lambda argument: argument not in ("-m", "--multirun"))
+    failures: list[ConfigError] = []
+
+    @hydra.main(config_path=str(config_dir()), config_name="config", version_base="1.3")
+    def run(composed: DictConfig) -> float | None:
+        hydra_config = HydraConfig.get()
+        try:
+            return train(check(composed), list(hydra_config.overrides.task))
+        except ConfigError as error:
+            # In a submitit job only what is raised comes back to the command. In this process a raised error would
+            # end the sweep, and Hydra would print a line of its own before the sentence.
+            if hydra_config.runtime.choices["hydra/launcher"] != "basic":
+                raise
+            failures.append(error)
+            return None
+
+    with jobs_without_result():
+        run()
+    return sorted(failures, key=lambda failure: -failure.exit_code)
+
+
+@contextmanager
+def jobs_without_result() -> Iterator[None]:
+    """Turn what submitit raises for a job that was killed, or ended without a result, into RunFailed."""
+    try:
+        yield
+    except (UncompletedJobError, FailedSubmissionError) as error:
+        lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+        raise RunFailed(f"A job came to no result: {lines[0].rstrip('.:')}.") from error

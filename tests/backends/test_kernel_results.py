@@ -1,0 +1,61 @@
+"""What must not change the kernels' results: whether the input has a gradient, threads, the vectors of the CPU."""
+
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+from kernel_checks import a_linear_layer, an_lstm, an_on_lstm, assert_near
+from torch import Tensor
+
+from sparse_rnn.backends.cpu.functions.products import Stored
+
+KERNEL_TESTS = sorted(map(str, Path(__file__).parent.glob("test_kernel_*.py")))
+on_avx2 = pytest.mark.skipif("AVX" not in torch.backends.cpu.get_cpu_capability(), reason="needs a CPU with AVX2")
+
+
+@pytest.mark.parametrize("layer", [a_linear_layer, an_lstm, an_on_lstm])
+def test_weights_have_the_same_gradient_whether_or_not_the_input_has_one(
+    layer: Callable[[Tensor, Tensor], tuple[Tensor, list[Stored]]],
+) -> None:
+    x, h, found = torch.randn(9, 20, 150), torch.randn(20, 140), []
+    for of_input in (True, False):
+        torch.manual_seed(2)
+        y, weights = layer(x.clone().requires_grad_(of_input), h)
+        found.append(torch.autograd.grad(y.square().sum(), [weight.values for weight in weights]))
+    for with_input, alone in zip(*found, strict=True):
+        assert float(alone.abs().max()) > 0
+        assert_near(with_input, alone)
+
+
+@pytest.mark.parametrize("layer", [a_linear_layer, an_lstm, an_on_lstm])
+@pytest.mark.parametrize("batch", [20, 100])
+def test_threads_do_not_change_a_bit(
+    layer: Callable[[Tensor, Tensor], tuple[Tensor, list[Stored]]], batch: int
+) -> None:
+    x, h, found = torch.randn(9, batch, 50, requires_grad=True), torch.randn(batch, 490), []
+    before = torch.get_num_threads()
+    try:
+        for threads in (1, 2, 3):
+            torch.set_num_threads(threads)
+            torch.manual_seed(2)
+            states, weights = layer(x, h)
+            with_respect_to = [x, *(weight.values for weight in weights)]
+            found.append((states, *torch.autograd.grad(states.square().sum(), with_respect_to)))
+    finally:
+        torch.set_num_threads(before)
+    for one, *others in zip(*found, strict=True):
+        assert all(torch.equal(one, other) for other in others)
+
+
+@pytest.mark.skipif("SPARSE_RNN_KERNEL_FLAGS" in os.environ, reason="it is what that test runs")
+@pytest.mark.parametrize("flags", ["", pytest.param("-march=x86-64-v3", marks=on_avx2)])
+def test_a_build_with_shorter_vectors_or_none_computes_the_same(flags: str) -> None:
+    command = [sys.executable, "-m", "pytest", "-q", "-x", "-p", "no:cacheprovider", "-p", "no:xdist", *KERNEL_TESTS]
+    environment = os.environ | {"SPARSE_RNN_KERNEL_FLAGS": flags}
+    done = subprocess.run(command, env=environment, capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout[-2000:]
+    assert " passed" in done.stdout
