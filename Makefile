@@ -13,8 +13,8 @@ ON_BOTH = tests/training tests/sparsity tests/optim tests/results/test_distance.
   tests/results/test_figures_of_weights.py::test_gates_of_a_trained_run \
   tests/test_commands.py::test_describe_agrees_with_what_a_run_records \
   tests/test_commands.py::test_evaluate_repeats_the_recorded_result_from_any_folder \
-  tests/test_recipes.py::test_rigl_s_own_schedule_at_work \
-  tests/test_recipes.py::test_st_rnn_with_and_without_reallocation_across_layers \
+  tests/config/test_recipes.py::test_rigl_s_own_schedule_at_work \
+  tests/config/test_recipes.py::test_st_rnn_with_and_without_reallocation_across_layers \
   tests/inference/test_export.py tests/inference/test_export_of_runs.py tests/inference/test_generate.py
 SIZE = $(if $(BUDGET),/$(BUDGET))$(if $(PROTOCOL),/$(PROTOCOL))
 ASKED = $(if $(BUDGET),budget=$(BUDGET)) $(if $(PROTOCOL),protocol=$(PROTOCOL)) $(ARGS)

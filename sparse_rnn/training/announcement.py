@@ -9,6 +9,7 @@ from sparse_rnn.config.compose import compose_run
 from sparse_rnn.config.identity import as_dict
 from sparse_rnn.config.schema import Run
 from sparse_rnn.config.stored import differences
+from sparse_rnn.core.errors import ConfigError
 from sparse_rnn.data.base import Data
 from sparse_rnn.sparsity.method import SparsifierConfig
 from sparse_rnn.training.loggers.terminal import Terminal
@@ -65,7 +66,10 @@ def updates_too_often(method: SparsifierConfig, steps: int) -> str:
 
 def budget_changes(run: Run, overrides: Sequence[str]) -> list[str]:
     """What a budget changed against the paper's, as `key old -> new`."""
-    paper, own = as_dict(compose_run([o for o in overrides if not o.startswith("budget=")])), as_dict(run)
+    try:
+        paper, own = as_dict(compose_run([o for o in overrides if not o.startswith("budget=")])), as_dict(run)
+    except ConfigError:  # with recipe=none only the budget says how long to train: there is nothing to compare with
+        return []
     return [
         f"{key} {_value(paper, key)} -> {_value(own, key)}"
         for key in differences(paper, own)

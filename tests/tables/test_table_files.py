@@ -247,7 +247,7 @@ def test_a_figure_has_no_columns(mine):
 
 def test_the_page_on_tables_is_right(mine, compose, planned_of):
     [shared] = [p for p in planned_of("table2") if (p.row, p.seed) == ("RigL (SNT-ASGD)", 1) and "0.67" in p.block]
-    page = (Path(__file__).parent.parent / "docs" / "add-a-table.md").read_text(encoding="utf-8")
+    page = (Path(__file__).parent.parent.parent / "docs" / "add-a-table.md").read_text(encoding="utf-8")
     mine(re.search(r'```yaml title="conf/table/mine.yaml"\n(.*?)```', page, re.DOTALL)[1])
     planned = expand(load("mine"), compose)
     assert f"the {len(planned)} runs" in page
