@@ -11,8 +11,8 @@ from sparse_rnn.tables.catalogue import Catalogue
 from sparse_rnn.tables.declaration import ALL, load
 from sparse_rnn.tables.declaration import names as table_names
 from sparse_rnn.tables.expansion import expand
-from sparse_rnn.tables.facts import RunFacts
 from sparse_rnn.tables.overrides import parse_seeds, values_of
+from sparse_rnn.tables.run_facts import RunFacts
 
 from .job import JobFiles
 

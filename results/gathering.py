@@ -9,7 +9,7 @@ from sparse_rnn.runs.folder import runs_root
 from sparse_rnn.tables.catalogue import Catalogue
 from sparse_rnn.tables.declaration import TableSpec, load
 from sparse_rnn.tables.expansion import PlannedRun, expand
-from sparse_rnn.tables.facts import RunFacts
+from sparse_rnn.tables.run_facts import RunFacts
 
 from .names import RUNS
 from .sources import choice as sources

@@ -3,7 +3,7 @@
 import sys
 
 from sparse_rnn.core.command_line import asks_for_help, check_weights, guard, one_of, optional_number, parse_keys
-from sparse_rnn.inference.find import find_run
+from sparse_rnn.inference.find_run import find_run
 
 DEFAULTS = {"run": "", "split": "test", "weights": "best", "batch": "", "device": "auto", "threads": ""}
 SPLITS = ("train", "valid", "test")

@@ -3,7 +3,7 @@
 import sys
 
 from sparse_rnn.core.command_line import asks_for_help, check_weights, guard, one_of, output_file, parse_keys
-from sparse_rnn.inference.find import find_run
+from sparse_rnn.inference.find_run import find_run
 
 DEFAULTS = {"run": "", "format": "csr", "out": "", "weights": "best"}
 FORMATS = ("csr", "coo", "dense")

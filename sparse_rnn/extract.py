@@ -3,7 +3,7 @@
 import sys
 
 from sparse_rnn.core.command_line import asks_for_help, guard, output_file, parse_keys
-from sparse_rnn.inference.find import find_run
+from sparse_rnn.inference.find_run import find_run
 
 DEFAULTS = {"run": "", "out": ""}
 HELP = """\

@@ -5,7 +5,7 @@ import sys
 
 from sparse_rnn.core.command_line import asks_for_help, guard, optional_number, parse_keys, whole_number
 from sparse_rnn.core.errors import ConfigError
-from sparse_rnn.inference.find import find_run
+from sparse_rnn.inference.find_run import find_run
 
 DEFAULTS = {"run": "", "prompt": "", "words": "50", "temperature": "1", "seed": "1", "threads": ""}
 HELP = """\

@@ -13,7 +13,7 @@ from typing import Any
 
 from sparse_rnn.core.conf import config_dir
 from sparse_rnn.core.files import read_json, write_json
-from sparse_rnn.tables.facts import RunFacts
+from sparse_rnn.tables.run_facts import RunFacts
 
 READ_BY_SIZE = ("text", "labelled_text")  # data sets of the user's files, on whose sizes the facts depend
 NOT_OF_A_RUN = ("cluster", "table", "figure")  # folders of conf that do not change what overrides mean
@@ -66,6 +66,6 @@ class Catalogue:
     @cached_property
     def _compose(self) -> Callable[[Sequence[str]], RunFacts]:
         # Brings torch and Hydra, for which a command whose runs are all remembered need not wait.
-        from sparse_rnn.tables.composition import Composition
+        from sparse_rnn.tables.run_composition import Composition
 
         return Composition().facts

@@ -14,8 +14,8 @@ from pydantic import Field, TypeAdapter, ValidationError, with_config
 
 from sparse_rnn.core.conf import config_dir
 from sparse_rnn.core.errors import ConfigError, suggest
-from sparse_rnn.tables.fields import Columns, DifferentLabels, Flag, Key, Overrides, Seeds, Text, Values
-from sparse_rnn.tables.mistakes import sentence
+from sparse_rnn.tables.field_types import Columns, DifferentLabels, Flag, Key, Overrides, Seeds, Text, Values
+from sparse_rnn.tables.validation_messages import sentence
 
 KINDS = ("table", "figure")
 ALL = "all"  # on a command line: every table and figure

@@ -6,7 +6,7 @@ from typing import Any, Generic, Protocol, TypeVar
 
 from sparse_rnn.core.errors import ConfigError
 from sparse_rnn.tables.declaration import Axis, Block, Row, TableSpec
-from sparse_rnn.tables.fields import Value, check_seeds
+from sparse_rnn.tables.field_types import Value, check_seeds
 from sparse_rnn.tables.settings import Settings, merged
 
 

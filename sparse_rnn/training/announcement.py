@@ -13,7 +13,7 @@ from sparse_rnn.core.errors import ConfigError
 from sparse_rnn.data.base import Data
 from sparse_rnn.sparsity.method import SparsifierConfig
 from sparse_rnn.training.loggers.terminal import Terminal
-from sparse_rnn.training.sizes import parameter_counts
+from sparse_rnn.training.parameter_counts import parameter_counts
 from sparse_rnn.training.trainer import Trainer
 
 ENOUGH_STEPS = 1000

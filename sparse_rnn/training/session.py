@@ -23,8 +23,8 @@ from sparse_rnn.training.assembly import check_method
 from sparse_rnn.training.loggers.base import Logger, Loggers
 from sparse_rnn.training.loggers.terminal import Terminal
 from sparse_rnn.training.loggers.wandb import WandB
+from sparse_rnn.training.parameter_counts import recorded_sizes
 from sparse_rnn.training.signals import stop_on_signals
-from sparse_rnn.training.sizes import recorded_sizes
 from sparse_rnn.training.state import Diverged, RunState, Stopped
 from sparse_rnn.training.trainer import Trainer
 

@@ -24,11 +24,11 @@ from sparse_rnn.sparsity.sparsifier import Clock, UpdateReport
 from sparse_rnn.sparsity.statistics import sparsities
 from sparse_rnn.training.assembly import make_optimizer, make_sparsifier, make_task, use_backend
 from sparse_rnn.training.checkpoint import load_checkpoint, save_checkpoint, to_device
+from sparse_rnn.training.log_rows import closing_facts, large_weight_facts, topology_facts
 from sparse_rnn.training.loggers.base import Loggers
 from sparse_rnn.training.loggers.json_lines import JsonLines
 from sparse_rnn.training.loggers.terminal import Terminal
-from sparse_rnn.training.rows import closing_facts, large_weight_facts, topology_facts
-from sparse_rnn.training.sizes import parameter_counts
+from sparse_rnn.training.parameter_counts import parameter_counts
 from sparse_rnn.training.snapshots import save_snapshot
 from sparse_rnn.training.state import Diverged, RunState, Stopped
 from sparse_rnn.training.tasks.base import Totals

@@ -20,7 +20,7 @@ from results.tables.render import html, latex, lines_csv, markdown
 from sparse_rnn.tables.catalogue import Catalogue
 from sparse_rnn.tables.declaration import load
 from sparse_rnn.tables.expansion import PlannedRun
-from sparse_rnn.tables.facts import RunFacts
+from sparse_rnn.tables.run_facts import RunFacts
 
 ENVIRONMENT = {"commit": "0123456789abcdef", "modified": False, "host": "here"}
 NOON = 1_790_000_000.0

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from sparse_rnn.config.composer import Composer
 from sparse_rnn.config.identity import as_dict, run_id
 from sparse_rnn.runs.flops import Flops, run_flops
-from sparse_rnn.tables.facts import RunFacts
+from sparse_rnn.tables.run_facts import RunFacts
 
 
 class Composition:
