@@ -8,6 +8,7 @@ import pytest
 import torch
 from exported_models import SMOKE
 from safetensors import safe_open
+from storages import ON_KERNELS
 
 from sparse_rnn.config.compose import compose_run
 from sparse_rnn.config.identity import run_id
@@ -41,7 +42,9 @@ def test_a_trained_run_is_exported_and_gives_its_recorded_result(layout, trained
     data = load_data(RunFolder(trained), record, config)
     model = load_exported(str(tmp_path / "model.safetensors"))
     task = make_task(config, data, model, torch.device("cpu"))
-    assert task.evaluate("valid")["loss"] == record["results"]["valid/loss"]
+    recorded = record["results"]["valid/loss"]
+    # what is loaded computes with masks, whatever the run did
+    assert task.evaluate("valid")["loss"] == (pytest.approx(recorded, rel=1e-6) if ON_KERNELS else recorded)
     found = re.fullmatch(
         rf"{trained.name}  {layout}  ([\d,]+) of ([\d,]+) bytes: ([01]\.\d+), (\d\.\d\d) x density (0\.\d{{3}})  \S+",
         line,
