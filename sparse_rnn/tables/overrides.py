@@ -1,8 +1,5 @@
 """Overrides that sweep over several values, in Hydra's grammar."""
 
-from hydra.core.override_parser.overrides_parser import OverridesParser
-from hydra.errors import HydraException
-
 from sparse_rnn.core.errors import ConfigError
 
 
@@ -16,6 +13,9 @@ def parse_seeds(text: str) -> list[int]:
 
 def values_of(override: str) -> list[str]:
     """One override for each value that `override` sweeps over, by Hydra's grammar; raises ConfigError."""
+    from hydra.core.override_parser.overrides_parser import OverridesParser  # plans and tables need not wait for Hydra
+    from hydra.errors import HydraException
+
     try:
         parsed = OverridesParser.create().parse_override(override)
         if not parsed.is_sweep_override():

@@ -69,8 +69,8 @@ class Linear(_ByRate):
 
 @register("schedule", "cosine")
 class Cosine(_ByRate):
-    """p falls in half a cosine from `initial` to `final` (Selfish-RNN section 3.1), which it reaches at `until` (T_end of
-    RigL, Evci et al. 2020).
+    """p falls in half a cosine from `initial` to `final` (Selfish-RNN section 3.1), which it reaches at `until`
+    (T_end of RigL, Evci et al. 2020).
     """
 
     def rate(self, progress: float) -> float:
