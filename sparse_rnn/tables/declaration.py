@@ -14,7 +14,7 @@ from pydantic import Field, TypeAdapter, ValidationError, with_config
 
 from sparse_rnn.core.conf import config_dir
 from sparse_rnn.core.errors import ConfigError, suggest
-from sparse_rnn.tables.field_types import Columns, DifferentLabels, Flag, Key, Overrides, Seeds, Text, Values
+from sparse_rnn.tables.field_types import Columns, DifferentLabels, Flag, GivenAxis, Key, Overrides, Seeds, Text, Values
 from sparse_rnn.tables.validation_messages import sentence
 
 KINDS = ("table", "figure")
@@ -62,7 +62,7 @@ class Block:
     beside: Flag = False
     seeds: Seeds = ()
     common: Overrides = ()
-    x: Annotated[Axis | None, Field(description="a mapping with key and values")] = None
+    x: Annotated[Axis | None, GivenAxis, Field(description="a mapping with key and values")] = None
 
     def __post_init__(self) -> None:
         for row in self.rows:

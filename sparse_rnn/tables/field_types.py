@@ -3,7 +3,17 @@
 from collections.abc import Sequence
 from typing import Annotated, Any, TypeVar
 
-from pydantic import AfterValidator, Field, StrictBool, StrictFloat, StrictInt, StrictStr, TypeAdapter, ValidationError
+from pydantic import (
+    AfterValidator,
+    BeforeValidator,
+    Field,
+    StrictBool,
+    StrictFloat,
+    StrictInt,
+    StrictStr,
+    TypeAdapter,
+    ValidationError,
+)
 
 from sparse_rnn.core.errors import ConfigError, suggest
 from sparse_rnn.tables.settings import key_of, merged
@@ -36,6 +46,12 @@ def _without_seed(overrides: tuple[str, ...]) -> tuple[str, ...]:
     if "seed" in merged(overrides):
         raise ValueError("must not set seed: list it under seeds")
     return overrides
+
+
+def _not_empty(axis: object) -> object:
+    if axis is None:
+        raise ValueError("must be a mapping with key and values")
+    return axis
 
 
 def _not_seed(key: str) -> str:
@@ -71,6 +87,7 @@ Values = Annotated[
     AfterValidator(_different),
 ]
 DifferentLabels = AfterValidator(_differently_labelled)
+GivenAxis = BeforeValidator(_not_empty)  # leaving x out is not the same as leaving it empty
 
 
 def check_seeds(seeds: Sequence[int]) -> None:

@@ -160,6 +160,7 @@ ROW_R = ["block 'B'", "row 'R'"]
         ("    common: [sparsifier.sparsity=0.6]", "    seeds: []", ["block 'B'", "seeds", "at least one"]),
         ("    common: [sparsifier.sparsity=0.6]", "    besides: true", ["block 'B'", "besides", "beside"]),
         ("    common: [sparsifier.sparsity=0.6]", "    beside: true", ["first block", "beside"]),
+        ("    common: [sparsifier.sparsity=0.6]", "    x:", ["block 'B'", "x", "a mapping with key and values"]),
         ("    common: [sparsifier.sparsity=0.6]", "    x: {key: a}", ["block 'B'", "x", "values is missing"]),
         ("    common: [sparsifier.sparsity=0.6]", "    x: {key: seed, values: [1]}", ["block 'B'", "seed", "seeds"]),
         (
