@@ -18,6 +18,11 @@ def save_weights(path: Path, model: nn.Module, topology: SparseTopology, metadat
     A sparse weight is stored as `<name>.values` [active] in row-major order, `<name>.mask`, bit-packed, uint8
     [ceil(n / 8)], and `<name>.shape` int64; any other parameter as it is. Raises OSError.
     """
+    save_tensors(path, stored_weights(model, topology), metadata)
+
+
+def stored_weights(model: nn.Module, topology: SparseTopology) -> dict[str, Tensor]:
+    """The tensors that `save_weights` writes, on the CPU."""
     sparse = {weight.name: weight for weight in topology}
     tensors: dict[str, Tensor] = {}
     for name, parameter in model.named_parameters():
@@ -28,7 +33,16 @@ def save_weights(path: Path, model: nn.Module, topology: SparseTopology, metadat
             tensors[f"{name}.shape"] = torch.tensor(weight.shape)
         else:
             tensors[name] = parameter.detach().cpu().contiguous()
-    save_tensors(path, tensors, metadata)
+    return tensors
+
+
+def weights_epoch(path: Path) -> int:
+    """The epoch, from 1, whose weights a file of `save_weights` holds; 0 if there is no file or it cannot be read."""
+    try:
+        with safe_open(path, framework="pt") as stored:
+            return int((stored.metadata() or {}).get("epoch", 0))
+    except (OSError, SafetensorError, ValueError):
+        return 0
 
 
 @torch.no_grad()
@@ -58,7 +72,7 @@ def _restore(
             weight = sparse[name]
             if tensors[f"{name}.shape"].tolist() != list(weight.shape):
                 raise ValueError(f"{name} has shape {tensors[f'{name}.shape'].tolist()}")
-            weight.set_mask(unpack_bits(tensors[f"{name}.mask"], weight.shape))
+            weight.set_mask(unpack_bits(tensors[f"{name}.mask"].to(parameter.device), weight.shape))
             parameter.copy_(weight.loaded(tensors[f"{name}.values"].to(parameter.device)))
         else:
             parameter.copy_(tensors[name])

@@ -11,15 +11,17 @@ from torch.optim import Optimizer
 
 from sparse_rnn.sparsity.topology import SparseTopology, SparseWeight
 
-Convert = Callable[[SparseWeight, Tensor], Tensor]
+Entries = Mapping[str, Any]
+Convert = Callable[[SparseWeight, Entries], dict[str, Any]]  # of the entries that belong to one weight
 
 
 def saved_states(model: nn.Module, optimizer: Optimizer, topology: SparseTopology) -> dict[str, Any]:
-    """The states as `model` and `optimizer`; tensors of a sparse weight are dense, or hold its active entries in
-    row-major order."""
+    """The states as `model` and `optimizer`; tensors of a sparse weight hold its active entries in row-major order,
+    or are dense where inactive entries are not zero."""
 
-    def saved(weight: SparseWeight, tensor: Tensor) -> Tensor:
-        return weight.storage.saved(tensor) if tensor.shape == weight.parameter.shape else tensor
+    def saved(weight: SparseWeight, entries: Entries) -> dict[str, Any]:
+        own = {k: v for k, v in entries.items() if isinstance(v, Tensor) and v.shape == weight.parameter.shape}
+        return {**entries, **dict(zip(own, weight.storage.saved(list(own.values())), strict=True))}
 
     return {
         "model": _converted_model(model, model.state_dict(), topology, saved),
@@ -33,9 +35,10 @@ def load_states(model: nn.Module, optimizer: Optimizer, topology: SparseTopology
     Raises ValueError, RuntimeError or KeyError if something does not fit.
     """
 
-    def loaded(weight: SparseWeight, tensor: Tensor) -> Tensor:
-        tensor = tensor.to(weight.parameter.device)
-        return weight.loaded(tensor) if tensor.dim() else tensor
+    def loaded(weight: SparseWeight, entries: Entries) -> dict[str, Any]:
+        # Numbers such as Adam's step count stay where they are: on a GPU, every step would wait to read them.
+        own = {k: v for k, v in entries.items() if isinstance(v, Tensor) and v.dim()}
+        return {**entries, **{k: weight.loaded(v.to(weight.parameter.device)) for k, v in own.items()}}
 
     model.load_state_dict(_converted_model(model, states["model"], topology, loaded))
     optimizer.load_state_dict(_converted_optimizer(optimizer, states["optimizer"], topology, loaded))
@@ -51,7 +54,7 @@ def _converted_model(
     for name, tensor in state.items():
         weight = sparse.get(name)
         if weight is not None:
-            tensor = converted[weight.name] if weight.name in converted else convert(weight, tensor)
+            tensor = converted[weight.name] if weight.name in converted else convert(weight, {name: tensor})[name]
         converted[name] = tensor
     return converted
 
@@ -67,7 +70,7 @@ def _converted_optimizer(
         weight = weights.get(parameters[index])
         if weight is None:
             return dict(entries)
-        return {key: convert(weight, v) if isinstance(v, Tensor) else v for key, v in entries.items()}
+        return convert(weight, entries)
 
     converted = dict(state) | {"state": {index: own(index, entries) for index, entries in state["state"].items()}}
     if "averages" in state:

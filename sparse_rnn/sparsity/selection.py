@@ -7,7 +7,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from sparse_rnn.core.random import generator
+from sparse_rnn.core.random import position_keys
 
 
 def apportion(total: int, shares: Sequence[float], capacities: Sequence[int]) -> list[int]:
@@ -55,34 +55,67 @@ def select_smallest(values: Tensor, candidates: Tensor, count: int, key: tuple[o
     """
     if count == 0:
         return torch.zeros_like(candidates)
-    offered = values[candidates]
-    if not 0 <= count <= offered.numel():
-        raise ValueError(f"cannot select {count} of {offered.numel()} candidates")
+    offered = values[positions_of(candidates)]
+    _check_count(count, offered.numel())
     # The count-th smallest value is found without sorting. All that is below it is chosen, and as many of its ties as
     # are missing: choosing by `<=` would take every tie, and with them too many entries.
     threshold = kth_smallest(offered, count)
-    if math.isnan(threshold):
+    if bool(threshold.isnan()):
         return select_smallest(values.nan_to_num(nan=math.inf, posinf=math.inf), candidates, count, key)
     chosen = candidates & (values < threshold)
-    ties = (candidates & (values == threshold)).nonzero().flatten()
-    if key is not None:
-        ties = ties[torch.randperm(ties.numel(), generator=generator(*key)).to(ties.device)]
-    chosen[ties[: count - int(chosen.count_nonzero())]] = True
-    return chosen
-
-
-def kth_smallest(values: Tensor, k: int) -> float:
-    """The k-th smallest value (from 1) of a vector; on the CPU by numpy's partition, which is several times faster."""
-    if values.device.type == "cpu":
-        known = values.float() if values.dtype == torch.bfloat16 else values
-        return float(np.partition(known.numpy(), k - 1)[k - 1])
-    return float(torch.kthvalue(values, k).values)
+    ties = positions_of(candidates & (values == threshold))
+    missing = count - int(chosen.count_nonzero())
+    ties = ties[:missing] if key is None else _drawn(ties, missing, key)
+    return chosen.index_fill_(0, ties, True)
 
 
 def select_random(candidates: Tensor, count: int, *key: object) -> Tensor:
     """A mask of exactly `count` candidates, each equally likely, bool [n]; candidates: bool [n].
 
-    The draw depends on `key` alone, not on the device or on earlier draws.
+    The draw depends on `key` alone, not on the device or on earlier draws. Raises ValueError if there are too few
+    candidates.
     """
-    keys = torch.rand(candidates.numel(), generator=generator(*key)).to(candidates.device)
-    return select_smallest(keys, candidates, count)
+    chosen = torch.zeros_like(candidates)
+    if count == 0:
+        return chosen
+    positions = positions_of(candidates)
+    _check_count(count, positions.numel())
+    return chosen.index_fill_(0, _drawn(positions, count, key), True)
+
+
+def positions_of(mask: Tensor) -> Tensor:
+    """Where a bool tensor is True, as row-major indices in ascending order, int64 [number of True], on its device."""
+    if mask.device.type == "cpu":  # numpy is several times faster
+        return torch.from_numpy(np.flatnonzero(mask.numpy()))
+    return mask.flatten().nonzero().flatten()
+
+
+def _drawn(positions: Tensor, count: int, key: tuple[object, ...]) -> Tensor:
+    """Exactly `count` of some positions, from 1 to all of them, each equally likely, int64 [count]."""
+    if count == positions.numel():
+        return positions
+    keys = position_keys(positions, *key)
+    return positions[positions_of(keys <= kth_smallest(keys, count))]  # no two keys are equal
+
+
+def _check_count(count: int, offered: int) -> None:
+    if not 0 <= count <= offered:
+        raise ValueError(f"cannot select {count} of {offered} candidates")
+
+
+def kth_smallest(values: Tensor, k: int) -> Tensor:
+    """The k-th smallest value (from 1) of a vector [n], of its dtype and on its device; NaN is larger than all others.
+
+    The fastest way differs: on the CPU a partition of numpy, on a GPU `topk`, which uses all of it (torch.kthvalue uses
+    one thread block).
+    """
+    return _by_partition(values, k) if values.device.type == "cpu" else _by_topk(values, k)
+
+
+def _by_partition(values: Tensor, k: int) -> Tensor:
+    known = values.float() if values.dtype == torch.bfloat16 else values
+    return torch.tensor(np.partition(known.numpy(), k - 1)[k - 1], dtype=values.dtype)
+
+
+def _by_topk(values: Tensor, k: int) -> Tensor:
+    return values.topk(k, largest=False, sorted=False).values.max()

@@ -9,15 +9,16 @@ from torch import Tensor
 from torch.optim import Optimizer
 
 from sparse_rnn.core.protocol import ProtocolConfig
+from sparse_rnn.core.random import generator
 from sparse_rnn.core.registry import lookup
 from sparse_rnn.sparsity.groups import groups_of
 from sparse_rnn.sparsity.method import SparsifierConfig, initial_counts, make_schedule, signals_needed
 from sparse_rnn.sparsity.optimizer_state import tensors_like
 from sparse_rnn.sparsity.rules.growth import GrowthRule, MomentumGrowth, Signal, Signals
 from sparse_rnn.sparsity.rules.redistribution import Budget
-from sparse_rnn.sparsity.selection import select_random
+from sparse_rnn.sparsity.selection import select_smallest
 from sparse_rnn.sparsity.storage import DenseGradients, Gradient
-from sparse_rnn.sparsity.topology import SparseTopology, pack_bits, unpack_bits
+from sparse_rnn.sparsity.topology import SparseTopology
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,7 +95,11 @@ class Sparsifier:
         masks = {weight.name: weight.mask for weight in self.topology}
         counts = initial_counts(self.config, self.topology)
         for group, count in counts:
-            group.scatter(select_random(torch.ones_like(group.active), count, seed, "initial", group.name), masks)
+            # Drawn on the CPU by torch's generator, unlike growth, so that every run starts from the masks that it
+            # always had. It happens once.
+            keys = torch.rand(group.size, generator=generator(seed, "initial", group.name))
+            everywhere = torch.ones_like(group.active)
+            group.scatter(select_smallest(keys.to(everywhere.device), everywhere, count), masks)
         self.topology.mask_weights()
         self._target = sum(count for _, count in counts)
 
@@ -135,6 +140,13 @@ class Sparsifier:
     @torch.no_grad()
     def before_step(self, clock: Clock) -> None:
         """Read the dense signals that are needed, then mask the gradients; `clock` counts the coming step."""
+        self.read_signals(clock)
+        if self.protocol.masking == "gradient":
+            self.topology.mask_gradients()
+
+    @torch.no_grad()
+    def read_signals(self, clock: Clock) -> None:
+        """The first half of `before_step`, for an optimizer that masks gradients itself."""
         if read := self._signals_read(clock):
             gradients = self.topology.gradients()
             if "momentum" in read:
@@ -142,8 +154,16 @@ class Sparsifier:
             if "gradient" in read:
                 # Masking and clipping change the gradients in place before an update reads them: keep them as they are.
                 self._signals["gradient"] = DenseGradients({name: each.kept() for name, each in gradients.items()})
-        if self.protocol.masking == "gradient":
-            self.topology.mask_gradients()
+
+    def keeps_gradients(self, clock: Clock) -> bool:
+        """Whether `read_signals` keeps the dense gradients of the coming step, which `clock` counts, for an update."""
+        return "gradient" in self._signals_read(clock)
+
+    @property
+    def lasting_tensors(self) -> list[Tensor]:
+        """Masks and accumulated signals, which steps read or write in place."""
+        momentum = self._signals.get("momentum", {})
+        return [*(weight.mask for weight in self.topology), *(momentum[name] for name in momentum)]
 
     def _signals_read(self, clock: Clock) -> set[Signal]:
         """Momentum is read in every step, the gradient only in a step that a topology update follows."""
@@ -194,12 +214,12 @@ class Sparsifier:
     def update(self, clock: Clock) -> UpdateReport:
         """Remove, redistribute and grow now. Raises RuntimeError if the number of active weights is not the target."""
         with self.topology.open_masks() as masks:
-            before = {name: pack_bits(mask) for name, mask in masks.items()}  # an eighth of a copy's memory
+            before = {name: mask.clone() for name, mask in masks.items()}
             removed = self._remove(clock.progress, masks)
-            survived = {name: pack_bits(mask) for name, mask in masks.items()}
+            survived = {name: mask.clone() for name, mask in masks.items()}
             grown = 0 if self.config.prunes else self._grow(removed, clock.step, masks)
             for name, mask in masks.items():
-                old, kept = (unpack_bits(bits[name], mask.shape).to(mask.device) for bits in (before, survived))
+                old, kept = before.pop(name), survived.pop(name)
                 # Whatever did not survive removal starts anew, also what the same update removed and regrew. The
                 # official code compares old and new masks alone, so that such an entry keeps its value and state.
                 restart = old ^ mask if self.protocol.keep_regrown else (old | mask) & ~kept

@@ -3,13 +3,15 @@
 The other storage, which holds active entries alone, is backends.cpu.storage.Packed.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from typing import Protocol
 
 import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
+
+from sparse_rnn.sparsity.selection import positions_of
 
 MASKED_AT_ONCE = 1 << 17
 
@@ -57,8 +59,11 @@ class Storage(Protocol):
     def stored(self, dense: Tensor) -> Tensor:
         """A dense tensor as it is stored."""
 
-    def saved(self, stored: Tensor) -> Tensor:
-        """A stored tensor as a checkpoint holds it: dense, or the active entries in row-major order."""
+    def saved(self, stored: Sequence[Tensor]) -> list[Tensor]:
+        """Stored tensors of one thing as a checkpoint holds them: all dense, or active entries in row-major order.
+
+        Integers say something about the other tensors, and mean nothing where these are zero.
+        """
 
     def clear(self, stored: Tensor) -> None:
         """Zero the inactive entries in place."""
@@ -96,8 +101,15 @@ class Masked:
     def stored(self, dense: Tensor) -> Tensor:
         return dense
 
-    def saved(self, stored: Tensor) -> Tensor:
-        return stored
+    def saved(self, stored: Sequence[Tensor]) -> list[Tensor]:
+        positions = positions_of(self.mask)
+        if positions.numel() == self.mask.numel():
+            return list(stored)
+        active = [tensor.flatten()[positions] for tensor in stored]
+        # Dense steps move inactive entries, and averages without restarts keep what was active once.
+        pairs = [pair for pair in zip(stored, active, strict=True) if pair[0].is_floating_point()]
+        lost = any(int(whole.count_nonzero()) != int(part.count_nonzero()) for whole, part in pairs)
+        return list(stored) if lost else active
 
     def clear(self, stored: Tensor) -> None:
         mask_in_place(stored, self.mask)

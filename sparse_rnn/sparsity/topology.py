@@ -1,5 +1,6 @@
 """The sparse topology of a model: the one owner of all masks."""
 
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from fnmatch import fnmatchcase
@@ -224,19 +225,41 @@ class SparseTopology:
             stored = state[weight.name]
             if list(stored["shape"]) != list(weight.shape):
                 raise ValueError(f"the stored mask of {weight.name} has shape {stored['shape']}")
-            weight.set_mask(unpack_bits(stored["bits"], weight.shape))
+            bits = stored["bits"].to(weight.parameter.device)  # moved before they are unpacked
+            weight.set_mask(unpack_bits(bits, weight.shape))
             if weight.active != stored["active"]:
                 raise ValueError(f"the stored mask of {weight.name} is damaged: its number of active weights differs")
 
 
 def pack_bits(mask: Tensor) -> Tensor:
-    """A bool tensor as bytes of 8 entries each, uint8 [ceil(n / 8)], on the CPU."""
-    return torch.from_numpy(np.packbits(mask.detach().cpu().numpy().reshape(-1)))
+    """A bool tensor as bytes of 8 entries each, the first in the highest bit, uint8 [ceil(n / 8)], on the CPU."""
+    flat = mask.detach().reshape(-1)
+    if flat.device.type == "cpu":
+        return torch.from_numpy(np.packbits(flat.numpy()))
+    return _packed(flat).cpu()  # an eighth of the mask crosses to the CPU
 
 
 def unpack_bits(bits: Tensor, shape: Sequence[int]) -> Tensor:
-    """The inverse of `pack_bits`; raises ValueError if there are too few bytes for `shape`."""
-    count = int(np.prod(tuple(shape)))
+    """The inverse of `pack_bits`, on the device of `bits`; raises ValueError if they are too few for `shape`."""
+    count = math.prod(shape)
     if bits.dtype != torch.uint8 or bits.numel() != (count + 7) // 8:
         raise ValueError(f"{bits.numel()} bytes do not hold a mask of shape {list(shape)}")
-    return torch.from_numpy(np.unpackbits(bits.cpu().numpy(), count=count).astype(bool)).reshape(tuple(shape))
+    if bits.device.type == "cpu":
+        flat = torch.from_numpy(np.unpackbits(bits.numpy(), count=count).astype(bool))
+    else:
+        flat = _unpacked(bits)[:count]
+    return flat.reshape(tuple(shape))
+
+
+def _packed(flat: Tensor) -> Tensor:
+    padded = nn.functional.pad(flat.to(torch.uint8), (0, -len(flat) % 8))
+    return (padded.view(-1, 8) << _places(flat.device)).sum(1, dtype=torch.uint8)
+
+
+def _unpacked(bits: Tensor) -> Tensor:
+    return (bits[:, None] >> _places(bits.device)).bitwise_and_(1).bool().flatten()
+
+
+def _places(device: torch.device) -> Tensor:
+    """How far each of eight entries is shifted in its byte."""
+    return torch.arange(7, -1, -1, dtype=torch.uint8, device=device)

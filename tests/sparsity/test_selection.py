@@ -3,9 +3,14 @@ from pathlib import Path
 
 import pytest
 import torch
+from torch import nn
 
 from sparse_rnn.core.random import generator
+from sparse_rnn.sparsity import selection
+from sparse_rnn.sparsity.rules.growth import RandomGrowth
 from sparse_rnn.sparsity.selection import apportion, select_random, select_smallest
+from sparse_rnn.sparsity.sparsifier import Sparsifier
+from sparse_rnn.sparsity.topology import SparseTopology
 
 GOLDEN = Path(__file__).parent.parent / "golden"
 NAN, INF = float("nan"), float("inf")
@@ -102,9 +107,67 @@ def test_select_random_depends_on_its_key_alone():
 
 
 def test_select_random_is_the_same_in_every_session():
-    golden = json.loads((GOLDEN / "select_random.json").read_text())
+    golden = json.loads((GOLDEN / "select_random.json").read_text())["growth"]
     chosen = select_random(torch.ones(golden["size"], dtype=torch.bool), golden["count"], *golden["key"])
     assert chosen.nonzero().flatten().tolist() == golden["chosen"]
+
+
+def test_the_first_topology_is_the_one_that_runs_always_started_from(method):
+    golden = json.loads((GOLDEN / "select_random.json").read_text())["first_topology"]
+    topology = SparseTopology.of(nn.LSTM(3, 5))
+    optimizer = torch.optim.SGD([weight.parameter for weight in topology], 0.1)
+    config = method(removal="magnitude", scope="gate")
+    Sparsifier(config, RandomGrowth(), topology, optimizer, seed=7, init_seed=golden["init_seed"])
+    assert {weight.name: weight.mask.flatten().nonzero().flatten().tolist() for weight in topology} == golden["masks"]
+
+
+@pytest.mark.parametrize("count", [9, -1])
+def test_select_random_refuses_a_count_that_cannot_be(count):
+    with pytest.raises(ValueError, match="cannot select"):
+        select_random(torch.arange(16) % 2 == 0, count, 1)
+
+
+def values_with(kind: str, random: torch.Generator, n: int) -> torch.Tensor:
+    """Values with few, many or no ties; some are not finite, or zeros of either sign."""
+    if kind == "ties":
+        return torch.randint(-2, 3, (n,), generator=random).float() * 0.5
+    values = torch.randn(n, generator=random)
+    if kind == "not finite":
+        strange = torch.tensor([NAN, INF, -INF, 0.0, -0.0])
+        where = torch.rand(n, generator=random) < 0.7
+        values[where] = strange[torch.randint(5, (n,), generator=random)][where]
+    return {"bfloat16": values.bfloat16(), "double": values.double()}.get(kind, values)
+
+
+@pytest.mark.parametrize("kind", ["no ties", "ties", "not finite", "bfloat16", "double"])
+def test_what_a_gpu_computes_is_what_the_cpu_computes(monkeypatch, kind):
+    """The selection of a GPU, on tensors of the CPU."""
+    random = torch.Generator().manual_seed(1)
+    for case in range(40):
+        n = int(torch.randint(1, 200, (), generator=random))
+        values, candidates = values_with(kind, random, n), torch.rand(n, generator=random) < 0.8
+        offered = int(candidates.count_nonzero())
+        for count in {0, min(1, offered), offered // 3, offered}:
+            for key in (None, (1, case)):
+                ours = select_smallest(values, candidates, count, key)
+                drawn = select_random(candidates, count, case)
+                with monkeypatch.context() as gpu:
+                    gpu.setattr(selection, "kth_smallest", selection._by_topk)
+                    gpu.setattr(selection, "positions_of", lambda mask: mask.flatten().nonzero().flatten())
+                    assert torch.equal(select_smallest(values, candidates, count, key), ours)
+                    assert torch.equal(select_random(candidates, count, case), drawn)
+                assert int(ours.count_nonzero()) == count
+                assert not (ours & ~candidates).any()
+
+
+def test_ties_are_drawn_uniformly_and_only_as_far_as_needed():
+    values = torch.tensor([5.0, 1, 1, 0, 1, 1, 1, 9])
+    everywhere = torch.ones(8, dtype=torch.bool)
+    draws = 1500
+    hits = sum(select_smallest(values, everywhere, 3, ("ties", k)).int() for k in range(draws))
+    assert hits[[0, 3, 7]].tolist() == [0, draws, 0]
+    expected = draws * 2 / 5
+    assert float(((hits[[1, 2, 4, 5, 6]] - expected) ** 2 / expected).sum()) < 18.5  # 4 degrees of freedom, p = .001
 
 
 def test_select_random_is_uniform_over_the_candidates():

@@ -3,11 +3,13 @@
 import pytest
 import torch
 from torch import nn
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from sparse_rnn.core.declarations import Structures
 from sparse_rnn.core.errors import ConfigError
 from sparse_rnn.models.rhn import RHNConfig
 from sparse_rnn.models.stacked_lstm import StackedLSTMConfig
+from sparse_rnn.sparsity.iss import structures
 from sparse_rnn.sparsity.iss.structures import find_structures, present, squares, weights_inside, without_absent
 
 
@@ -153,6 +155,26 @@ def test_sums_of_squares_over_many_rows():
         square = weights[name].square()
         expected = expected + square.sum(0) + square.sum(1).view(2, 4).sum(0)
     torch.testing.assert_close(squares(layer, weights), expected)
+
+
+class Counting(TorchDispatchMode):
+    """Counts the operations that torch starts."""
+
+    operations = 0
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        self.operations += 1
+        return func(*args, **(kwargs or {}))
+
+
+@pytest.mark.parametrize("dim", [0, 1])
+def test_sums_of_squares_need_two_operations_on_a_gpu(dim):
+    """Pieces would cost a launch each."""
+    weight = torch.ones(1000, 4, device="meta")
+    with Counting() as counted:
+        sums = structures._sums_of_squares(weight, dim)
+    assert sums.shape == ((4,), (1000,))[dim]
+    assert counted.operations == 2
 
 
 def test_other_models_are_refused_in_one_sentence():

@@ -3,6 +3,7 @@ import torch
 from storages import as_tested, gradient_of, masked_only, set_gradient, state_of
 from torch import nn
 
+from sparse_rnn.sparsity import topology as topology_module
 from sparse_rnn.sparsity.topology import SparseTopology, SparseWeight, pack_bits, unpack_bits
 
 
@@ -13,6 +14,18 @@ def test_packed_bits_give_the_mask_back(shape):
     assert bits.dtype == torch.uint8
     assert bits.numel() == -(-mask.numel() // 8)
     assert torch.equal(unpack_bits(bits, shape), mask)
+
+
+@pytest.mark.parametrize("count", [0, 1, 7, 8, 9, 160, 1001])
+def test_bits_packed_on_a_gpu_are_those_of_the_cpu(count):
+    """What runs on a GPU, on tensors of the CPU."""
+    mask = torch.rand(count, generator=torch.Generator().manual_seed(count)) < 0.4
+    assert torch.equal(topology_module._packed(mask), pack_bits(mask))
+    assert torch.equal(topology_module._unpacked(pack_bits(mask))[:count], mask)
+
+
+def test_the_first_entry_is_the_highest_bit():
+    assert pack_bits(torch.tensor([True] + [False] * 6 + [True] + [False])).tolist() == [129, 0]
 
 
 def test_packing_does_not_depend_on_the_memory_layout():

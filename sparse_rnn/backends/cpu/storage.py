@@ -70,8 +70,9 @@ class Packed:
     def stored(self, dense: Tensor) -> Tensor:
         return self.structure.pack(dense)
 
-    def saved(self, stored: Tensor) -> Tensor:
-        return self.structure.unpack(stored)[self.structure.mask]
+    def saved(self, stored: Sequence[Tensor]) -> list[Tensor]:
+        mask = self.structure.mask
+        return [self.structure.unpack(tensor)[mask] for tensor in stored]
 
     def clear(self, stored: Tensor) -> None:
         pass

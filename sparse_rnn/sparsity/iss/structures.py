@@ -60,7 +60,9 @@ def squares(layer: Structures, weights: Mapping[str, Tensor]) -> Tensor:
 
 
 def _sums_of_squares(weight: Tensor, dim: int) -> Tensor:
-    # Squaring a whole weight at once would write and read a copy of it in memory; 128 rows stay in the cache.
+    # Squaring a whole weight at once writes and reads a copy of it in memory; on a CPU, 128 rows stay in the cache.
+    if weight.device.type != "cpu":
+        return weight.square().sum(dim)
     parts = [part.square().sum(dim) for part in torch.split(weight, ROWS_AT_ONCE)]
     return torch.cat(parts) if dim else torch.stack(parts).sum(0)
 
