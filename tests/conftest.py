@@ -6,13 +6,16 @@ from pathlib import Path
 from types import SimpleNamespace
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
+if not os.environ.get("SPARSE_RNN_CUDA_TEST"):  # `make test-cuda` tests a device; all other tests are of the CPU
+    os.environ["CUDA_VISIBLE_DEVICES"] = ""
+    os.environ["TRITON_INTERPRET"] = "1"
 
 import pytest
 import torch
 
 torch.set_num_threads(1)
 
-WITH_A_TARGET = ("browser", "latex")  # each installs what its tests need
+WITH_A_TARGET = ("browser", "cuda", "latex")  # each needs what not every machine has
 
 
 def pytest_collection_modifyitems(items):

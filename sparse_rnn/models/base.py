@@ -3,12 +3,13 @@
 T is the length of a window or text, B the batch, h the width of a layer and H that of the last one.
 """
 
+from collections.abc import Callable
 from typing import Any, ClassVar, Protocol
 
 import torch
 from torch import Tensor, nn
 
-from sparse_rnn.models.layers.mixture import mixture_cross_entropy
+from sparse_rnn.models.layers.mixture import RowSoftmax, mixture_cross_entropy
 
 Hidden = Any
 """A tensor, or a tuple or list of hidden states, each with the batch as second-to-last dimension."""
@@ -98,7 +99,10 @@ class Decoder(nn.Linear):
     """The layer that computes the logits of all V words.
 
     Losses are methods of it, so that a backend can replace the module by one whose weight is not a dense matrix.
+    row_softmax: what computes the softmaxes of a mixture; a backend may set another one with the same results.
     """
+
+    row_softmax: type[RowSoftmax] = RowSoftmax
 
     def cross_entropy(self, x: Tensor, targets: Tensor) -> Tensor:
         """Mean of -log p(target) in nats; x [N, H], targets int64 [N]."""
@@ -109,11 +113,23 @@ class Decoder(nn.Linear):
 
         latent [N, K, E], log_prior [N, K], targets int64 [N].
         """
-        return mixture_cross_entropy(latent, log_prior, self.weight, self.bias, targets)
+        return mixture_cross_entropy(latent, log_prior, self.weight, self.bias, targets, softmax=self.row_softmax)
+
+
+def map_hidden(function: Callable[[Tensor], Tensor], hidden: Hidden) -> Hidden:
+    """A hidden state of `function` of its tensors; None, for models that carry none, stays None."""
+    if hidden is None or isinstance(hidden, Tensor):
+        return None if hidden is None else function(hidden)
+    return type(hidden)(map_hidden(function, part) for part in hidden)
+
+
+def hidden_tensors(hidden: Hidden) -> list[Tensor]:
+    """The tensors of a hidden state, in order."""
+    if isinstance(hidden, Tensor):
+        return [hidden]
+    return [tensor for part in hidden or () for tensor in hidden_tensors(part)]
 
 
 def detach(hidden: Hidden) -> Hidden:
     """The hidden state without the graph of earlier windows: truncated backpropagation through time."""
-    if isinstance(hidden, Tensor):
-        return hidden.detach()
-    return type(hidden)(detach(h) for h in hidden)
+    return map_hidden(Tensor.detach, hidden)

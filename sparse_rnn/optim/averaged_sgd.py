@@ -8,6 +8,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from sparse_rnn.optim.portable_state import make_portable
+
 
 @dataclass
 class Average:
@@ -28,6 +30,9 @@ class AveragedSGD(torch.optim.SGD):
     whichever is later. Otherwise averages keep their history (NT-ASGD).
     skip_first: leave out the first value of each sum if there are others, as torch.optim.ASGD(t0=0) does.
     Parameters without a gradient, which are constant, are averaged too.
+
+    A step can be captured in a CUDA graph if its learning rates are 0-dim float32 tensors on the device and
+    `next_step_is_plain`: then it only changes the parameters and `sums`. Every replay is followed by `count_step`.
     """
 
     def __init__(
@@ -42,6 +47,7 @@ class AveragedSGD(torch.optim.SGD):
         parameters = list(params)
         fused = all(p.device.type in ("cpu", "cuda") and p.is_floating_point() for p in parameters)
         super().__init__(parameters, lr=lr, weight_decay=weight_decay, fused=fused)
+        make_portable(self)
         self.sparse, self.skip_first = sparse, skip_first
         self.steps = 0
         # T_i takes few values: all entries of an update share theirs. So the steps at which sums began are kept once,
@@ -59,31 +65,51 @@ class AveragedSGD(torch.optim.SGD):
         """All parameters, in the order of the averages."""
         return [p for group in self.param_groups for p in group["params"]]
 
+    @property
+    def sums(self) -> list[Tensor]:
+        """What a step adds the parameters to, in their order; empty before the trigger.
+
+        The tensors stay the same until a state is loaded or entries are carried to another storage.
+        """
+        return [average.total for average in self._averages]
+
+    @property
+    def next_step_is_plain(self) -> bool:
+        """Whether the next step does nothing but move the parameters and add them to `sums`.
+
+        Otherwise it also leaves out the first value of some sums (`skip_first`); which ones is known on the host.
+        """
+        return not (self.skip_first and self.steps - 1 in self._events[-2:])
+
+    def count_step(self) -> None:
+        """Count a step that was done without `step`, as by the replay of a captured one."""
+        self.steps += 1
+
     @torch.no_grad()
     def start_averaging(self) -> None:
         """Start all averages with the values after the next step; called again, restart them."""
         self._events = [self.steps]
-        self._averages = [Average(torch.zeros_like(p)) for p in self.parameters]
+        sums = [total.zero_() for total in self.sums] or [torch.zeros_like(p) for p in self.parameters]
+        self._averages = [Average(total) for total in sums]
 
     @torch.no_grad()
     def step(self, closure: Any = None) -> Any:
         """One SGD step and, once triggered, one addition to the sums."""
         loss = super().step(closure)
-        self.steps += 1
-        if self._events:
-            second = self._events.index(self.steps - 2) if self.steps - 2 in self._events else None
-            for parameter, average in zip(self.parameters, self._averages, strict=True):
-                average.total.add_(parameter)
-                if self.skip_first and second is not None:
-                    self._forget_first(parameter, average, second)
+        if self.sums:
+            torch._foreach_add_(self.sums, list[Tensor](self.parameters))
+        if not self.next_step_is_plain:
+            self._forget_first(self._events.index(self.steps - 1))
+        self.count_step()
         return loss
 
-    def _forget_first(self, parameter: Tensor, average: Average, event: int) -> None:
+    def _forget_first(self, event: int) -> None:
         """Sums that began at `event` have two values now: leave the second one only."""
-        if average.since is not None:
-            average.total[average.since == event] = parameter[average.since == event]
-        elif event == 0:
-            average.total.copy_(parameter)
+        for parameter, average in zip(self.parameters, self._averages, strict=True):
+            if average.since is not None:
+                average.total.copy_(torch.where(average.since == event, parameter, average.total))
+            elif event == 0:
+                average.total.copy_(parameter)
 
     @torch.no_grad()
     def restart_entries(self, parameter: nn.Parameter, restart: Tensor) -> None:

@@ -15,6 +15,7 @@ from sparse_rnn.core.protocol import ProtocolConfig
 from sparse_rnn.core.registry import register
 from sparse_rnn.optim.after_validation import ConstantRate, NonMonotonicTrigger, Plateau, Schedule, StepDecay
 from sparse_rnn.optim.averaged_sgd import AveragedSGD
+from sparse_rnn.optim.portable_state import cuda_flags, make_portable
 
 
 class OptimizerConfig(Protocol):
@@ -82,7 +83,10 @@ class SGDConfig:
 
     def build(self, parameters: Iterable[nn.Parameter], protocol: ProtocolConfig) -> Optimizer:
         """The optimizer over `parameters`."""
-        return torch.optim.SGD(parameters, self.lr, weight_decay=self.weight_decay)
+        given = list(parameters)
+        sgd = torch.optim.SGD(given, self.lr, weight_decay=self.weight_decay, **cuda_flags(given, fused=True))
+        make_portable(sgd)
+        return sgd
 
     def schedule(self, optimizer: Optimizer, epochs: int) -> Schedule:
         """The learning rate falls in steps."""
@@ -102,9 +106,11 @@ class AdamConfig(_WithPlateau):
 
     def build(self, parameters: Iterable[nn.Parameter], protocol: ProtocolConfig) -> Optimizer:
         """The optimizer over `parameters`."""
-        return torch.optim.Adam(
-            parameters, self.lr, (self.beta1, self.beta2), self.epsilon, weight_decay=self.weight_decay
-        )
+        given, betas = list(parameters), (self.beta1, self.beta2)
+        flags = cuda_flags(given, fused=True, capturable=True)
+        adam = torch.optim.Adam(given, self.lr, betas, self.epsilon, self.weight_decay, **flags)
+        make_portable(adam)
+        return adam
 
 
 @register("optimizer", "momentum_sgd")
@@ -119,7 +125,11 @@ class MomentumSGDConfig(_WithPlateau):
 
     def build(self, parameters: Iterable[nn.Parameter], protocol: ProtocolConfig) -> Optimizer:
         """The optimizer over `parameters`."""
-        return torch.optim.SGD(parameters, self.lr, self.momentum, weight_decay=self.weight_decay)
+        given = list(parameters)
+        flags = cuda_flags(given, fused=True)
+        sgd = torch.optim.SGD(given, self.lr, self.momentum, weight_decay=self.weight_decay, **flags)
+        make_portable(sgd)
+        return sgd
 
 
 @dataclass

@@ -2,14 +2,16 @@
 
 import math
 from collections import Counter
+from functools import partial
 
 import pytest
 import torch
 from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 
+from sparse_rnn.models.base import Decoder
 from sparse_rnn.models.layers import mixture as mixture_of_softmaxes
-from sparse_rnn.models.layers.mixture import mixture_cross_entropy
+from sparse_rnn.models.layers.mixture import CopiedProducts, RowSoftmax, mixture_cross_entropy
 
 TOKENS, EXPERTS, WIDTH, WORDS = 7, 3, 4, 11
 NAMES = ("latent", "log_prior", "weight", "bias")
@@ -44,15 +46,18 @@ def plain(latent: Tensor, log_prior: Tensor, weight: Tensor, bias: Tensor, targe
 
 
 class Seen(TorchDispatchMode):
-    """Counts operations, and the entries of the largest result."""
+    """Counts operations, and the entries of the largest result; collects those that multiply in bfloat16."""
 
     def __init__(self) -> None:
         super().__init__()
-        self.calls, self.largest = Counter[str](), 0
+        self.calls, self.largest, self.low_products = Counter[str](), 0, set[str]()
 
     def __torch_dispatch__(self, func, types, args=(), kwargs=None):
         result = func(*args, **(kwargs or {}))
-        self.calls[func.overloadpacket.__name__] += 1
+        name = func.overloadpacket.__name__
+        self.calls[name] += 1
+        if name in {"addmm", "mm", "mv"} and args[0].dtype == torch.bfloat16:
+            self.low_products.add(name)
         for tensor in result if isinstance(result, tuple | list) else (result,):
             if isinstance(tensor, Tensor):
                 self.largest = max(self.largest, tensor.numel())
@@ -152,7 +157,7 @@ def test_products_a_chunk_are_three_and_one_without_gradients(targets, monkeypat
         loss = mixture_cross_entropy(*given, targets)
     assert not loss.requires_grad
     assert evaluation.calls["addmm"] == chunks
-    assert not {"mm", "addmm_", "addmv_"} & set(evaluation.calls)
+    assert not {"mm", "addmm_", "addmv_", "scatter_add_"} & set(evaluation.calls)
     assert evaluation.largest == 2 * EXPERTS * WORDS
 
 
@@ -168,3 +173,68 @@ def test_no_intermediate_is_larger_than_a_chunk(monkeypatch):
         with Seen() as seen:
             torch.autograd.backward(mixture_cross_entropy(latent, log_prior, weight, bias, targets))
         assert seen.largest == at_once * EXPERTS * words
+
+
+@pytest.mark.parametrize("chunk", [2, 100])
+def test_products_with_a_copy_are_those_with_the_weight(chunk, targets, monkeypatch):
+    """The copy's further words change neither the loss nor a gradient."""
+    limit_chunks(monkeypatch, chunk)
+    given, expected = inputs(), inputs()
+    loss = mixture_cross_entropy(*given, targets, partial(CopiedProducts, torch.float64))
+    expected_loss = mixture_cross_entropy(*expected, targets)
+    torch.testing.assert_close(loss, expected_loss, rtol=0, atol=1e-14)
+    torch.autograd.backward(loss * 2.5)
+    torch.autograd.backward(expected_loss * 2.5)
+    for name, ours, theirs in zip(NAMES, given, expected, strict=True):
+        torch.testing.assert_close(ours.grad, theirs.grad, rtol=0, atol=1e-14, msg=name)
+
+
+@pytest.mark.parametrize("low", ["weights", "weights and latents"])
+def test_under_autocast_only_products_are_of_low_precision(low, targets):
+    given, expected = inputs(dtype=torch.float32), inputs(dtype=torch.float32)
+    first = given[0] if low == "weights" else given[0].bfloat16()
+    with torch.autocast("cpu", torch.bfloat16), Seen() as seen:
+        loss = mixture_cross_entropy(first, *given[1:], targets)
+    expected_loss = mixture_cross_entropy(*expected, targets)
+    assert loss.dtype == torch.float32
+    torch.testing.assert_close(loss, expected_loss, rtol=1e-2, atol=0)
+    assert not torch.equal(loss, expected_loss)
+    assert seen.low_products == {"addmm", "mm", "mv"}
+    torch.autograd.backward(loss)
+    torch.autograd.backward(expected_loss)
+    for name, ours, theirs in zip(NAMES, given, expected, strict=True):
+        assert ours.grad.dtype == torch.float32
+        torch.testing.assert_close(ours.grad, theirs.grad, rtol=0, atol=2e-2 * theirs.grad.abs().max().item(), msg=name)
+
+
+def test_the_evaluated_loss_under_autocast_is_that_of_training(targets):
+    given = inputs(dtype=torch.float32)
+    with torch.autocast("cpu", torch.bfloat16):
+        training = mixture_cross_entropy(*given, targets)
+        with torch.no_grad():
+            assert torch.equal(mixture_cross_entropy(*given, targets), training.detach())
+
+
+def test_the_plain_loss_under_autocast_is_computed_in_float32():
+    """In bfloat16 it would be a multiple of 2^-6."""
+    decoder, x, target = Decoder(4, 11), torch.randn(7, 4), torch.randint(11, (7,))
+    with torch.autocast("cpu", torch.bfloat16):
+        loss, logits = decoder.cross_entropy(x, target), decoder(x)
+    assert (loss.dtype, logits.dtype) == (torch.float32, torch.bfloat16)
+    torch.testing.assert_close(loss, torch.nn.functional.cross_entropy(logits.float(), target), rtol=1e-6, atol=0)
+
+
+def test_a_decoder_computes_with_the_softmaxes_it_is_given(targets):
+    class Counting(RowSoftmax):
+        made = 0
+
+        def __init__(self, logits: Tensor, target: Tensor) -> None:
+            super().__init__(logits, target)
+            Counting.made += 1
+
+    decoder, others = Decoder(WIDTH, WORDS).double(), Decoder(WIDTH, WORDS)
+    decoder.row_softmax = Counting
+    latent, log_prior, *_ = inputs()
+    decoder.mixture_cross_entropy(latent, log_prior, targets)
+    assert Counting.made == 1
+    assert others.row_softmax is RowSoftmax

@@ -159,3 +159,64 @@ def test_more_updates_than_16_bits_count():
         optimizer.restart_entries(parameter, torch.tensor([False, True]))
     since = [average.since.tolist() for average in optimizer._averages]
     assert since == [[1, 40_000], [0, 40_000]]
+
+
+def test_sums_are_bitwise_those_of_single_additions():
+    random = torch.Generator().manual_seed(4)
+    shapes = (3, 5), (7,), (1,), (64, 33)
+    parameters = [nn.Parameter(torch.randn(shape, generator=random)) for shape in shapes]
+    optimizer = AveragedSGD(parameters, lr=0.3)
+    optimizer.start_averaging()
+    expected = [torch.zeros_like(parameter) for parameter in parameters]
+    for _ in range(5):
+        for parameter in parameters:
+            parameter.grad = torch.randn(parameter.shape, generator=random)
+        optimizer.step()
+        for total, parameter in zip(expected, parameters, strict=True):
+            total.add_(parameter.detach())
+    for ours, total in zip(optimizer.sums, expected, strict=True):
+        assert torch.equal(ours, total)
+
+
+@pytest.mark.parametrize("skip_first", [False, True])
+def test_plain_steps_are_those_that_only_add_to_the_sums(skip_first):
+    """Each sum leaves out its first value with its second one, so the steps after those of its start are not plain."""
+    toy, plain = Toy(skip_first=skip_first), []
+    for number in range(9):
+        if number == 2:
+            toy.optimizer.start_averaging()
+        if number in (4, 5):
+            toy.replace(remove=[number - 4], grow=[number - 4])
+        before = [total.clone() for total in toy.optimizer.sums]
+        plain.append(toy.optimizer.next_step_is_plain)
+        toy.steps(1)
+        expected = [total + p for total, p in zip(before, toy.optimizer.parameters, strict=bool(before))]
+        assert all(map(torch.equal, toy.optimizer.sums, expected)) == plain[-1], number
+    assert plain == [not skip_first or number not in (3, 5, 6) for number in range(9)]
+
+
+def test_a_step_done_elsewhere_is_counted():
+    """As by the replay of a captured step, which moves the parameters and adds them to the sums."""
+    replayed, stepped = Toy(), Toy()
+    for toy in (replayed, stepped):
+        toy.optimizer.start_averaging()
+    for _ in range(3):
+        for parameter, total in zip(replayed.optimizer.parameters, replayed.optimizer.sums, strict=True):
+            total.add_(parameter.detach())
+        replayed.optimizer.count_step()
+        stepped.bias.grad = None
+        stepped.optimizer.step()
+    assert replayed.optimizer.steps == stepped.optimizer.steps == 3
+    for ours, theirs in zip(replayed.averages(), stepped.averages(), strict=True):
+        assert torch.equal(ours, theirs)
+
+
+def test_a_restart_keeps_the_tensors_that_a_captured_step_adds_to():
+    toy = Toy()
+    assert toy.optimizer.sums == []
+    toy.optimizer.start_averaging()
+    toy.steps(2)
+    sums = toy.optimizer.sums
+    toy.optimizer.start_averaging()
+    assert all(before is after for before, after in zip(sums, toy.optimizer.sums, strict=True))
+    assert not any(total.any() for total in sums)

@@ -1,10 +1,13 @@
 """The recurrence of the recurrent highway network (Zilly et al. 2017)."""
 
+from typing import cast
+
 import torch
 from torch import Tensor, nn
 
 from sparse_rnn.core.declarations import Gates
 from sparse_rnn.models.layers.dropout import inverted_mask
+from sparse_rnn.models.layers.highway_window import TORCH, highway
 
 
 class HighwayRecurrence(nn.Module):
@@ -17,6 +20,7 @@ class HighwayRecurrence(nn.Module):
     def __init__(self, hidden: int, depth: int, dropout: float) -> None:
         super().__init__()
         self.width, self.dropout = hidden, dropout
+        self.cell = TORCH
         self.input = nn.Linear(hidden, 2 * hidden)
         self.recurrent = nn.ModuleList(nn.Linear(hidden, 2 * hidden) for _ in range(depth))
 
@@ -43,11 +47,7 @@ class HighwayRecurrence(nn.Module):
 
     def unroll(self, x: Tensor, state: Tensor, mask: Tensor | None) -> tuple[Tensor, Tensor]:
         """The states of `forward`, with a given dropout mask [B, hidden] or, if it is None, without dropout."""
-        states = []
-        for projected in self.input(x):
-            for k, layer in enumerate(self.recurrent):
-                pre: Tensor = layer(state if mask is None else state * mask)
-                h, t = (pre + projected if k == 0 else pre).chunk(2, dim=-1)
-                state = torch.lerp(state, torch.tanh(h), torch.sigmoid(t))  # s + t (h - s)
-            states.append(state)
-        return torch.stack(states), state
+        layers = cast(list[nn.Linear], list(self.recurrent))
+        weights, biases = [layer.weight for layer in layers], [layer.bias for layer in layers]
+        states = highway(self.input(x), state, mask, weights, biases, self.cell)
+        return states, states[-1]

@@ -1,16 +1,38 @@
-"""The LSTM of the models: nn.LSTM, with layers that can be run one at a time."""
+"""The LSTM of the models: nn.LSTM whose layers are called one at a time, with dropout of our own between them."""
+
+import warnings
 
 import torch
 from torch import Tensor, nn
+from torch.backends import cudnn
 
 from sparse_rnn.models.layers.dropout import drop_connect
 
 State = tuple[Tensor, Tensor]
 WEIGHTS = ("weight_ih", "weight_hh", "bias_ih", "bias_hh")
+# With DropConnect, a layer's recurrent weight is new in every window, so that cuDNN has to copy the weights together.
+warnings.filterwarnings("ignore", message="RNN module weights are not part of single contiguous chunk of memory")
 
 
 class LSTM(nn.LSTM):
-    """nn.LSTM with the same parameters; `run_layer` runs a single layer of it."""
+    """nn.LSTM with the same parameters. cuDNN never draws its dropout.
+
+    The random state of dropout inside cuDNN can be neither saved nor restored (pytorch#104697).
+    """
+
+    def forward(self, inputs: Tensor, state: State) -> tuple[Tensor, State]:  # type: ignore[override]
+        """The last layer's output [T, B, h], and the last (h, c) of all layers, each [layers, B, h].
+
+        inputs: [T, B, i]; state: (h, c) before, each [layers, B, h].
+        """
+        output, carried = inputs, []
+        for number, own in enumerate(zip(*(torch.split(part, 1) for part in state), strict=True)):
+            if number:
+                output = nn.functional.dropout(output, self.dropout, self.training)
+            output, own = self.run_layer(number, output, own)
+            carried.append(own)
+        h, c = (torch.cat(part) for part in zip(*carried, strict=True))
+        return output, (h, c)
 
     def run_layer(self, number: int, inputs: Tensor, state: State, drop: float = 0.0) -> tuple[Tensor, State]:
         """The output [T, B, h] and the last (h, c) of layer `number`.
@@ -22,3 +44,18 @@ class LSTM(nn.LSTM):
         weights = [of_input, drop_connect(recurrent, drop, self.training, inverted=True), *biases]
         output, h, c = torch.lstm(inputs, state, weights, True, 1, 0.0, self.training, False, False)
         return output, (h, c)
+
+    def flatten_parameters(self) -> None:
+        """Place each layer's weights in one piece of memory, where cuDNN reads them without a copy.
+
+        nn.LSTM places those of all layers in one piece, which cuDNN cannot use for a single layer.
+        """
+        flat = [weight for weight in self._flat_weights if isinstance(weight, Tensor)]
+        if not all(weight.is_cuda and cudnn.is_acceptable(weight) for weight in flat):  # type: ignore[no-untyped-call]
+            return
+        mode = cudnn.rnn.get_cudnn_mode("LSTM")  # type: ignore[no-untyped-call]
+        with torch.cuda.device(flat[0].device), torch.no_grad():
+            for start in range(0, len(flat), len(WEIGHTS)):
+                layer = flat[start : start + len(WEIGHTS)]
+                inputs = layer[0].shape[1]
+                torch._cudnn_rnn_flatten_weight(layer, len(WEIGHTS), inputs, mode, self.hidden_size, 0, 1, False, False)

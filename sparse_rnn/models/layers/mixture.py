@@ -6,14 +6,19 @@ known in the forward pass up to the factor that backward receives. So tokens are
 adds its loss and its gradients, and the logits of all tokens never exist at once.
 """
 
+import math
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
+from sparse_rnn.models.layers.precision import product_dtype
+
 LOGITS_BYTES = 1 << 24  # of the logits of a chunk: enough rows for a fast matrix product, small enough for caches
+LOGITS_BYTES_ON_CUDA = 1 << 30  # launches cost more than memory there: one chunk for 350 tokens of WikiText-2, K = 15
 
 
 def mixture_cross_entropy(
@@ -23,18 +28,25 @@ def mixture_cross_entropy(
     bias: Tensor,
     targets: Tensor,
     products: "MakeProducts | None" = None,
+    softmax: "type[RowSoftmax] | None" = None,
 ) -> Tensor:
     """Mean of -log p(target) in nats, over N tokens, K experts, latents of E entries and V words.
 
     latent: z [N, K, E]; log_prior: log pi [N, K]; weight: W [V, E]; bias: b [V]; targets: int64 [N].
-    products: multiplies by W if `weight` does not hold W as a dense matrix.
+    products: multiplies by W if `weight` does not hold W as a dense matrix. softmax: computes p_k.
+    Under autocast, products with a dense W are computed in its type, and all else in float32.
     """
-    make = products or DecoderProducts
-    inputs = latent, log_prior, weight, bias
+    dtype, device = product_dtype(weight), latent.device.type
+    if dtype != weight.dtype and products is None:
+        with torch.autocast(device, enabled=False):
+            copied = partial(CopiedProducts, dtype)
+            return mixture_cross_entropy(latent, log_prior.float(), weight, bias, targets, copied, softmax)
+    make = products or (partial(CopiedProducts, dtype) if device == "cuda" else DecoderProducts)
+    softmax, inputs = softmax or RowSoftmax, (latent, log_prior, weight, bias)
     if torch.is_grad_enabled() and any(tensor.requires_grad for tensor in inputs):
-        loss: Tensor = _MixtureCrossEntropy.apply(*inputs, targets, make)  # type: ignore[no-untyped-call]
+        loss: Tensor = _MixtureCrossEntropy.apply(*inputs, targets, make, softmax)  # type: ignore[no-untyped-call]
         return loss
-    return _loss_and_gradients(latent, log_prior, make(weight, bias, (False,) * 3), targets)[0]
+    return _loss_and_gradients(latent, log_prior, make(weight, bias, (False,) * 3), targets, softmax)[0]
 
 
 class _MixtureCrossEntropy(torch.autograd.Function):
@@ -47,10 +59,12 @@ class _MixtureCrossEntropy(torch.autograd.Function):
         bias: Tensor,
         targets: Tensor,
         make: "MakeProducts",
+        softmax: "type[RowSoftmax]",
     ) -> Tensor:
         of_latent, of_prior, *others = ctx.needs_input_grad[:4]
         decoder = make(weight, bias, (of_latent, *others))
-        loss, by_latent, by_prior = _loss_and_gradients(latent, log_prior, decoder, targets, of_prior=of_prior)
+        loss, by_latent, by_prior = _loss_and_gradients(latent, log_prior, decoder, targets, softmax, of_prior=of_prior)
+        decoder.release_logits()
         ctx.save_for_backward(by_latent, by_prior, decoder.by_weight, decoder.by_bias)
         ctx.decoder = decoder
         return loss
@@ -60,39 +74,67 @@ class _MixtureCrossEntropy(torch.autograd.Function):
     def backward(ctx: Any, factor: Tensor) -> tuple[Tensor | None, ...]:
         ctx.decoder.contribute_dense_gradient(factor)
         gradients = (None if gradient is None else gradient * factor for gradient in ctx.saved_tensors)
-        return *gradients, None, None
+        return *gradients, None, None, None
 
 
 def _loss_and_gradients(
-    latent: Tensor, log_prior: Tensor, decoder: "DecoderProducts", targets: Tensor, *, of_prior: bool = False
+    latent: Tensor,
+    log_prior: Tensor,
+    decoder: "DecoderProducts",
+    targets: Tensor,
+    softmax: "type[RowSoftmax]",
+    *,
+    of_prior: bool = False,
 ) -> tuple[Tensor, Tensor | None, Tensor | None]:
     """The loss and its gradients by latent and log_prior; the decoder accumulates those by W and b.
 
     Only the gradients that are wanted are computed; others are None.
     """
     tokens, experts, _ = latent.shape
-    at_once = max(1, LOGITS_BYTES // (experts * decoder.words * latent.element_size()))
+    bound = LOGITS_BYTES_ON_CUDA if latent.device.type == "cuda" else LOGITS_BYTES
+    at_once = max(1, bound // (experts * decoder.words * latent.element_size()))
     by_latent, by_log_prior = (
         torch.zeros_like(tensor, memory_format=torch.contiguous_format) if need else None
         for tensor, need in ((latent, decoder.wanted[0]), (log_prior, of_prior))
     )
-    loss = latent.new_zeros(())
+    loss = log_prior.new_zeros(())
     for start in range(0, tokens, at_once):
         chunk = slice(start, start + at_once)
-        z, target = latent[chunk].flatten(0, 1), targets[chunk].repeat_interleave(experts)[:, None]
-        logits = decoder.logits(z, min(at_once, tokens) * experts)
-        of_target, largest = logits.gather(1, target), logits.amax(1, keepdim=True)
-        exponentials = logits.sub_(largest).exp_()  # p_k = exponentials / total
-        total = exponentials.sum(1, keepdim=True)
-        joint = log_prior[chunk] + (of_target - largest - total.log()).view(-1, experts)
+        z, target = latent[chunk].flatten(0, 1), targets[chunk, None].expand(-1, experts).reshape(-1, 1)
+        softmaxes = softmax(decoder.logits(z, min(at_once, tokens) * experts), target)
+        joint = log_prior[chunk] + softmaxes.of_target.view(-1, experts)
         loss -= joint.logsumexp(1).sum() / tokens
         posterior = joint.softmax(1) / tokens
         if by_log_prior is not None:
             by_log_prior[chunk] = -posterior
-        # q_k (p_k - onehot) = (exponentials - total * onehot) * (q_k / total): in place, and the scale is per row.
-        residual, scale = exponentials.scatter_add_(1, target, -total), posterior.view(-1, 1) / total
-        decoder.backward(residual, scale, z, None if by_latent is None else by_latent[chunk].view_as(z))
+        if any(decoder.wanted):
+            residual, scale = softmaxes.gradient(posterior.view(-1, 1))
+            decoder.backward(residual, scale, z, None if by_latent is None else by_latent[chunk].view_as(z))
     return loss, by_latent, by_log_prior
+
+
+class RowSoftmax:
+    """The softmax p of each row of logits [n, V], which are overwritten, and its value at target, int64 [n, 1].
+
+    of_target: log p(target) [n, 1], in float32 if logits are of a lower precision.
+    """
+
+    def __init__(self, logits: Tensor, target: Tensor) -> None:
+        values = logits.to(torch.promote_types(logits.dtype, torch.float32))
+        of_target, largest = values.gather(1, target), values.amax(1, keepdim=True)
+        self._target, self._dtype = target, logits.dtype
+        self._exponentials = values.sub_(largest).exp_()  # p = exponentials / total
+        self._total = self._exponentials.sum(1, keepdim=True)
+        self.of_target = of_target - largest - self._total.log()
+
+    def gradient(self, factor: Tensor) -> tuple[Tensor, Tensor]:
+        """factor [n, 1] * (p - onehot(target)) as residual [n, V] * scale [n, 1], the first of the logits' type.
+
+        To be called once, since it overwrites what it needs.
+        """
+        # (exponentials - total * onehot) * (factor / total): in place, and the scale is per row.
+        residual = self._exponentials.scatter_add_(1, self._target, -self._total)
+        return residual.to(self._dtype), factor / self._total
 
 
 class DecoderProducts:
@@ -132,8 +174,41 @@ class DecoderProducts:
         if self.by_bias is not None:
             self.by_bias.addmv_(residual.t(), scale[:, 0])
 
+    def release_logits(self) -> None:
+        """Free the buffer, after the last chunk."""
+        self._buffer = None
+
     def contribute_dense_gradient(self, factor: Tensor) -> None:
         """Called in backward with the factor of the gradients, for products whose gradient by W is not dense."""
+
+
+class CopiedProducts(DecoderProducts):
+    """The products with a copy of W and b in `dtype`; gradients are accumulated in the parameters' own types.
+
+    The copy has further words up to a multiple of 64, whose logits are -inf: tensor cores want rows that are aligned,
+    which those of 33,278 logits (WikiText-2) are not.
+    """
+
+    def __init__(self, dtype: torch.dtype, weight: Tensor, bias: Tensor, wanted: Sequence[bool]) -> None:
+        super().__init__(weight, bias, wanted)
+        self._vocabulary, self._dtype = len(weight), dtype
+        further = -len(weight) % 64
+        self.weight = nn.functional.pad(weight.detach().to(dtype), (0, 0, 0, further))
+        self.bias = nn.functional.pad(bias.detach().to(dtype), (0, further), value=-math.inf)
+
+    def logits(self, z: Tensor, rows: int) -> Tensor:
+        """See DecoderProducts."""
+        return super().logits(z.to(self._dtype), rows)
+
+    def backward(self, residual: Tensor, scale: Tensor, z: Tensor, by_z: Tensor | None) -> None:
+        """See DecoderProducts."""
+        if by_z is not None:
+            by_z.copy_(torch.mm(residual, self.weight) * scale)
+        of_words = residual[:, : self._vocabulary].t()
+        if self.by_weight is not None:
+            self.by_weight.add_(torch.mm(of_words, (z * scale).to(self._dtype)))
+        if self.by_bias is not None:
+            self.by_bias.add_(torch.mv(of_words, scale[:, 0].to(self._dtype)))
 
 
 MakeProducts = Callable[[Tensor, Tensor, Sequence[bool]], DecoderProducts]

@@ -1,9 +1,7 @@
 """The recurrence of ordered neurons (ON-LSTM, Shen et al. 2019) as one differentiable function of a whole window.
 
-T steps, B sequences, h units in n chunks of k. Master gates i' = 1 - cumsoftmax and f' = cumsoftmax, each value shared
-by the units of a chunk, with their overlap w = f' i', frame the gates i, f, o of an LSTM and its candidate g:
-
-    c <- kept c + written g,  kept = f' + w (f - 1),  written = i' + w (i - 1),  h <- o tanh(c)
+T steps, B sequences, h units in n chunks of k; `ordered_neurons_cell` has the equations. Products are in the dtype of
+`product_dtype`; all else keeps the dtype of the state.
 """
 
 from typing import Any
@@ -14,6 +12,8 @@ from torch.autograd.function import once_differentiable
 
 from sparse_rnn.core.declarations import Gates
 from sparse_rnn.models.layers.dropout import drop_connect
+from sparse_rnn.models.layers.ordered_neurons_cell import TORCH, OrderedNeuronsCell, Saved
+from sparse_rnn.models.layers.precision import product_dtype
 
 
 def gate_rows(hidden: int, chunk: int) -> dict[str, slice]:
@@ -28,113 +28,86 @@ def gate_rows(hidden: int, chunk: int) -> dict[str, slice]:
     return rows
 
 
-def ordered_neurons(projected: Tensor, weight: Tensor, h: Tensor, c: Tensor) -> tuple[Tensor, Tensor]:
+def ordered_neurons(
+    projected: Tensor, weight: Tensor, h: Tensor, c: Tensor, cell: OrderedNeuronsCell = TORCH
+) -> tuple[Tensor, Tensor]:
     """All h [T, B, h] and the last c [B, h]; can be differentiated once.
 
     projected: W x + b of every step [T, B, 2n + 4h]. weight: the recurrent weight [2n + 4h, h]. h, c: the state before
     the window, each [B, h].
     """
-    states, cell = _OrderedNeurons.apply(projected, weight, h, c)  # type: ignore[no-untyped-call]
-    return states, cell
+    inputs = (tensor.contiguous() for tensor in (projected, weight, h, c))
+    states, last = _OrderedNeurons.apply(cell, product_dtype(weight), *inputs)  # type: ignore[no-untyped-call]
+    return states, last
 
 
 class _OrderedNeurons(torch.autograd.Function):
     """The weight's gradient is one product over all steps; autograd would add up one product per step."""
 
     @staticmethod
-    def forward(ctx: Any, projected: Tensor, weight: Tensor, h: Tensor, c: Tensor) -> tuple[Tensor, Tensor]:
-        chunks = _chunks(weight)
-        gates, states = torch.empty_like(projected), projected.new_empty(len(projected), *h.shape)
-        cells, masters = [c.view(len(c), chunks, -1)], []
-        for t, rows in enumerate(gates):
-            torch.addmm(projected[t], states[t - 1] if t else h, weight.t(), out=rows)
-            cell, *master = _step(rows, cells[-1])
-            torch.mul(_units(rows, chunks)[:, 0], cell.tanh(), out=states[t].view_as(cell))
-            cells.append(cell)
-            masters.append(master)
-        shares, opened = (torch.stack(part) for part in zip(*masters, strict=True))
-        ctx.save_for_backward(weight, h, states, gates, torch.stack(cells), shares, opened)
-        return states, cell.flatten(1)
+    def forward(
+        ctx: Any, cell: OrderedNeuronsCell, dtype: torch.dtype, projected: Tensor, weight: Tensor, h: Tensor, c: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        weight = weight.to(dtype)
+        states, cells, read, saved = unroll(cell, projected, weight, h, c)
+        ctx.save_for_backward(weight, h, states, cells, read, *saved)
+        ctx.cell = cell
+        return states, cells[-1].flatten(1)
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, d_states: Tensor, d_cell: Tensor) -> tuple[Tensor | None, ...]:
-        weight, h, states, gates, cells, shares, opened = ctx.saved_tensors
-        chunks = shares.shape[-1]
-        to_cell, to_output, to_rows, kept = _slopes(_units(gates, chunks), cells, opened)
-        d_rows = torch.empty_like(gates)
-        dh, dc = torch.zeros_like(h), d_cell.view(len(h), chunks, -1)
-        for t in reversed(range(len(gates))):
-            d_output = (dh + d_states[t]).view_as(dc)
-            dc = torch.addcmul(dc, d_output, to_cell[t])
-            d_opened, d_units = (dc.unsqueeze(1) * to_rows[t]).tensor_split((2,), dim=1)
-            d_masters = _cumsoftmax_backward(d_opened.sum(-1), shares[t])
-            parts = d_masters, d_output * to_output[t], d_units
-            torch.cat([part.flatten(1) for part in parts], dim=1, out=d_rows[t])
-            dh = d_rows[t] @ weight
-            dc = dc * kept[t]
+        weight, h, states, cells, read, *saved = ctx.saved_tensors
+        prepared = ctx.cell.prepare(Saved(*saved), cells)
+        d_rows, dh, dc = unroll_backward(ctx.cell, d_states.contiguous(), d_cell.view_as(cells[-1]), prepared, weight)
         d_weight = None
-        if ctx.needs_input_grad[1]:
-            before = torch.cat([h[None], states[:-1]])
-            d_weight = d_rows.flatten(0, 1).t() @ before.flatten(0, 1)
-        return d_rows, d_weight, dh, dc.flatten(1)
+        if ctx.needs_input_grad[3]:
+            before = torch.cat([h[None], states[:-1]]) if read is None else read[:-1]
+            d_weight = (d_rows.flatten(0, 1).t() @ before.flatten(0, 1)).to(h.dtype)
+        return None, None, d_rows, d_weight, dh, dc.flatten(1)
 
 
-def _units(rows: Tensor, chunks: int) -> Tensor:
-    """The rows of output, cell, input and forget, without those of the master gates, as [..., 4, n, k]."""
-    return torch.unflatten(rows[..., 2 * chunks :], -1, (4, chunks, -1))
+def unroll(
+    cell: OrderedNeuronsCell, projected: Tensor, weight: Tensor, h: Tensor, c: Tensor
+) -> tuple[Tensor, Tensor, Tensor | None, Saved]:
+    """All h [T, B, h], and what backward needs: every c [T + 1, B, n, k], what products read, and what cells saved.
+
+    weight: in the dtype of products. What products read [T + 1, B, h] is None if that is h itself.
+    """
+    steps, batch, chunks = len(projected), len(h), _chunks(weight)
+    states, cells = h.new_empty(steps, *h.shape), h.new_empty(steps + 1, batch, chunks, h.shape[1] // chunks)
+    masters = (h.new_empty(steps, batch, 2, chunks) for _ in range(2))
+    saved = Saved(h.new_empty(projected.shape), *masters)
+    cells[0].copy_(c.view_as(cells[0]))
+    read = None
+    if weight.dtype != h.dtype:
+        read = h.new_empty(steps + 1, *h.shape, dtype=weight.dtype)
+        read[0].copy_(h)
+    for t, own in enumerate(zip(*saved, strict=True)):
+        before, following = (states[t - 1] if t else h, None) if read is None else (read[t], read[t + 1])
+        cell.forward(before, weight, projected[t], cells[t], Saved(*own), cells[t + 1], states[t], following)
+    return states, cells, read, saved
+
+
+def unroll_backward(
+    cell: OrderedNeuronsCell, d_states: Tensor, d_cell: Tensor, prepared: tuple[Tensor, ...], weight: Tensor
+) -> tuple[Tensor, Tensor, Tensor]:
+    """The gradients by the rows [T, B, 2n + 4h], and by the first h [B, h] and c [B, n, k].
+
+    d_states [T, B, h] and d_cell [B, n, k]: those by all h and by the last c. prepared: see `OrderedNeuronsCell`.
+    """
+    steps, batch, _ = d_states.shape
+    d_rows = torch.empty(steps, batch, len(weight), dtype=weight.dtype, device=weight.device)
+    dh = torch.zeros_like(d_states[0], dtype=weight.dtype)
+    dc = d_cell.clone(memory_format=torch.contiguous_format)
+    for t, step in reversed(list(enumerate(zip(*prepared, strict=True)))):
+        cell.backward(dh, dc, d_states[t], step, weight, d_rows[t])
+    return d_rows, dh.to(d_states.dtype), dc
 
 
 def _chunks(weight: Tensor) -> int:
     """The number n of chunks, from the shape of a recurrent weight [2n + 4h, h]."""
     return (weight.shape[0] - 4 * weight.shape[1]) // 2
-
-
-def _step(rows: Tensor, c: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """One step from c [B, n, k]: the next c, the softmax behind each master gate, and the master gates [B, 2, n].
-
-    Master gates come in the order input, forget. o, g, i and f replace their rows of [B, 2n + 4h] in place.
-    """
-    chunks = c.shape[1]
-    shares = torch.softmax(rows[:, : 2 * chunks].view(-1, 2, chunks), dim=-1)
-    opened = shares.cumsum(-1)
-    opened[:, 0].neg_().add_(1)
-    overlap = opened.prod(1, keepdim=True).unsqueeze(-1)
-    units = _units(rows, chunks)
-    units[:, 0].sigmoid_()
-    cell = units[:, 1].tanh_()
-    written, kept = torch.addcmul(opened.unsqueeze(-1) - overlap, overlap, units[:, 2:].sigmoid_()).unbind(1)
-    return torch.addcmul(written * cell, kept, c), shares, opened
-
-
-def _slopes(units: Tensor, cells: Tensor, opened: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """The partial derivatives that a step's gradients are multiplied by, for all steps at once.
-
-    Of h: by c, and by the row of the output gate [T, B, n, k]. Of c: by the cumulative sums behind the master gates
-    (input, forget) and by the rows of cell, input and forget [T, B, 5, n, k], and by the c before [T, B, n, k].
-    """
-    output, cell, inward, forget = units.unbind(-3)
-    opened_inward, opened_forget = opened.unsqueeze(-1).unbind(-3)
-    overlap, before, tanh_c = opened_inward * opened_forget, cells[:-1], cells[1:].tanh()
-    written = opened_inward + overlap * (inward - 1)
-    kept = opened_forget + overlap * (forget - 1)
-    # dc/di' = g + f' v and dc/df' = c + i' v, v = c (f - 1) + g (i - 1); i' = 1 - sum, hence the first sign.
-    inside = before * (forget - 1) + cell * (inward - 1)
-    to_rows = [
-        -cell - opened_forget * inside,
-        before + opened_inward * inside,
-        written * (1 - cell * cell),
-        overlap * cell * inward * (1 - inward),
-        overlap * before * forget * (1 - forget),
-    ]
-    return output * (1 - tanh_c * tanh_c), tanh_c * output * (1 - output), torch.stack(to_rows, dim=2), kept
-
-
-def _cumsoftmax_backward(d_sums: Tensor, shares: Tensor) -> Tensor:
-    """The gradient by x, given the one by the cumulative sums of `shares` = softmax(x); all [..., n]."""
-    # s_j = sum_{m <= j} p_m gives dp_m = sum_{j >= m} ds_j, a cumulative sum from the end; then dx = p (dp - p.dp).
-    d_shares = d_sums.flip(-1).cumsum(-1).flip(-1)
-    return shares * (d_shares - (shares * d_shares).sum(-1, keepdim=True))
 
 
 State = tuple[Tensor, Tensor]
@@ -149,6 +122,7 @@ class ONLSTMLayer(nn.Module):
     def __init__(self, inputs: int, hidden: int, chunk: int, p: float) -> None:
         super().__init__()
         self.hidden, self.chunk, self.p = hidden, chunk, p
+        self.cell = TORCH
         rows = 4 * hidden + 2 * (hidden // chunk)
         self.input = nn.Linear(inputs, rows)
         self.recurrent = nn.Linear(hidden, rows)
@@ -162,5 +136,5 @@ class ONLSTMLayer(nn.Module):
         """All h [T, B, hidden] and the last (h, c), given x [T, B, inputs] and (h, c) before, each [B, hidden]."""
         weight = drop_connect(self.recurrent.weight, self.p, training, inverted=False)
         projected = nn.functional.linear(x, self.input.weight, self.input.bias + self.recurrent.bias)
-        states, cell = ordered_neurons(projected, weight, *state)
+        states, cell = ordered_neurons(projected, weight, *state, self.cell)
         return states, (states[-1], cell)
