@@ -3,6 +3,7 @@
 import os
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field, fields, replace
+from itertools import takewhile
 from typing import Any
 
 import yaml
@@ -18,6 +19,7 @@ from sparse_rnn.core.hydra_files import compose_file
 
 WITH_ANY_KEY = ("sbatch", "models")
 RESERVED = ("job_name", "output", "error", "array", "signal", "open_mode", "requeue", "time", "wrap")
+NO_GPU = ("-1", "NoDevFiles")  # what else than an empty CUDA_VISIBLE_DEVICES hides all GPUs
 EARLY_SECONDS = 30  # how much too early the signal before the time limit may come: measured on SLURM 22.05
 
 
@@ -25,24 +27,31 @@ EARLY_SECONDS = 30  # how much too early the signal before the time limit may co
 class LocalCluster:
     """This machine.
 
-    runs: how many at a time; None: one per GPU, or one without GPUs. threads: of each run; None: this machine's cores
-    divided by `runs`. gpus: how many are shared out among the runs; None: all there are.
+    runs: how many at a time; None: `runs_per_gpu` on each GPU, or one without GPUs. threads: of each run; None: this
+    machine's cores divided by `runs`. gpus: how many are shared out among the runs; None: all there are; 0: the runs
+    see none. runs_per_gpu: how many runs share a GPU where `runs` does not say it.
     """
 
     name: str = "local"
     runs: int | None = None
     threads: int | None = None
     gpus: int | None = None
+    runs_per_gpu: int = 1
 
     def __post_init__(self) -> None:
-        _at_least(1, self, "runs", "threads")
+        _at_least(1, self, "runs", "threads", "runs_per_gpu")
         _at_least(0, self, "gpus")
+        if self.runs_per_gpu > 1 and self.gpus == 0:
+            raise ConfigError(
+                f"cluster.runs_per_gpu={self.runs_per_gpu} needs a GPU, and cluster.gpus=0 hides them all."
+            )
 
     def devices(self) -> list[str]:
         """The GPUs to be shared out among the runs, as CUDA_VISIBLE_DEVICES names them."""
         visible = os.environ.get("CUDA_VISIBLE_DEVICES")
         if visible is not None:
-            return [name.strip() for name in visible.split(",") if name.strip()][: self.gpus]
+            names = takewhile(lambda name: name not in NO_GPU, map(str.strip, visible.split(",")))
+            return [name for name in names if name][: self.gpus]
         import torch  # seconds, which only a machine whose GPUs must be counted waits for
 
         return [str(index) for index in range(torch.cuda.device_count())][: self.gpus]
@@ -52,8 +61,11 @@ class LocalCluster:
         return self
 
     def runs_at_a_time(self) -> int:
-        """How many runs are trained at a time."""
-        return self.runs or max(1, len(self.devices()))
+        """How many runs are trained at a time; raises ConfigError if they are to share a GPU and there is none."""
+        gpus = len(self.devices())
+        if self.runs_per_gpu > 1 and not gpus:
+            raise ConfigError(f"cluster.runs_per_gpu={self.runs_per_gpu} needs a GPU, and none is visible here.")
+        return self.runs or self.runs_per_gpu * max(1, gpus)
 
     def threads_of_a_run(self) -> int:
         """How many threads a run computes with."""
@@ -64,10 +76,12 @@ class LocalCluster:
 class SlurmCluster:
     """A SLURM cluster: what a run asks for, in sbatch's words.
 
-    time: minutes, after which a run is stopped and queued again. gpus, cpus, memory_gb: of one run. threads: how many
-    it computes with; None: `cpus`. parallel: how many tasks of an array run at a time. array: the most tasks in one
-    array. warning: seconds between the signal to stop and the time limit. sbatch: other options, as {constraint: a100}.
-    setup: lines of shell before the run. models: other values of these keys for a model, as {rhn: {time: 600}}.
+    time: minutes, after which a run is stopped and queued again. gpus: of one job; 0 hides those of the node from its
+    runs. runs_per_gpu: how many runs of the same resources share a job, which then has one GPU. cpus, memory_gb: of one
+    run; the job asks for as many times that as it has runs. threads: how many a run computes with; None: `cpus`.
+    parallel: how many tasks of an array run at a time. array: the most tasks in one array; a task is a job. warning:
+    seconds between the signal to stop and the time limit. sbatch: other options, as {constraint: a100}. setup: lines of
+    shell before the runs. models: other values of these keys for a model, as {rhn: {time: 600}}.
     """
 
     name: str = "slurm"
@@ -75,6 +89,7 @@ class SlurmCluster:
     account: str | None = None
     time: int = 1440
     gpus: int = 0
+    runs_per_gpu: int = 1
     cpus: int = 2
     memory_gb: float | None = 8.0
     threads: int | None = None
@@ -86,8 +101,13 @@ class SlurmCluster:
     models: dict[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        _at_least(1, self, "time", "cpus", "threads", "parallel", "array", "warning")
+        _at_least(1, self, "time", "runs_per_gpu", "cpus", "threads", "parallel", "array", "warning")
         _at_least(0, self, "gpus")
+        if self.runs_per_gpu > 1 and (self.gpus > 1 or not self.has_gpus()):
+            raise ConfigError(
+                f"cluster.runs_per_gpu={self.runs_per_gpu} needs jobs with one GPU each, and cluster.gpus={self.gpus}: "
+                "set cluster.gpus=1."
+            )
         if self.memory_gb is not None and self.memory_gb <= 0:
             raise ConfigError(f"cluster.memory_gb={self.memory_gb:g} must be greater than 0, or null for SLURM's own.")
         if 60 * self.time < self.warning + EARLY_SECONDS:
@@ -98,6 +118,12 @@ class SlurmCluster:
         for option in self.sbatch:
             if str(option).replace("-", "_") in RESERVED:
                 raise ConfigError(f"cluster.sbatch.{option} would take away what `launch` relies on: leave it out.")
+
+    def has_gpus(self) -> bool:
+        """Whether a job has a GPU; `sbatch` may ask for one as well, as {gres: gpu:a100:1}."""
+        options = ((str(option), str(value)) for option, value in self.sbatch.items())
+        asked = (f"{key}={value}" if key.startswith(("gres", "tres")) else key for key, value in options)
+        return self.gpus > 0 or any("gpu" in words for words in asked)
 
     def of_model(self, model: str) -> "SlurmCluster":
         """What a run of this model asks for: the cluster with the values of `models` for it."""

@@ -11,13 +11,14 @@ from pathlib import Path
 from types import FrameType
 from typing import Any, TextIO
 
-from sparse_rnn.core.errors import RunLocked
+from sparse_rnn.core.errors import DeviceLost, RunLocked
 from sparse_rnn.core.files import read_json, write_json
 from sparse_rnn.core.lock import STALE_SECONDS, is_stale, read_holder
 
 EXIT_LINE = "launch: the job ended with exit code "  # the last line that a batch script writes
 START_OF_ATTEMPT = "--- "
 LOCKED = RunLocked.exit_code
+DEVICE_LOST = DeviceLost.exit_code
 STOPPED = 128
 KILLS_WITHOUT_PROGRESS = 5
 LOCK_POLL_SECONDS = 0.5
@@ -40,8 +41,8 @@ class JobFiles:
 class Attempts:
     """How often a run was started, kept in attempts.json.
 
-    A run that is killed KILLS_WITHOUT_PROGRESS times without a new checkpoint in between is given up: otherwise one
-    that needs more memory than there is would be started for ever.
+    A run that is killed, or loses its device, KILLS_WITHOUT_PROGRESS times without a new checkpoint in between is given
+    up: otherwise one that needs more memory than there is would be started for ever.
     """
 
     def __init__(self, files: JobFiles) -> None:
@@ -50,15 +51,25 @@ class Attempts:
     def begin(self) -> bool:
         """Count a start; False if the run is given up."""
         before, checkpoint = read_json(self._files.attempts), self._checkpoint()
+        before = before if before.get("checkpoint") == checkpoint else {}
         # A start that is still marked open was never ended: whoever made it, supervisor included, was killed.
-        killed = before.get("kills", 0) + bool(before.get("open")) if before.get("checkpoint") == checkpoint else 0
-        given_up = killed >= KILLS_WITHOUT_PROGRESS
-        self._write(open=not given_up, kills=killed, checkpoint=checkpoint, error=_given_up() if given_up else None)
-        return not given_up
+        killed, lost = before.get("kills", 0) + bool(before.get("open")), before.get("lost")
+        error = _given_up(lost) if killed >= KILLS_WITHOUT_PROGRESS else None
+        self._write(open=error is None, kills=killed, checkpoint=checkpoint, error=error, lost=lost)
+        return error is None
 
-    def end(self, error: str | None = None) -> None:
+    def lose_device(self, sentence: str) -> None:
+        """The start that is open has lost its device, as its sentence says; it counts like one that was killed."""
+        self._write(**(read_json(self._files.attempts) | {"lost": sentence}))
+
+    def end(self, error: str | None = None, *, finished: bool = False) -> None:
         """The run ended by itself, or was stopped on purpose: earlier kills no longer count."""
-        self._write(open=False, kills=0, checkpoint=self._checkpoint(), error=error)
+        self._write(open=False, kills=0, checkpoint=self._checkpoint(), error=error, finished=finished)
+
+    def are_over(self) -> bool:
+        """Whether the run, since it was sent, has finished or failed by its own fault, or was given up."""
+        facts = read_json(self._files.attempts)
+        return bool(facts.get("finished") or facts.get("error"))
 
     def _write(self, **facts: Any) -> None:
         write_json(self._files.attempts, facts)
@@ -70,32 +81,36 @@ class Attempts:
             return 0
 
 
-def _given_up() -> str:
+def _given_up(lost: str | None) -> str:
+    """lost: how the run lost its device; None if it did not."""
+    killed = "killed, or lost its device," if lost else "killed"
+    why = lost.rstrip(".") if lost else "out of memory, or a machine that fails?"
     return (
-        f"Given up: it was killed {KILLS_WITHOUT_PROGRESS} times without a new checkpoint in between (out of memory, "
-        "or a machine that fails?); --retry starts it again."
+        f"Given up: it was {killed} {KILLS_WITHOUT_PROGRESS} times without a new checkpoint in between ({why}); "
+        "--retry starts it again."
     )
 
 
 class Supervisor:
-    """Trains a run in a process of its own, and again if that process is killed; a signal stops it once it has saved.
+    """Trains a run in a process of its own, and again if that process is killed; `stop` ends it once it has saved.
 
     Only the training process takes the run's lock: of two supervisors of one run, the second ends with LOCKED.
+    queued_again: whether a run that has lost its device leaves it to the job to begin again, perhaps on another node;
+    else it is started again at once.
     """
 
-    def __init__(self, folder: Path, overrides: Sequence[str]) -> None:
-        self._files, self._overrides = JobFiles(folder), overrides
+    def __init__(self, folder: Path, overrides: Sequence[str], *, queued_again: bool = False) -> None:
+        self._files, self._overrides, self._queued_again = JobFiles(folder), overrides, queued_again
         self._child: subprocess.Popen[bytes] | None = None
         self._stopped_by = 0
 
     def run(self) -> int:
         """Bring the run to its end; returns the exit code of training.
 
-        0 finished, 1 failed, 2 wrong configuration, 3 taken by another process, 128 + n stopped by signal n.
+        0 finished, 1 failed, 2 wrong configuration, 3 taken by another process, 4 device lost, 128 + n stopped by
+        signal n.
         """
         self._files.folder.mkdir(parents=True, exist_ok=True)
-        for number in STOPPING:
-            signal.signal(number, self._stop)
         if self._is_taken():
             return LOCKED
         attempts = Attempts(self._files)
@@ -103,13 +118,23 @@ class Supervisor:
             code = self._train()
             if code == LOCKED:
                 return LOCKED
-            if self._was_told_to_stop(code) or code <= STOPPED:
-                attempts.end(last_error(self._files.log) if 0 < code < STOPPED else None)
+            if code == DEVICE_LOST:
+                attempts.lose_device(last_error(self._files.log))
+                if self._queued_again or self._stopped_by:
+                    return DEVICE_LOST
+            elif self._was_told_to_stop(code) or code <= STOPPED:
+                attempts.end(last_error(self._files.log) if 0 < code < STOPPED else None, finished=code == 0)
                 return code
             # Killed by SIGKILL, SIGSEGV or the like: the next turn resumes from the last checkpoint.
         with self._files.log.open("a", encoding="utf-8") as log:
-            log.write(f"error: {_given_up()}\n")
+            log.write(f"error: {read_json(self._files.attempts)['error']}\n")
         return 1
+
+    def stop(self, number: int) -> None:
+        """Let training save and end, as signal `number` asks for."""
+        self._stopped_by = number
+        if self._child is not None and self._child.poll() is None:
+            self._child.terminate()
 
     def _was_told_to_stop(self, code: int) -> bool:
         """Whether training ended by a signal that is sent to end it; by others, such as SIGKILL or SIGSEGV, it died."""
@@ -150,10 +175,16 @@ class Supervisor:
         log.write(f"{START_OF_ATTEMPT}{time.strftime('%Y-%m-%d %H:%M:%S')}, host {socket.gethostname()}{where}\n")
         log.flush()
 
-    def _stop(self, number: int, frame: FrameType | None) -> None:
-        self._stopped_by = number
-        if self._child is not None and self._child.poll() is None:
-            self._child.terminate()
+
+def stop_on_signals(supervisors: Sequence[Supervisor]) -> None:
+    """Pass every signal that asks this process to stop on to all of these."""
+
+    def stop_all(number: int, frame: FrameType | None) -> None:
+        for supervisor in supervisors:
+            supervisor.stop(number)
+
+    for number in STOPPING:
+        signal.signal(number, stop_all)
 
 
 def last_error(log: Path) -> str:
@@ -178,12 +209,12 @@ def tail(log: Path, size: int = 20_000) -> list[str]:
         return []
 
 
-def slurm_task(folder: str, overrides: Sequence[str]) -> None:
-    """The task of a SLURM array; it ends well if another process has taken the run."""
-    code = Supervisor(Path(folder), overrides).run()
-    if code not in (0, LOCKED):
-        sys.exit(code)
+def main() -> None:
+    """The folder of a run and its overrides, as arguments."""
+    supervisor = Supervisor(Path(sys.argv[1]), sys.argv[2:])
+    stop_on_signals([supervisor])
+    sys.exit(supervisor.run())
 
 
 if __name__ == "__main__":
-    sys.exit(Supervisor(Path(sys.argv[1]), sys.argv[2:]).run())
+    main()

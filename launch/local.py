@@ -11,7 +11,7 @@ import sys
 import time
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from types import FrameType
 from typing import Any
@@ -34,11 +34,10 @@ PASSED_ON = ("SPARSE_RNN_", "OMP_", "MKL_")  # variables that a job gets from th
 class QueueState:
     """What is queued, in order, and what is running, by run id; a process is its pid and the time it started.
 
-    runs: how many at a time; gpus: those to share out, as CUDA_VISIBLE_DEVICES names them.
+    runs: how many at a time.
     """
 
     runs: int = 1
-    gpus: list[str] = field(default_factory=list)
     waiting: list[dict[str, Any]] = field(default_factory=list)
     working: dict[str, dict[str, Any]] = field(default_factory=dict)
     worker: dict[str, Any] = field(default_factory=dict)
@@ -56,10 +55,10 @@ class QueueState:
                     return self.waiting.pop(index)
         return None
 
-    def free_gpu(self) -> str | None:
-        """The GPU with the fewest jobs; None if there are none to share out."""
+    def free_gpu(self, gpus: Sequence[str]) -> str:
+        """The GPU with the fewest jobs; without any, the empty name, which as CUDA_VISIBLE_DEVICES hides all."""
         taken = [job["gpu"] for job in self.working.values()]
-        return min(self.gpus, key=taken.count, default=None)
+        return min(gpus, key=taken.count, default="")
 
     def stop(self, run_ids: Iterable[str]) -> list[str]:
         """Send SIGTERM to jobs, once only: a second one would end a run before it has saved. Returns their runs."""
@@ -95,17 +94,18 @@ class LocalQueue:
     def add(self, jobs: Sequence[tuple[str, Sequence[str]]], *, runs: int, gpus: Sequence[str] = ()) -> None:
         """Append (run id, overrides) unless the run is there already, and start a worker if there is none.
 
-        runs: how many at a time; gpus: one for each of them, by CUDA_VISIBLE_DEVICES. Both apply to the whole queue.
+        runs: how many at a time, in the whole queue. gpus: those that these jobs share, as CUDA_VISIBLE_DEVICES names
+        them; without any, they see none.
         """
         variables = {key: value for key, value in os.environ.items() if key.startswith(PASSED_ON)}
         with self.change() as state:
-            state.runs, state.gpus = runs, list(gpus)
+            state.runs = runs
             if not is_alive(state.worker):
                 state.waiting = []  # their worker died, and since then they were shown as missing
             known = state.known()
             for run_id, overrides in jobs:
                 if run_id not in known:
-                    job = {"run_id": run_id, "overrides": list(overrides), "folder": os.getcwd()}
+                    job = {"run_id": run_id, "overrides": list(overrides), "folder": os.getcwd(), "gpus": list(gpus)}
                     state.waiting.append({**job, "variables": variables})
                     known.add(run_id)
             if state.waiting and not is_alive(state.worker):
@@ -139,7 +139,8 @@ class LocalQueue:
                     write_json(self._file, asdict(state))
 
     def _read(self) -> QueueState:
-        return QueueState(**read_json(self._file))
+        known = {each.name for each in fields(QueueState)}
+        return QueueState(**{key: value for key, value in read_json(self._file).items() if key in known})
 
     def _start_worker(self) -> int:
         """Start a worker without a terminal, which keeps running after the user has logged out. Returns its pid."""
@@ -193,8 +194,8 @@ class Worker:
 
     def _start(self, job: dict[str, Any], state: QueueState) -> None:
         """Start a job in a session of its own, so that a signal to the worker's group does not reach it twice."""
-        gpu = state.free_gpu()
-        environment = os.environ | job["variables"] | ({} if gpu is None else {"CUDA_VISIBLE_DEVICES": gpu})
+        gpu = state.free_gpu(job["gpus"])
+        environment = os.environ | job["variables"] | {"CUDA_VISIBLE_DEVICES": gpu}
         command = [*self._job, str(self._queue.root / job["run_id"]), *job["overrides"]]
         try:
             child = subprocess.Popen(

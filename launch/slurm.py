@@ -1,4 +1,4 @@
-"""SLURM: arrays of runs sent through submitit, the queue, what became of jobs."""
+"""SLURM: arrays of jobs sent through submitit, the queue, what became of jobs."""
 
 import getpass
 import re
@@ -15,7 +15,8 @@ from sparse_rnn.core.errors import ConfigError
 from sparse_rnn.core.files import read_json, write_json
 
 from .clusters import SlurmCluster
-from .job import EXIT_LINE, JobFiles, slurm_task
+from .job import DEVICE_LOST, EXIT_LINE, Attempts, JobFiles
+from .slurm_task import slurm_task
 
 Item = TypeVar("Item")
 ToSend = tuple[str, Sequence[str], str]  # run id, overrides, model
@@ -27,14 +28,14 @@ QUICK_DEATHS = 5
 # SIGTERM (preemption) and SIGUSR2 (time limit) are for the run. Without a trap they would end this shell as well, which
 # has to live until it has queued the job again. A trap with a command, `:`, is not inherited by the run as ignored.
 KEEP_SHELL = "trap : TERM USR2"
-# Queue the job again if a signal ended the run. Not if the job is being cancelled, or queued again by SLURM itself:
-# then it is no longer RUNNING. Not if it keeps dying before the run begins. SLURM_JOB_ID alone would not do: the one of
-# an array's last task names the whole array.
+# Queue the job again if a signal ended a run or one has lost its device. Not if the job is being cancelled, or queued
+# again by SLURM itself: then it is no longer RUNNING. Not if it keeps dying before the run begins. SLURM_JOB_ID alone
+# would not do: the one of an array's last task names the whole array.
 QUEUE_AGAIN = f"""\
 code=$?
 job=$SLURM_JOB_ID
 if [ -n "$SLURM_ARRAY_JOB_ID" ]; then job=${{SLURM_ARRAY_JOB_ID}}_$SLURM_ARRAY_TASK_ID; fi
-if [ $code -gt 128 ] && [ "$(squeue -h -j "$job" -o %T)" = RUNNING ]; then
+if {{ [ $code -gt 128 ] || [ $code -eq {DEVICE_LOST} ]; }} && [ "$(squeue -h -j "$job" -o %T)" = RUNNING ]; then
   if [ $SECONDS -ge {QUICK_SECONDS} ] || [ "${{SLURM_RESTART_COUNT:-0}}" -lt {QUICK_DEATHS} ]; then
     scontrol requeue "$job"
   fi
@@ -54,14 +55,24 @@ def submit(runs: Sequence[ToSend], cluster: SlurmCluster, root: Path) -> Iterato
     that was sent is forgotten. Raises Refused.
     """
     for resources, members in _by_resources(runs, cluster):
-        for part in parts(members, resources.array):
-            jobs = _send(part, resources, root)
-            for (run_id, overrides, _), job in zip(part, jobs, strict=True):
-                files = JobFiles(root / run_id)
-                files.folder.mkdir(parents=True, exist_ok=True)
-                facts = {"cluster": cluster.name, "job": job.job_id, "log": str(job.paths.stdout)}
-                write_json(files.submission, {**facts, "overrides": list(overrides), "submitted": time.time()})
-            yield jobs[0].job_id.partition("_")[0], [run_id for run_id, *_ in part]
+        for array in _arrays(members, resources):
+            sent = time.time()
+            jobs = _send(array, resources, root, sent)
+            for together, job in zip(array, jobs, strict=True):
+                ids = [run_id for run_id, *_ in together]
+                facts = {"cluster": cluster.name, "job": job.job_id, "log": str(job.paths.stdout), "together": ids}
+                for run_id, overrides, _ in together:
+                    files = JobFiles(root / run_id)
+                    files.folder.mkdir(parents=True, exist_ok=True)
+                    write_json(files.submission, {**facts, "overrides": list(overrides), "submitted": sent})
+            yield jobs[0].job_id.partition("_")[0], [run_id for together in array for run_id, *_ in together]
+
+
+def _arrays(runs: Sequence[ToSend], resources: SlurmCluster) -> Iterator[Sequence[Sequence[ToSend]]]:
+    """Arrays of jobs, a job being the runs that share it: all jobs of an array have the same number of runs."""
+    left_over = len(runs) % resources.runs_per_gpu
+    for equal in (runs[: len(runs) - left_over], runs[len(runs) - left_over :]):
+        yield from parts(list(parts(equal, resources.runs_per_gpu)), resources.array)
 
 
 def _by_resources(runs: Sequence[ToSend], cluster: SlurmCluster) -> Iterator[tuple[SlurmCluster, list[ToSend]]]:
@@ -72,8 +83,8 @@ def _by_resources(runs: Sequence[ToSend], cluster: SlurmCluster) -> Iterator[tup
     yield from classes.values()
 
 
-def _send(runs: Sequence[ToSend], resources: SlurmCluster, root: Path) -> list[Any]:
-    """Send one array; returns submitit's jobs. Raises Refused."""
+def _send(array: Sequence[Sequence[ToSend]], resources: SlurmCluster, root: Path, sent: float) -> list[Any]:
+    """Send one array of jobs; returns submitit's jobs. Raises Refused."""
     import submitit  # a quarter of a second, which `plan` and `status` need not wait for
 
     folder = root.absolute() / ".launch" / "slurm"
@@ -82,9 +93,11 @@ def _send(runs: Sequence[ToSend], resources: SlurmCluster, root: Path) -> list[A
     jobs = []
     try:
         executor = submitit.SlurmExecutor(folder=folder)
-        executor.update_parameters(**_parameters(resources))
+        executor.update_parameters(**_parameters(resources, len(array[0])))
         with redirect_stderr(StringIO()), executor.batch():  # submitit would print SLURM's words itself
-            jobs = [executor.submit(slurm_task, str(root.absolute() / run_id), list(o)) for run_id, o, _ in runs]
+            for together in array:
+                runs = [(str(root.absolute() / run_id), list(overrides)) for run_id, overrides, _ in together]
+                jobs.append(executor.submit(slurm_task, runs, sent, resources.has_gpus()))
     except (RuntimeError, OSError, submitit.core.utils.FailedJobError) as error:
         raise Refused(slurm_message(str(error))) from None
     finally:  # what submitit leaves of a refusal, and its link to the batch script
@@ -94,19 +107,19 @@ def _send(runs: Sequence[ToSend], resources: SlurmCluster, root: Path) -> list[A
     return jobs
 
 
-def _parameters(resources: SlurmCluster) -> dict[str, Any]:
-    """A cluster's resources under the names of submitit's parameters."""
+def _parameters(resources: SlurmCluster, runs: int) -> dict[str, Any]:
+    """What a job of so many runs asks for, under the names of submitit's parameters."""
     asked = {
         "partition": resources.partition,
         "account": resources.account,
         "gpus_per_node": resources.gpus or None,
-        "mem": None if resources.memory_gb is None else f"{int(resources.memory_gb * 1024)}M",
+        "mem": None if resources.memory_gb is None else f"{int(runs * resources.memory_gb * 1024)}M",
     }
     return {
         **{key: value for key, value in asked.items() if value is not None},
         "job_name": JOB_NAME,
         "time": resources.time,
-        "cpus_per_task": resources.cpus,
+        "cpus_per_task": runs * resources.cpus,
         "array_parallelism": resources.parallel,
         "signal_delay_s": resources.warning,
         "stderr_to_stdout": True,
@@ -139,9 +152,13 @@ def queue(jobs: Mapping[str, str]) -> dict[str, str]:
 
 
 def submitted(root: Path, run_ids: Iterable[str]) -> dict[str, str]:
-    """The SLURM job of every run that was sent."""
+    """The SLURM job of every run that was sent, but for those that their jobs, which others share, are done with."""
     facts = {run_id: read_json(JobFiles(root / run_id).submission) for run_id in run_ids}
-    return {run_id: fact["job"] for run_id, fact in facts.items() if fact.get("job")}
+    return {
+        run_id: fact["job"]
+        for run_id, fact in facts.items()
+        if fact.get("job") and not fact.get("cancelled") and not Attempts(JobFiles(root / run_id)).are_over()
+    }
 
 
 def _squeue() -> dict[str, str]:
@@ -169,12 +186,23 @@ def ended_states(jobs: Iterable[str]) -> dict[str, str]:
     return states
 
 
-def cancel(jobs: Mapping[str, str]) -> list[str]:
-    """Cancel those of these jobs (by run id) that are in the queue under this project's name; returns their runs."""
-    known = _squeue()
+def cancel(run_ids: Iterable[str], root: Path) -> list[str]:
+    """Cancel those of these runs whose jobs are in the queue under this project's name; returns them.
+
+    A job that has other runs to bring to their ends is left to them: the cancelled ones are marked in their folders,
+    where their supervisors look.
+    """
+    jobs = submitted(root, run_ids)
+    known = _squeue() if jobs else {}
     mine = {run_id: job for run_id, job in jobs.items() if job in known}
-    for part in parts(list(mine.values()), 500):
+    submissions = {run_id: read_json(JobFiles(root / run_id).submission) for run_id in mine}
+    others = {other for fact in submissions.values() for other in fact.get("together", ())} - mine.keys()
+    needed = set(submitted(root, others).values())
+    for part in parts(sorted(set(mine.values()) - needed), 500):
         _run(["scancel", *part])
+    for run_id, job in mine.items():
+        if job in needed:
+            write_json(JobFiles(root / run_id).submission, submissions[run_id] | {"cancelled": True})
     return list(mine)
 
 

@@ -52,12 +52,18 @@ def find_status(
     holder = read_holder(folder.lock)
     if holder is not None and not is_stale(holder):
         return RunStatus("running", f"{progress or 'starting'}, on {holder['host']}", 1 - done, log)
+    lost = read_json(files.attempts).get("lost") or ""
     if queued := queue.get(folder.path.name):
         state, _, reason = queued.partition(" ")
-        return RunStatus(state, reason or progress, 1 - done, log)
+        return RunStatus(state, _joined(reason or progress, lost), 1 - done, log)
     if error := _error(files, record, ended):
         return RunStatus("failed", error, 1 - done, log)
-    return RunStatus("missing", f"stopped in {progress}, resumes from there" if progress else "", 1 - done, log)
+    stopped = f"stopped in {progress}, resumes from there" if progress else ""
+    return RunStatus("missing", _joined(stopped, lost), 1 - done, log)
+
+
+def _joined(*details: str) -> str:
+    return "; ".join(detail for detail in details if detail)
 
 
 def _result(record: Mapping[str, Any]) -> str:
@@ -85,10 +91,10 @@ def _error(files: JobFiles, record: Mapping[str, Any] | None, ended: Mapping[str
     attempts = read_json(files.attempts)
     if (error := attempts.get("error")) and (record is None or record["status"] != "stopped"):
         return str(error)
-    if record is not None and record["status"] == "failed":
+    if record is not None and record["status"] == "failed" and not attempts.get("lost"):
         return str(record["error"])
     submission = read_json(files.submission)
-    if attempts or not submission:
+    if attempts or not submission or submission.get("cancelled"):
         return ""
     # The job never started the run. Accounting may not exist: then the batch script's last line tells.
     state, log = ended.get(submission.get("job") or "", ""), Path(submission.get("log") or "none")

@@ -35,19 +35,16 @@ def check_data(entries: Sequence[Entry]) -> None:
 
 def send(entries: Sequence[Entry], cluster: Cluster, root: Path) -> str:
     """Send runs; returns where to, for the user. Raises ConfigError in SLURM's own words if it refuses."""
-    runs, attempts_before = [], {}
-    for entry in entries:
-        attempts = JobFiles(root / entry.run_id).attempts
-        attempts_before[entry.run_id] = read_json(attempts)
+    runs = [_to_send(entry, cluster) for entry in entries]
+    at_a_time = cluster.runs_at_a_time() if isinstance(cluster, LocalCluster) else None
+    attempts_before = {}
+    for run_id, *_ in runs:
+        attempts = JobFiles(root / run_id).attempts
+        attempts_before[run_id] = read_json(attempts)
         attempts.unlink(missing_ok=True)  # the error of an earlier try would show the run as failed
-        model = entry.facts.config["model"]["name"] if entry.facts else ""
-        overrides = list(entry.overrides)
-        if not any(override.startswith("threads=") for override in overrides):
-            overrides.append(f"threads={cluster.of_model(model).threads_of_a_run()}")
-        runs.append((entry.run_id, overrides, model))
     if isinstance(cluster, LocalCluster):
         _send_here(runs, cluster, root)
-        return f"to this machine, {cluster.runs_at_a_time()} at a time"
+        return f"to this machine, {at_a_time} at a time"
     jobs: list[str] = []
     try:
         for job, taken in slurm.submit(runs, cluster, root):
@@ -61,6 +58,28 @@ def send(entries: Sequence[Entry], cluster: Cluster, root: Path) -> str:
         which = f"{len(attempts_before)} of {len(runs)} runs" if jobs else f"the {len(runs)} runs"
         raise slurm.Refused(f"SLURM did not take {which}: {refusal}; run submit again to send them.") from None
     return f"to {cluster.name}, job{'s' * (len(jobs) > 1)} {', '.join(jobs)}"
+
+
+def _to_send(entry: Entry, cluster: Cluster) -> slurm.ToSend:
+    """A run with the threads and the device that the cluster gives it, where its own overrides name none.
+
+    A run that gets a GPU has to use it: `device=auto` would train on the CPU where the driver is broken.
+    """
+    model = entry.facts.config["model"]["name"] if entry.facts else ""
+    resources = cluster.of_model(model)
+    named = {override.lstrip("+").partition("=")[0] for override in entry.overrides}
+    given = [] if "threads" in named else [f"threads={resources.threads_of_a_run()}"]
+    if "device" not in named and _uses_gpu(entry, resources):
+        given.append("device=cuda")
+    return entry.run_id, [*entry.overrides, *given], model
+
+
+def _uses_gpu(entry: Entry, cluster: Cluster) -> bool:
+    """Whether a run gets a GPU: on this machine, one that asks for the kernels of the CPU leaves it to others."""
+    if not isinstance(cluster, LocalCluster):
+        return cluster.has_gpus()
+    backend = entry.facts.config["sparsifier"]["backend"] if entry.facts else "auto"
+    return backend != "sparse" and bool(cluster.devices())
 
 
 def _send_here(runs: Sequence[slurm.ToSend], cluster: LocalCluster, root: Path) -> None:
@@ -78,5 +97,4 @@ def cancel_runs(entries: Sequence[Entry], root: Path) -> list[str]:
     """Cancel what is queued or running; a running one saves first. Returns the ids of the runs it cancelled."""
     run_ids = list(dict.fromkeys(entry.run_id for entry in entries))
     ended = LocalQueue(root).cancel(run_ids)
-    jobs = slurm.submitted(root, run_ids)
-    return [*ended, *(slurm.cancel(jobs) if jobs else [])]
+    return [*ended, *slurm.cancel(run_ids, root)]

@@ -8,7 +8,10 @@ from pathlib import Path
 
 from sparse_rnn.core.errors import ConfigError, suggest
 
-EXIT_CODES = "0 finished, 1 failed, 2 wrong usage, 3 another process works on the run, 128 + n stopped by signal n"
+EXIT_CODES = (
+    "0 finished, 1 failed, 2 wrong usage, 3 another process works on the run, 4 the device was lost,\n"
+    "128 + n stopped by signal n"
+)
 USAGE_ERROR = 2  # ConfigError and its subclasses carry their own exit code
 INTERRUPTED = 130
 HYDRA_ERRORS = {"HydraException", "OmegaConfBaseException"}
@@ -88,7 +91,8 @@ def guard(command: Callable[[], None]) -> None:
     except BrokenPipeError:  # the reader of our output has gone, as in `| head`
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(1)
-    except Exception as error:
+    except Exception as raised:
+        error = _failure_of_device(raised) or raised
         sentence = None if full else _sentence(error)
         if sentence is None:
             raise
@@ -113,6 +117,15 @@ def _run(parser: str, commands: str, command: str, *arguments: str) -> None:
         raise ConfigError(f"{command} is not a command{suggest(command, parsing.FLAGS)}.")
     request = parsing.parse(command, arguments)
     getattr(import_module(commands), command)(request)
+
+
+def _failure_of_device(error: Exception) -> Exception | None:
+    """A failure that says so, for an error of torch that means too little memory or a lost GPU."""
+    if "torch" not in sys.modules:  # then nothing was computed
+        return None
+    from sparse_rnn.core.device import device_failure
+
+    return device_failure(error)
 
 
 def _sentence(error: Exception) -> str | None:

@@ -24,6 +24,12 @@ class RunLocked(ConfigError):
     exit_code = 3
 
 
+class DeviceLost(RunFailed):
+    """The device of a run was lost; the same command resumes it elsewhere."""
+
+    exit_code = 4
+
+
 class DamagedFile(RuntimeError):
     """A file of a run that cannot be read back."""
 

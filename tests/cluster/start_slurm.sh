@@ -107,7 +107,7 @@ gres="" loopback=""
 rm -f "$ROOT/etc/gres.conf"
 if [ "$GPUS" -gt 0 ]; then
   for n in $(seq 0 $((GPUS - 1))); do
-    touch "$ROOT/gpu/nvidia$n"
+    ln -sf /dev/null "$ROOT/gpu/nvidia$n" # SLURM gives a job a GPU's number only if its file is a device
     echo "NodeName=nodea,nodeb Name=gpu File=$ROOT/gpu/nvidia$n" >> "$ROOT/etc/gres.conf"
   done
   gres=" Gres=gpu:$GPUS"

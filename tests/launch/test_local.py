@@ -118,6 +118,17 @@ def test_gpus_in_turn(jobs: Jobs) -> None:
     assert jobs.lines("c") == ["GPU-1 of=c"]
 
 
+def test_gpus_are_hidden_from_jobs_that_get_none(jobs: Jobs, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0,1")
+    jobs.add("a", gpus=("1",))
+    jobs.add("b", "c", runs=4)  # the job before keeps its GPU
+    jobs.add("d", "e", runs=5, gpus=("0", "1"))
+    wait_until(lambda: all(jobs.lines(name) for name in "abcde"))
+    assert [jobs.lines(name) for name in "abcde"] == [["1 of=a"], [" of=b"], [" of=c"], ["0 of=d"], ["0 of=e"]]
+    jobs.let_go(*"abcde")
+    wait_until(jobs.is_over)
+
+
 def test_cancel(jobs: Jobs) -> None:
     jobs.add("a", "b", "c")
     wait_until(lambda: jobs.lines("a"))
@@ -238,7 +249,7 @@ def test_a_job_that_cannot_be_started_is_in_nobodys_way(jobs: Jobs, tmp_path: Pa
 
 def test_a_damaged_queue_is_an_empty_one(jobs: Jobs) -> None:
     jobs.queue.folder.mkdir(parents=True)
-    for text in ("", "{", "[]"):
+    for text in ("", "{", "[]", '{"of": "another version"}'):
         (jobs.queue.folder / "queue.json").write_text(text)
         assert jobs.queue.states() == {}
     jobs.let_go("a")
