@@ -206,6 +206,7 @@ def _footer(table: Table, command: str) -> Iterator[str]:
     for what in ("budget", "protocol"):
         yield f"{what.capitalize()}: {', '.join(dict.fromkeys(config[what]['name'] for config in configs))}"
     if finished:
+        yield f"Computed: {', '.join(_computed(finished.values()))}"
         yield f"Commit: {', '.join(_commits(finished.values()))}"
         newest = max(log.final["clock/finished"] for log in finished.values() if log.final)
         yield f"Newest run: {datetime.fromtimestamp(newest, UTC):%Y-%m-%d}"
@@ -218,6 +219,16 @@ def _seeds(seeds: Iterable[int]) -> str:
     ordered = sorted(set(seeds))
     runs = [[seed for _, seed in group] for _, group in groupby(enumerate(ordered), lambda pair: pair[1] - pair[0])]
     return ", ".join(str(run[0]) if len(run) == 1 else f"{run[0]}-{run[-1]}" for run in runs)
+
+
+def _computed(logs: Iterable[LoggedRun]) -> list[str]:
+    """The precisions that the runs were trained in, and on which kind of device."""
+    said = set()
+    for log in logs:
+        facts = log.provenance
+        where = facts["environment"]["device_name"] if str(facts.get("device")).startswith("cuda") else "CPUs"
+        said.add(f"{log.config.get('precision', 'fp32')} on {where}")
+    return sorted(said)
 
 
 def _commits(logs: Iterable[LoggedRun]) -> list[str]:

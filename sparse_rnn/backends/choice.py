@@ -24,6 +24,7 @@ SMALLEST = 1 << 20  # entries of a weight; networks with none so large are faste
 ALWAYS = bool(os.environ.get("SPARSE_RNN_BACKEND_TEST"))  # for `make test-backend` alone: auto ignores what is faster
 
 NOTHING, SMALL = "there is no sparse weight", "faster for weights this small"
+OF_CPU = "its kernels are for the CPU"
 
 
 @dataclass(frozen=True)
@@ -43,16 +44,18 @@ def choose_backend(
     model: nn.Module,
     topology: SparseTopology,
     device: torch.device,
+    precision: str = "fp32",
 ) -> Choice:
     """What computes; raises ConfigError if sparsifier.backend=sparse is not possible."""
     asked = sparsifier.backend
     if asked == "masked":
         return Choice("masked", "as requested")
-    refuse_backend(sparsifier, optimizer, protocol, model, topology, device)
+    refuse_backend(sparsifier, optimizer, protocol, model, topology, device, precision)
     if asked == "auto":
-        reason = obstacle(sparsifier, optimizer, protocol, model, topology, device)
+        reason = obstacle(sparsifier, optimizer, protocol, model, topology, device, precision)
         if reason := reason or slower(sparsifier, growth, optimizer, model, topology):
-            return Choice("masked", reason, expected=reason in (NOTHING, SMALL))
+            usual = reason in (NOTHING, SMALL) or reason.startswith(OF_CPU)
+            return Choice("masked", reason, expected=usual)
     try:
         kernels()
     except KernelsUnavailable as error:
@@ -69,11 +72,12 @@ def refuse_backend(
     model: nn.Module,
     topology: SparseTopology,
     device: torch.device,
+    precision: str = "fp32",
 ) -> None:
     """Raise ConfigError if sparsifier.backend=sparse is requested and not possible; works on the meta device."""
     if sparsifier.backend != "sparse":
         return
-    if reason := obstacle(sparsifier, optimizer, protocol, model, topology, device):
+    if reason := obstacle(sparsifier, optimizer, protocol, model, topology, device, precision):
         raise ConfigError(
             f"sparsifier.backend=sparse is not possible, because {reason}: use sparsifier.backend=masked."
         )
@@ -86,12 +90,15 @@ def obstacle(
     model: nn.Module,
     topology: SparseTopology,
     device: torch.device,
+    precision: str = "fp32",
 ) -> str:
     """Why active entries alone are not enough, in a phrase; empty if they are."""
     if not len(topology):
         return NOTHING
     if device.type != "cpu":
-        return f"its kernels are for the CPU and device={device}"
+        return f"{OF_CPU} and device={device}"
+    if precision != "fp32":
+        return f"its kernels compute in fp32 and precision={precision}"
     if isinstance(sparsifier, ISSConfig):
         return f"sparsifier={sparsifier.name} needs all entries"
     if protocol.masking == "weight":

@@ -1,11 +1,13 @@
 """Checks of a configuration, each with one sentence for what it refuses, before any data is loaded."""
 
+import re
 from dataclasses import fields, is_dataclass
 
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from sparse_rnn.config.schema import Run, RunConfig
+from sparse_rnn.core.device import PRECISIONS
 from sparse_rnn.core.errors import ConfigError, suggest
 from sparse_rnn.core.hydra_errors import explain
 from sparse_rnn.core.registry import choices, lookup
@@ -70,5 +72,7 @@ def _check_values(run: Run) -> None:
         raise ConfigError(f"threads={run.threads} must be at least 1.")
     if run.seed < 0 or run.init_seed < 0:
         raise ConfigError("seed and init_seed must not be negative.")
-    if run.device.split(":")[0] not in ("auto", "cpu", "cuda"):
-        raise ConfigError(f"device={run.device} must be auto, cpu or cuda.")
+    if not re.fullmatch(r"auto|cpu|cuda(:\d+)?", run.device):
+        raise ConfigError(f"device={run.device} must be auto, cpu, cuda or cuda:N.")
+    if run.precision not in PRECISIONS:
+        raise ConfigError(f"precision={run.precision} must be one of {', '.join(PRECISIONS)}.")

@@ -10,13 +10,18 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:  # it brings torch, for which `launch status` must not wait
     from sparse_rnn.config.schema import Run
 
-NOT_IDENTITY = frozenset({"logger", "device", "threads", "checkpoint"})
-NOT_OF_GROUP = {"recipe": ("assumed", "model", "optimizer"), "sparsifier": ("backend",)}
+NOT_IDENTITY = frozenset({"logger", "device", "threads", "checkpoint", "deterministic"})
+NOT_OF_GROUP = {
+    "recipe": ("assumed", "model", "optimizer"),
+    "sparsifier": ("backend",),
+    "training": ("fused", "graph"),
+}
+NEUTRAL = {"precision": "fp32"}  # younger than some records: counts only with another value
 
 
 def identity(config: Mapping[str, Any]) -> dict[str, Any]:
     """The part of a configuration (as_dict) that decides what a run computes."""
-    own = {key: value for key, value in config.items() if key not in NOT_IDENTITY}
+    own = {k: v for k, v in config.items() if k not in NOT_IDENTITY and NEUTRAL.get(k, ...) != v}
     for group, keys in NOT_OF_GROUP.items():
         own[group] = {key: value for key, value in config[group].items() if key not in keys}
     return own

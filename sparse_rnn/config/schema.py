@@ -17,6 +17,8 @@ from sparse_rnn.sparsity.iss import penalty  # noqa: F401  (fill the registry)
 from sparse_rnn.sparsity.method import SparsifierConfig
 from sparse_rnn.sparsity.rules.growth import GrowthRule
 
+SWITCHES = ("auto", "on", "off")
+
 
 @dataclass
 class RecipeConfig:
@@ -44,6 +46,8 @@ class TrainingConfig:
     no limit). sub_batch: sequences per forward and backward pass, each with its own dropout masks; the optimizer steps
     after the whole batch (None: the batch in one pass). clip: largest gradient norm (None: no clipping). valid_batch,
     test_batch: sequences side by side in evaluation.
+    fused, graph: `on`, `off` or `auto`. On a GPU, fused computes cells, loss and optimizer by Triton kernels, and graph
+    replays whole steps as CUDA graphs (see sparse_rnn.backends.gpu.choice). Neither is part of a run's identity.
     """
 
     epochs: int = MISSING
@@ -55,8 +59,13 @@ class TrainingConfig:
     clip: float | None = 0.25
     valid_batch: int = 10
     test_batch: int = 1
+    fused: str = "auto"
+    graph: str = "auto"
 
     def __post_init__(self) -> None:
+        for key in ("fused", "graph"):
+            if getattr(self, key) not in SWITCHES:
+                raise ConfigError(f"training.{key}={getattr(self, key)} must be one of {', '.join(SWITCHES)}.")
         for key in ("epochs", "batch", "bptt", "valid_batch", "test_batch", "max_bptt", "sub_batch"):
             value = getattr(self, key)
             if value is not None and value < 1:
@@ -81,7 +90,7 @@ class BudgetConfig:
 
 @dataclass
 class CheckpointConfig:
-    """every_minutes: between checkpoints inside an epoch. keep: the weights left after training: best, last or none."""
+    """every_minutes: between checkpoints, at least. keep: the weights left after training: best, last or none."""
 
     every_minutes: float = 10.0
     keep: str = "best"
@@ -128,7 +137,8 @@ class RunConfig:
     """A run's configuration as Hydra composes it.
 
     init_seed: for the weights and the first topology. seed: for everything else. device: auto, cpu, cuda or cuda:N.
-    threads: of torch on the CPU (None: as many as it uses by itself).
+    threads: of torch on the CPU (None: as many as it uses by itself). precision: of matrix products, fp32, tf32 or
+    bf16. deterministic: on a GPU, only algorithms that repeat their results bit for bit.
     """
 
     model: Any = MISSING
@@ -147,6 +157,8 @@ class RunConfig:
     init_seed: int = II("seed")
     device: str = "auto"
     threads: int | None = None
+    precision: str = "fp32"
+    deterministic: bool = False
 
 
 @dataclass
@@ -169,3 +181,5 @@ class Run:
     init_seed: int
     device: str
     threads: int | None
+    precision: str = "fp32"
+    deterministic: bool = False

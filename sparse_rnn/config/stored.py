@@ -1,7 +1,7 @@
 """Recorded configurations: compared with today's, and read back. Imports nothing heavy."""
 
 from collections.abc import Iterator, Mapping
-from dataclasses import fields, is_dataclass
+from dataclasses import MISSING, fields, is_dataclass
 from typing import TYPE_CHECKING, Any
 
 from sparse_rnn.config.identity import as_dict, identity
@@ -44,7 +44,9 @@ def run_from_dict(config: Mapping[str, Any]) -> "Run":
         components["sparsifier"] = lookup("sparsifier", config["sparsifier"]["name"])
     schemas = {f.name: f.type for f in fields(Run) if is_dataclass(f.type)} | components
     try:
-        values = {f.name: config.get(f.name, {}) if f.name in schemas else config[f.name] for f in fields(Run)}
+        younger = {f.name for f in fields(Run) if f.default is not MISSING} - config.keys()
+        names = [f.name for f in fields(Run) if f.name not in younger]
+        values = {name: config.get(name, {}) if name in schemas else config[name] for name in names}
         return Run(**{key: schemas[key](**value) if key in schemas else value for key, value in values.items()})
     except (KeyError, TypeError) as error:
         raise ConfigError(f"The recorded configuration is of another version of sparse_rnn: {error}.") from None

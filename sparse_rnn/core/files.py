@@ -21,14 +21,15 @@ def atomic(path: Path) -> Iterator[Path]:
         yield draft
         with draft.open("rb+") as stream:
             os.fsync(stream.fileno())
-        draft.replace(path)
-        _sync_folder(path.parent)
+        replace(draft, path)
     finally:
         draft.unlink(missing_ok=True)
 
 
-def _sync_folder(folder: Path) -> None:
-    descriptor = os.open(folder, os.O_RDONLY)
+def replace(file: Path, by_name: Path) -> None:
+    """Rename a file, which may replace another of its folder; the new name survives a power failure."""
+    file.replace(by_name)
+    descriptor = os.open(by_name.parent, os.O_RDONLY)
     try:
         os.fsync(descriptor)
     finally:

@@ -78,12 +78,11 @@ class Windows:
 class Shuffled:
     """The texts of a split in batches: in a random order that `key` determines, or in their own order without a key."""
 
-    def __init__(
-        self, split: LabelledSplit, batch: int, device: torch.device, key: tuple[object, ...] | None = None
-    ) -> None:
-        self.split, self.batch, self.device = split, batch, device
+    def __init__(self, split: LabelledSplit, batch: int, key: tuple[object, ...] | None = None) -> None:
+        self.split, self.batch = split, batch
         count = len(split.labels)
-        self._order = torch.arange(count) if key is None else torch.randperm(count, generator=generator(*key))
+        order = torch.arange(count) if key is None else torch.randperm(count, generator=generator(*key))
+        self._order = order.to(split.labels.device)
 
     def __len__(self) -> int:
         return -(-len(self._order) // self.batch)
@@ -92,5 +91,5 @@ class Shuffled:
         """The batches from number `position` on; the last one may be smaller."""
         for i in range(position, len(self)):
             chosen = self._order[i * self.batch : (i + 1) * self.batch]
-            tokens = self.split.tokens[chosen].t().to(self.device, torch.int64)
-            yield Batch(i, tokens.contiguous(), self.split.labels[chosen].to(self.device))
+            tokens = self.split.tokens[chosen].t().to(torch.int64)
+            yield Batch(i, tokens.contiguous(), self.split.labels[chosen])

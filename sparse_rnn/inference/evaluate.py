@@ -3,7 +3,7 @@
 import torch
 
 from sparse_rnn.config.schema import Run
-from sparse_rnn.core.device import make_device
+from sparse_rnn.core.device import make_device, set_up_device
 from sparse_rnn.data.base import Data
 from sparse_rnn.inference.load import last_weights, load_best, load_data, read_run, reraise_damaged
 from sparse_rnn.runs.folder import RunFolder
@@ -24,9 +24,12 @@ def evaluate_folder(
         torch.set_num_threads(threads)
     if batch is not None:
         setattr(run.training, BATCH_OF[split], batch)
-    data = load_data(folder, record, run)
+    data, made = load_data(folder, record, run), make_device(device)
+    if made.type == "cpu" and run.precision == "tf32":
+        run.precision = "fp32"  # which a CPU has instead
+    set_up_device(made, run.precision, deterministic=run.deterministic)
     with reraise_damaged():
-        return evaluate_run(run, data, folder, split, weights, make_device(device))
+        return evaluate_run(run, data, folder, split, weights, made)
 
 
 def evaluate_run(

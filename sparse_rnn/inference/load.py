@@ -37,7 +37,9 @@ def load_data(folder: RunFolder, record: dict[str, Any], run: Run) -> Data:
 def load_best(run: Run, sizes: Sequence[int], folder: RunFolder) -> tuple[nn.Module, SparseTopology, str]:
     """Model and topology of the best validation, and which weights they are; raises ConfigError, DamagedFile."""
     if not folder.best.exists():
-        raise ConfigError(f"{folder.path} has no best weights (checkpoint.keep=none, or no epoch is over).")
+        raise ConfigError(
+            f"{folder.path} has no best weights (checkpoint.keep=none, or no checkpoint since the first epoch)."
+        )
     model = run.model.build(*sizes)
     topology = make_topology(run.sparsifier, model)
     origin = load_weights(folder.best, model, topology)

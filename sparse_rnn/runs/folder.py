@@ -6,6 +6,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from sparse_rnn.core.files import replace
+
 SCHEMA = 2  # of the record, and of the keys that W&B gets besides the rows
 PROVENANCE = ("schema", "data_sha256", "sizes", "threads", "started", "environment", "device")
 
@@ -33,8 +35,13 @@ class RunFolder:
 
     @property
     def best(self) -> Path:
-        """The weights of the best validation."""
+        """The weights of the best validation, as far as the checkpoint knows of it."""
         return self.path / "best.safetensors"
+
+    @property
+    def next_best(self) -> Path:
+        """The weights of a later, better validation; they become `best` together with the next checkpoint."""
+        return self.path / "best.next.safetensors"
 
     @property
     def lock(self) -> Path:
@@ -59,6 +66,12 @@ def read_record(folder: RunFolder) -> dict[str, Any] | None:
     except (FileNotFoundError, ValueError):
         return None
     return record if isinstance(record, dict) and record.keys() >= {"config", "status", "data_sha256"} else None
+
+
+def keep_next_best(folder: RunFolder) -> None:
+    """Let the weights of the newest best validation take the place of the earlier ones, if there are any."""
+    if folder.next_best.exists():
+        replace(folder.next_best, folder.best)
 
 
 def keep_finished(folder: RunFolder, keep: str) -> None:

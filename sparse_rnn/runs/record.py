@@ -14,7 +14,7 @@ import torch
 from torch import nn
 
 from sparse_rnn.config.identity import identity
-from sparse_rnn.core.device import device_name
+from sparse_rnn.core.device import device_facts
 from sparse_rnn.core.files import write_text
 from sparse_rnn.runs.folder import RunFolder
 from sparse_rnn.sparsity.topology import SparseTopology
@@ -29,9 +29,9 @@ def write_record(folder: RunFolder, record: Mapping[str, Any]) -> None:
 
 
 def environment(device: torch.device) -> dict[str, Any]:
-    """Where a run is trained: versions of packages, host, device, commit of the checkout."""
+    """Where a run is trained: versions of packages, host, device and its drivers, commit of the checkout."""
     packages = {name: version(name) for name in ("torch", "numpy", "hydra-core", "wandb")}
-    where = {"host": socket.gethostname(), "device_name": device_name(device)}
+    where = {"host": socket.gethostname(), **device_facts(device)}
     return {**where, "python": platform.python_version(), "packages": packages, **_commit()}
 
 

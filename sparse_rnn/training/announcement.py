@@ -9,9 +9,11 @@ from sparse_rnn.config.compose import compose_run
 from sparse_rnn.config.identity import as_dict
 from sparse_rnn.config.schema import Run
 from sparse_rnn.config.stored import differences
+from sparse_rnn.core.device import device_name
 from sparse_rnn.core.errors import ConfigError
 from sparse_rnn.data.base import Data
 from sparse_rnn.sparsity.method import SparsifierConfig
+from sparse_rnn.training.captured_step import CapturedStep
 from sparse_rnn.training.loggers.terminal import Terminal
 from sparse_rnn.training.parameter_counts import parameter_counts
 from sparse_rnn.training.trainer import Trainer
@@ -26,6 +28,7 @@ def announce(trainer: Trainer, data: Data, terminal: Terminal, overrides: Sequen
     overrides: the command line's, which tell apart what the budget has changed and what was asked for.
     """
     run, counts = trainer.run, parameter_counts(trainer.model, trainer.sparsifier)
+    terminal.say(f"{trainer.device}: {', '.join([device_name(trainer.device), *ways_of_computing(trainer)])}")
     sizes = ", ".join(f"{n:,} {what}" for n, what in zip(data.sizes, ("words", "classes"), strict=False))
     terminal.say(f"{trainer.folder.path}  (recipe {run.recipe.name}, protocol {run.protocol.name})")
     if run.recipe.assumed:
@@ -37,6 +40,8 @@ def announce(trainer: Trainer, data: Data, terminal: Terminal, overrides: Sequen
         f"{trainer.sparsifier.final_sparsity:.4f}); {' / '.join(f'{n:,}' for n in data.counts.values())} {data.unit}, "
         f"{sizes}; {torch.get_num_threads()} threads"
     )
+    if run.device == "auto" and run.sparsifier.backend == "sparse" and torch.cuda.is_available():
+        terminal.say("sparsifier.backend=sparse computes on the CPU, so device=auto leaves the GPU alone.")
     if not trainer.backend.expected:
         terminal.say(f"Backend {trainer.backend.name}: {trainer.backend.reason}.")
     terminal.say(f"For comparison, {trainer.task.comparison()}.")
@@ -51,6 +56,18 @@ def announce(trainer: Trainer, data: Data, terminal: Terminal, overrides: Sequen
         )
     if trainer.state.step:
         terminal.say(f"Resuming after step {trainer.state.step}.")
+
+
+def ways_of_computing(trainer: Trainer) -> list[str]:
+    """What is not as usual on the device: precision, algorithms, how steps are computed."""
+    run = trainer.run
+    named = {
+        f"precision {run.precision}": run.precision != "fp32" or trainer.device.type == "cuda",
+        "deterministic": run.deterministic and trainer.device.type == "cuda",
+        "fused": trainer.step.fused,
+        "CUDA graphs": isinstance(trainer.step, CapturedStep),
+    }
+    return [name for name, said in named.items() if said]
 
 
 def updates_too_often(method: SparsifierConfig, steps: int) -> str:

@@ -6,31 +6,41 @@ from torch.optim import Optimizer
 
 from sparse_rnn.backends.choice import Choice, choose_backend, refuse_backend
 from sparse_rnn.backends.cpu.convert import use_sparse_kernels
+from sparse_rnn.backends.gpu.choice import choose_fused, choose_graph
 from sparse_rnn.config.schema import Run
+from sparse_rnn.core.protocol import ProtocolConfig
 from sparse_rnn.core.registry import lookup
 from sparse_rnn.data.base import Data
+from sparse_rnn.optim.averaged_sgd import AveragedSGD
 from sparse_rnn.sparsity.iss.penalty import ISS, ISSConfig
 from sparse_rnn.sparsity.method import make_topology
 from sparse_rnn.sparsity.sparsifier import Sparsifier
 from sparse_rnn.sparsity.topology import SparseTopology
+from sparse_rnn.training.captured_step import CapturedStep, CUDAGraphs
+from sparse_rnn.training.running_sums import RunningSums
+from sparse_rnn.training.step import TrainingStep
 from sparse_rnn.training.tasks import language_modelling, text_classification  # noqa: F401  (fill the registry)
 from sparse_rnn.training.tasks.base import Task
 
 
 def check_method(run: Run, device: torch.device | None = None) -> None:
-    """Raise ConfigError if the method does not fit the model, or the backend does not fit the run.
+    """Raise ConfigError if the method does not fit the model, or the ways of computing do not fit the run.
 
-    Needs neither memory nor data. device: where the run will compute; by default the CPU.
+    Needs neither memory nor data. device: where the run will compute; None if that is not known yet.
     """
+    if device is not None:
+        choose_fused(run.training.fused, device)
+        choose_graph(run.training.graph, device)
     with torch.device("meta"):
         model = run.model.build(*lookup("task", run.model.task).smallest)
         topology = make_topology(run.sparsifier, model)
-        refuse_backend(run.sparsifier, run.optimizer, run.protocol, model, topology, device or torch.device("cpu"))
+        on = device or torch.device("cpu")
+        refuse_backend(run.sparsifier, run.optimizer, run.protocol, model, topology, on, run.precision)
 
 
 def make_task(run: Run, data: Data, model: nn.Module, device: torch.device) -> Task:
     """What the model learns from the data."""
-    task: Task = lookup("task", run.model.task)(run.training, run.seed, data, model, device)
+    task: Task = lookup("task", run.model.task)(run.training, run.seed, data, model, device, run.precision)
     return task
 
 
@@ -54,9 +64,35 @@ def make_sparsifier(run: Run, topology: SparseTopology, optimizer: Optimizer) ->
     )
 
 
+def make_step(
+    run: Run, model: nn.Module, task: Task, sparsifier: Sparsifier, optimizer: Optimizer, sums: RunningSums
+) -> TrainingStep | CapturedStep:
+    """One step of training: fused, captured, both or neither, as configured. Raises ConfigError without a GPU."""
+    device = next(model.parameters()).device
+    step = TrainingStep(run.training, model, task, sparsifier, optimizer, sums)
+    if choose_fused(run.training.fused, device):
+        _use_triton(step, run.protocol)
+    return CapturedStep(step, CUDAGraphs(device)) if choose_graph(run.training.graph, device) else step
+
+
+def _use_triton(step: TrainingStep, protocol: ProtocolConfig) -> None:
+    """Let Triton kernels compute what they can: cells, the mixture's loss and, for averaged SGD, the update."""
+    from sparse_rnn.backends.gpu.averaged_step import FusedAveragedStep  # imports triton, which not every machine has
+    from sparse_rnn.backends.gpu.convert import use_triton
+
+    use_triton(step.model)
+    step.fused = True
+    plain = protocol.masking == "gradient" and not isinstance(step.sparsifier, ISS)
+    if plain and isinstance(step.optimizer, AveragedSGD):
+        step.read_rates_on_device()
+        masks = {weight.parameter: weight.mask for weight in step.sparsifier.topology}
+        step.update = FusedAveragedStep(step.optimizer, masks, step.config.clip)
+
+
 def use_backend(run: Run, model: nn.Module, topology: SparseTopology, device: torch.device) -> Choice:
     """Choose what computes with the sparse weights, and let the model do so; raises ConfigError."""
-    choice = choose_backend(run.sparsifier, run.growth, run.optimizer, run.protocol, model, topology, device)
+    method = run.sparsifier, run.growth, run.optimizer, run.protocol
+    choice = choose_backend(*method, model, topology, device, run.precision)
     if choice.name == "sparse":
         use_sparse_kernels(model, topology)
     return choice

@@ -34,8 +34,10 @@ def load_checkpoint(path: Path) -> dict[str, Any] | None:
     return state
 
 
-def to_device(hidden: Any, device: torch.device) -> Any:
-    """Move hidden states: a tensor, a list or tuple of hidden states, or None."""
-    if hidden is None or isinstance(hidden, torch.Tensor):
-        return None if hidden is None else hidden.to(device)
-    return type(hidden)(to_device(part, device) for part in hidden)
+def on_host(state: Any) -> Any:
+    """A copy of a state whose tensors are on the CPU; those of a GPU are still on their way, in pinned memory."""
+    if isinstance(state, torch.Tensor):
+        return state.to("cpu", non_blocking=True) if state.is_cuda else state.clone()
+    if isinstance(state, Mapping):
+        return {key: on_host(value) for key, value in state.items()}
+    return type(state)(map(on_host, state)) if isinstance(state, list | tuple) else state

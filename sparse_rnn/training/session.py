@@ -3,7 +3,7 @@
 import signal
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any
 
 import torch
@@ -11,8 +11,8 @@ import torch
 from sparse_rnn.config.identity import as_dict, run_id
 from sparse_rnn.config.schema import LoggerConfig, Run
 from sparse_rnn.config.stored import differences
-from sparse_rnn.core.device import make_device
-from sparse_rnn.core.errors import ConfigError, DamagedFile, RunFailed
+from sparse_rnn.core.device import device_failure, make_device, set_up_device
+from sparse_rnn.core.errors import ConfigError, DamagedFile, DeviceLost, RunFailed
 from sparse_rnn.core.lock import RunLock
 from sparse_rnn.core.wording import duration, shown_metric
 from sparse_rnn.data.base import Data
@@ -29,7 +29,7 @@ from sparse_rnn.training.state import Diverged, RunState, Stopped
 from sparse_rnn.training.trainer import Trainer
 
 FAILED = 1
-FAILURES = (Diverged, DamagedFile, OSError, torch.OutOfMemoryError, MemoryError)
+FAILURES = (Diverged, DamagedFile, OSError)
 
 
 def train(run: Run, overrides: Sequence[str]) -> float:
@@ -38,7 +38,8 @@ def train(run: Run, overrides: Sequence[str]) -> float:
     Raises ConfigError, RunFailed if training fails, RunLocked if another process trains the run, and SystemExit with
     128 + the signal's number if a signal has stopped it.
     """
-    config, device = as_dict(run), make_device(run.device)
+    config, device = as_dict(run), device_of(run)
+    set_up_device(device, run.precision, deterministic=run.deterministic)
     check_method(run, device)
     folder = RunFolder(runs_root() / run_id(run))
     terminal = Terminal(run.training.epochs, device.type == "cpu", run.budget.name)
@@ -56,6 +57,12 @@ def train(run: Run, overrides: Sequence[str]) -> float:
                 return _train_locked(run, data, folder, device, terminal, overrides) if finished is None else finished
     except KeyboardInterrupt:
         raise SystemExit(128 + signal.SIGINT) from None
+
+
+def device_of(run: Run) -> torch.device:
+    """The device that a run asks for; `auto` is the CPU if it asks for the sparse kernels. Raises ConfigError."""
+    on_cpu = run.device == "auto" and run.sparsifier.backend == "sparse"
+    return make_device("cpu" if on_cpu else run.device)
 
 
 @contextmanager
@@ -109,6 +116,9 @@ def _train_locked(
     except FAILURES as error:
         _record_failure(folder, record, error)
     except Exception as error:
+        if failure := device_failure(error):
+            _record_device_failure(folder, record, failure)
+            raise failure from error
         write_record(folder, record | {"status": "failed", "error": f"{type(error).__name__}: {error}"})
         raise
     finally:
@@ -151,6 +161,11 @@ def _open_record(run: Run, data: Data, folder: RunFolder, device: torch.device, 
             f"warning: this run started with threads={old['threads']} and resumes with {threads}: "
             "its numbers will not be bit for bit those of an uninterrupted run"
         )
+    here = environment(device)
+    if folder.checkpoint.exists() and (moved := changed_device(old, here, str(device))):
+        terminal.say(
+            f"warning: this run started on {moved}: its numbers will not be bit for bit those of an uninterrupted run"
+        )
     record = {
         "schema": SCHEMA,
         "run_id": folder.path.name,
@@ -161,10 +176,23 @@ def _open_record(run: Run, data: Data, folder: RunFolder, device: torch.device, 
         "sizes": list(data.sizes),
         "threads": threads,
         "started": old.get("started", time.time()),
-        "environment": environment(device),
+        "environment": here,
     }
     write_record(folder, record)
     return record
+
+
+def changed_device(old: Mapping[str, Any], here: Mapping[str, Any], device: str) -> str:
+    """From where to where a run has moved, as a phrase; empty if device, kind of GPU and torch are the same."""
+    before = old.get("environment", {})
+
+    def place(environment: Mapping[str, Any], name: str) -> str:
+        kind = name.partition(":")[0]
+        model = environment.get("device_name", "?") if kind == "cuda" else "a CPU"
+        return f"{model} with torch {environment.get('packages', {}).get('torch', '?')}"
+
+    was, now = place(before, str(old.get("device", device))), place(here, device)
+    return f"{was} and resumes on {now}" if before and was != now else ""
 
 
 def speed(state: RunState) -> dict[str, float | None]:
@@ -190,15 +218,20 @@ def _open_loggers(
 def _record_failure(folder: RunFolder, record: dict[str, Any], error: BaseException) -> None:
     """Record a failure and raise RunFailed with its sentence; the last good checkpoint stays."""
     sentence = str(error)
-    if isinstance(error, torch.OutOfMemoryError | MemoryError):
-        sentence = "Out of memory: lower training.batch or the size of the model."
-    elif isinstance(error, OSError):
+    if isinstance(error, OSError):
         sentence = f"{folder.path} cannot be written ({error.strerror or error}); the last checkpoint is intact."
     try:
         write_record(folder, record | {"status": "failed", "error": sentence})
     except OSError:
         sentence += " The record could not be written either."
     raise RunFailed(sentence) from error
+
+
+def _record_device_failure(folder: RunFolder, record: dict[str, Any], failure: RunFailed) -> None:
+    """Record that there was too little memory, or that the GPU was lost: that is no fault of the run, which stopped."""
+    status = "stopped" if isinstance(failure, DeviceLost) else "failed"
+    with suppress(OSError):
+        write_record(folder, record | {"status": status, "error": str(failure)})
 
 
 def summary(record: dict[str, Any]) -> str:

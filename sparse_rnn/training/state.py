@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass, field
 
+from sparse_rnn.data.batches import Batch
 from sparse_rnn.training.tasks.base import Totals
 
 
@@ -34,11 +35,15 @@ class RunState:
     best: dict[str, float] = field(default_factory=dict)
     best_epoch: int = 0
 
-    def count(self, totals: Totals, loss: float, seconds: float) -> None:
-        """Add what a training step read and took; `loss`: its mean."""
-        self.totals.add(totals)
-        self.tokens += totals.tokens
-        self.recent_loss, self.recent_steps = self.recent_loss + loss, self.recent_steps + 1
+    def count_step(self, batch: Batch) -> None:
+        """Add what a training step has read; what it computed is added up on the device."""
+        self.step, self.batch, self.recent_steps = self.step + 1, batch.index + 1, self.recent_steps + 1
+        self.totals.targets += batch.targets.numel()
+        self.totals.tokens += batch.inputs.numel()
+        self.tokens += batch.inputs.numel()
+
+    def count_seconds(self, seconds: float) -> None:
+        """Add the time that training took."""
         self.seconds, self.epoch_seconds = self.seconds + seconds, self.epoch_seconds + seconds
 
     def take_recent_loss(self) -> float:

@@ -5,6 +5,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, replace
+from functools import partial
 from typing import Any
 
 import torch
@@ -13,25 +14,29 @@ from sparse_rnn.backends.choice import Choice
 from sparse_rnn.config.schema import Run
 from sparse_rnn.core.device import restore_rng, rng_state
 from sparse_rnn.core.errors import DamagedFile
+from sparse_rnn.core.tensor_files import save_tensors
 from sparse_rnn.data.base import Data
 from sparse_rnn.data.batches import Batch
+from sparse_rnn.models.base import map_hidden
 from sparse_rnn.optim.averaged_sgd import AveragedSGD
-from sparse_rnn.runs.folder import RunFolder
-from sparse_rnn.runs.weights import load_weights, save_weights
+from sparse_rnn.runs.folder import RunFolder, keep_next_best
+from sparse_rnn.runs.weights import load_weights, stored_weights, weights_epoch
 from sparse_rnn.sparsity.checkpoint_format import load_states, saved_states
 from sparse_rnn.sparsity.method import make_topology
 from sparse_rnn.sparsity.sparsifier import Clock, UpdateReport
 from sparse_rnn.sparsity.statistics import sparsities
-from sparse_rnn.training.assembly import make_optimizer, make_sparsifier, make_task, use_backend
-from sparse_rnn.training.checkpoint import load_checkpoint, save_checkpoint, to_device
+from sparse_rnn.training.assembly import make_optimizer, make_sparsifier, make_step, make_task, use_backend
+from sparse_rnn.training.checkpoint import load_checkpoint, on_host, save_checkpoint
 from sparse_rnn.training.log_rows import closing_facts, large_weight_facts, topology_facts
 from sparse_rnn.training.loggers.base import Loggers
 from sparse_rnn.training.loggers.json_lines import JsonLines
 from sparse_rnn.training.loggers.terminal import Terminal
 from sparse_rnn.training.parameter_counts import parameter_counts
+from sparse_rnn.training.running_sums import RunningSums
 from sparse_rnn.training.snapshots import save_snapshot
 from sparse_rnn.training.state import Diverged, RunState, Stopped
 from sparse_rnn.training.tasks.base import Totals
+from sparse_rnn.training.writer import Writer
 
 
 class Trainer:
@@ -40,7 +45,7 @@ class Trainer:
     def __init__(
         self, run: Run, data: Data, folder: RunFolder, device: torch.device, *, read_only: bool = False
     ) -> None:
-        self.run, self.folder = run, folder
+        self.run, self.folder, self.device = run, folder, device
         torch.manual_seed(run.init_seed)
         self.model = run.model.build(*data.sizes).to(device)
         self.task = make_task(run, data, self.model, device)
@@ -51,25 +56,30 @@ class Trainer:
         self.backend = Choice("masked", "to inspect it")
         if not read_only:
             self.backend = use_backend(run, self.model, self.topology, device)
-        self.state = RunState()
+        self.state, self.sums = RunState(), RunningSums(device)
         self.hidden = self.task.initial_hidden()
         self.stop_requested, self.stop_signal = False, 0
         torch.manual_seed(run.seed)
-        self.saved_by = self.backend.name
+        self.saved_by, self.steps_read = self.backend.name, 0
         saved = load_checkpoint(folder.checkpoint)
         if saved:
             self.restore(saved)
         if not read_only:
+            self.settle_best()
             self.rows = JsonLines(folder.metrics, cut_at=saved["metrics"] if saved else 0)
+            self.step = make_step(run, self.model, self.task, self.sparsifier, self.optimizer, self.sums)
 
     def fit(self, loggers: Loggers, terminal: Terminal) -> dict[str, Any]:
         """Train to the end; returns the results. Raises Stopped once the state is saved, Diverged, OSError."""
         self.loggers, self.terminal, self.saved_at = loggers, terminal, time.monotonic()
+        self.writer = Writer(self.device)
         try:
             self.train_epochs()
         except Stopped:
             self.save()
             raise
+        finally:
+            self.writer.wait()
         return self.finish()
 
     def train_epochs(self) -> None:
@@ -82,44 +92,41 @@ class Trainer:
                 self.log_step(self.sparsifier.after_step(self.clock))
                 self.stop_if_requested()
                 self.save_if_due()
+            self.read_sums()
             valid = self.evaluate_and_keep_best()
             triggered = self.schedule.step(valid["valid/loss"], state.epoch + 1)
             report = self.sparsifier.after_epoch(self.clock, triggered=triggered)
             self.log_epoch(valid, report)
             state.next_epoch()
+            self.sums.begin()
             self.hidden = self.task.initial_hidden()
-            self.save()
+            self.save_if_due()
 
     def train_step(self, batch: Batch) -> None:
-        """Forward, backward, masked and clipped gradients, one optimizer step."""
+        """One step; what it computed is read back now and then. Raises Diverged."""
         started, state = time.monotonic(), self.state
-        self.optimizer.zero_grad(set_to_none=True)
-        self.sparsifier.before_backward(self.clock_after(batch))
-        totals, self.hidden = self.task.backward(batch, self.hidden)
-        loss = totals.loss / totals.targets
-        if not math.isfinite(loss):
-            where = f"in epoch {state.epoch + 1}, step {state.step + 1}"
-            raise Diverged(f"The training loss became {loss} {where}: lower optimizer.lr or training.clip.")
-        state.step, state.batch = state.step + 1, batch.index + 1
-        self.sparsifier.before_step(self.clock)
-        if self.run.training.clip is not None:
-            torch.nn.utils.clip_grad_norm_(self.model.parameters(), self.run.training.clip)
-        with self.learning_rate_scaled(batch):
-            self.optimizer.step()
-        state.count(totals, loss, time.monotonic() - started)
+        self.hidden = self.step(batch, self.hidden, self.clock_after(batch))
+        state.count_step(batch)
+        state.count_seconds(time.monotonic() - started)
+        if self.sums_are_due:
+            self.read_sums()
 
-    @contextmanager
-    def learning_rate_scaled(self, batch: Batch) -> Iterator[None]:
-        """With variable windows, the learning rate times length / bptt for one step (Merity et al. 2018)."""
-        if not self.run.training.variable_bptt:
-            yield
-            return
-        rates = [group["lr"] for group in self.optimizer.param_groups]
-        for group, rate in zip(self.optimizer.param_groups, rates, strict=True):
-            group["lr"] = rate * batch.inputs.shape[0] / self.run.training.bptt
-        yield
-        for group, rate in zip(self.optimizer.param_groups, rates, strict=True):
-            group["lr"] = rate
+    @property
+    def sums_are_due(self) -> bool:
+        """Whether the losses are read after this step: on a GPU only where they are logged, since that waits for it."""
+        return self.device.type == "cpu" or self.state.recent_steps >= self.run.logger.every
+
+    def read_sums(self) -> None:
+        """Bring the losses of the last steps from the device. Raises Diverged, with the step at which that began."""
+        started, state = time.monotonic(), self.state
+        loss, correct, recent, finite = self.sums.read()
+        state.count_seconds(time.monotonic() - started)  # of a GPU that works on what it was told
+        if not math.isfinite(loss):
+            step = self.steps_read + finite + 1
+            where = f"in epoch {state.epoch + 1}, step {step}"
+            raise Diverged(f"The training loss became {loss} {where}: lower optimizer.lr or training.clip.")
+        state.totals.loss, state.totals.correct, state.recent_loss = loss, correct, recent
+        self.steps_read = state.step
 
     @property
     def clock(self) -> Clock:
@@ -155,8 +162,7 @@ class Trainer:
             facts |= large_weight_facts(self.model, self.sparsifier, "evaluated")
             if self.sparsifier.at_target and (not state.best or self.task.better(valid, state.best)):
                 state.best, state.best_epoch = valid, valid_epoch
-                origin = {"epoch": str(valid_epoch), "weights": "averaged" if averaged else "raw"}
-                save_weights(self.folder.best, self.model, self.topology, origin)
+                self.save_best("averaged" if averaged else "raw")
             if self.run.snapshots.enabled:
                 states = self.task.snapshot(self.run.snapshots.tokens)
                 save_snapshot(self.folder.snapshots, valid_epoch, self.topology, states)
@@ -167,12 +173,14 @@ class Trainer:
         state, row = self.state, {}
         if state.recent_steps >= self.run.logger.every:
             row["train/loss_recent"] = state.take_recent_loss()
+            self.sums.begin_recent()
         if report:
             row |= topology_facts(self.sparsifier, self.clock, report)
         if row:
             self.loggers.row({"step": state.step, "epoch": state.epoch + 1, **row})
-        metrics = self.task.metrics(state.totals)
-        self.terminal.step(state.epoch, self.clock.progress, metrics, state.tokens_per_second, self.sparsifier.sparsity)
+        if self.steps_read == state.step:
+            metrics, speed = self.task.metrics(state.totals), state.tokens_per_second
+            self.terminal.step(state.epoch, self.clock.progress, metrics, speed, self.sparsifier.sparsity)
 
     def log_epoch(self, valid: dict[str, Any], report: UpdateReport | None) -> None:
         """Log an epoch; its sparsities are those after the update at its end."""
@@ -193,12 +201,26 @@ class Trainer:
             raise Stopped
 
     def save_if_due(self) -> None:
-        """Save if the last checkpoint is old enough."""
-        if time.monotonic() - self.saved_at >= 60 * self.run.checkpoint.every_minutes:
+        """Save if the last checkpoint is old enough, or training is over."""
+        old = time.monotonic() - self.saved_at >= 60 * self.run.checkpoint.every_minutes
+        if old or self.state.epoch == self.run.training.epochs:
             self.save()
+
+    def save_best(self, weights: str) -> None:
+        """Write the weights that the model holds as those of the best validation; `weights`: averaged or raw."""
+        tensors = stored_weights(self.model, self.topology)
+        origin = {"epoch": str(self.state.best_epoch), "weights": weights}
+        self.writer.submit(partial(save_tensors, self.folder.next_best, tensors, origin))
+
+    def settle_best(self) -> None:
+        """After a kill, best weights that the checkpoint does not know of are dropped: their epoch is trained again."""
+        if weights_epoch(self.folder.next_best) == self.state.best_epoch > 0:
+            keep_next_best(self.folder)
+        self.folder.next_best.unlink(missing_ok=True)
 
     def save(self) -> None:
         """Write everything that a resumed run needs to equal an uninterrupted one."""
+        self.read_sums()
         state = {
             "backend": self.backend.name,
             **saved_states(self.model, self.optimizer, self.topology),
@@ -206,11 +228,24 @@ class Trainer:
             "sparsifier": self.sparsifier.state_dict(),
             "state": asdict(self.state),
             "hidden": self.hidden,
-            "rng": rng_state(),
+            "rng": rng_state(self.device),
             "metrics": self.rows.position(),
         }
-        save_checkpoint(self.folder.checkpoint, state)
+        if self.device.type == "cpu":
+            self.writer.submit(partial(self._write, state))
+        else:
+            copied = on_host(state)
+            arrived = torch.cuda.Event()  # type: ignore[no-untyped-call]
+            arrived.record()
+            self.writer.submit(partial(self._write, copied, arrived))
         self.saved_at = time.monotonic()
+
+    def _write(self, state: dict[str, Any], arrived: torch.cuda.Event | None = None) -> None:
+        """Write a checkpoint, then let the best weights that it knows of take their place."""
+        if arrived is not None:
+            arrived.synchronize()
+        save_checkpoint(self.folder.checkpoint, state)
+        keep_next_best(self.folder)
 
     def restore(self, saved: dict[str, Any]) -> None:
         """Continue from a checkpoint; raises DamagedFile if it is not of this run."""
@@ -222,9 +257,11 @@ class Trainer:
             self.schedule.load_state_dict(saved["schedule"])
             if self.run.protocol.masking == "gradient":
                 self.topology.enforce(self.optimizer)
-            self.state = RunState(**saved["state"] | {"totals": Totals(**saved["state"]["totals"])})
-            self.hidden = to_device(saved["hidden"], next(self.model.parameters()).device)
-            restore_rng(saved["rng"])
+            self.state = state = RunState(**saved["state"] | {"totals": Totals(**saved["state"]["totals"])})
+            self.sums.begin(state.totals.loss, state.totals.correct, state.recent_loss)
+            self.hidden = map_hidden(lambda tensor: tensor.to(self.device), saved["hidden"])
+            self.steps_read = state.step
+            restore_rng(saved["rng"], self.device)
         except (KeyError, TypeError, ValueError, RuntimeError) as error:
             raise DamagedFile(
                 f"{self.folder.checkpoint} is damaged or of another version: remove it to restart the run."
@@ -233,6 +270,11 @@ class Trainer:
     def finish(self) -> dict[str, Any]:
         """Test the best weights, log them in the last row, and return the results."""
         origin = load_weights(self.folder.best, self.model, self.topology)
+        if origin["epoch"] != str(self.state.best_epoch):
+            raise DamagedFile(
+                f"{self.folder.best} holds the weights of epoch {origin['epoch']}, and the best epoch was "
+                f"{self.state.best_epoch}: move its folder away to train the run again."
+            )
         test = self.task.evaluate("test", between=self.stop_if_requested)
         state = self.state
         results = {

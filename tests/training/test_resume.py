@@ -96,12 +96,12 @@ class Crash(BaseException):
     """What nothing expects."""
 
 
-@pytest.mark.parametrize("write", ["save_weights", "save_checkpoint", "digest", "keep_finished"])
+@pytest.mark.parametrize("write", ["save_tensors", "save_checkpoint", "digest", "keep_finished"])
 @pytest.mark.parametrize("when", ["before", "after"])
 def test_gone_around_a_write(
     tiny: list[str], train_here: Train, monkeypatch: pytest.MonkeyPatch, write: str, when: str
 ) -> None:
-    overrides = [*tiny, "sparsifier=rigl", "checkpoint.keep=last", "checkpoint.every_minutes=1000"]
+    overrides = [*tiny, "sparsifier=rigl", "checkpoint.keep=last"]
     undisturbed = train_here(overrides, "undisturbed")
     module = session if hasattr(session, write) else trainer
     original = getattr(module, write)

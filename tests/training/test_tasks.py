@@ -84,16 +84,16 @@ def test_every_text_is_seen_once_an_epoch_in_a_new_order_that_the_seed_fixes():
     split = texts([[i, i] for i in range(1, 6)], [[1, 1]], [0, 1, 0, 1, 0], [0]).splits["train"]
     orders = []
     for epoch in (0, 0, 1):
-        batches = list(Shuffled(split, 2, CPU, (1, "order", epoch)).after(0))
+        batches = list(Shuffled(split, 2, (1, "order", epoch)).after(0))
         assert [b.inputs.shape for b in batches] == [(2, 2), (2, 2), (2, 1)]
         orders.append([int(t) for b in batches for t in b.inputs[0]])
         assert [int(label) for b in batches for label in b.targets] == [(t - 1) % 2 for t in orders[-1]]
     assert orders[0] == orders[1] != orders[2]
     assert sorted(orders[0]) == sorted(orders[2]) == [1, 2, 3, 4, 5]
-    resumed = list(Shuffled(split, 2, CPU, (1, "order", 0)).after(1))
+    resumed = list(Shuffled(split, 2, (1, "order", 0)).after(1))
     assert [b.index for b in resumed] == [1, 2]
     assert [int(t) for b in resumed for t in b.inputs[0]] == orders[0][2:]
-    assert not list(Shuffled(split, 2, CPU, (1, "order", 0)).after(3)), "an epoch that is over"
+    assert not list(Shuffled(split, 2, (1, "order", 0)).after(3)), "an epoch that is over"
 
 
 def test_accuracy_counts_right_answers():
@@ -156,7 +156,7 @@ def test_gradients_are_clipped_only_if_asked_for(tmp_path):
         overrides = ["dataset=pydoc", "budget=smoke", "sparsifier=dense", "optimizer=momentum_sgd", "optimizer.lr=1"]
         run = compose_run([*overrides, "optimizer.momentum=0", "optimizer.weight_decay=0", f"training.clip={clip}"])
         data = run.dataset.load().limited(run.budget.train_tokens, run.budget.eval_tokens)
-        trainer = Trainer(run, data, RunFolder(tmp_path), CPU, read_only=True)
+        trainer = Trainer(run, data, RunFolder(tmp_path), CPU)
         before = torch.nn.utils.parameters_to_vector(trainer.model.parameters()).detach().clone()
         trainer.batches = trainer.task.batches(0)
         trainer.train_step(next(trainer.batches.after(0)))

@@ -34,6 +34,10 @@ class LabelledSplit:
         """The first `texts` texts (None: all)."""
         return LabelledSplit(self.tokens[:texts], self.labels[:texts])
 
+    def to(self, device: torch.device) -> "LabelledSplit":
+        """The split on a device."""
+        return LabelledSplit(self.tokens.to(device), self.labels.to(device))
+
 
 @dataclass(frozen=True)
 class LabelledTexts:

@@ -19,10 +19,16 @@ class Totals:
     targets: int = 0
     tokens: int = 0
 
-    def add(self, other: "Totals") -> None:
-        """Add another's sums."""
-        self.loss, self.correct = self.loss + other.loss, self.correct + other.correct
-        self.targets, self.tokens = self.targets + other.targets, self.tokens + other.tokens
+
+@dataclass(frozen=True, slots=True)
+class BatchTotals:
+    """The same sums over one batch. Loss and correct predictions, each float64 [], stay on the device: reading a number
+    there would wait until all work is done."""
+
+    loss: Tensor
+    correct: Tensor
+    targets: int
+    tokens: int
 
 
 class Batches(Protocol):
@@ -35,7 +41,8 @@ class Batches(Protocol):
 
 
 class Task(Protocol):
-    """What a model learns. Made of the training configuration, the seed of the batches, the data, model and device.
+    """What a model learns. Made of the training configuration, the seed of the batches, the data, the model, its device
+    and the precision of products.
 
     metric: the name of what is reported beside the loss. smallest: the smallest sizes that a model can be built for.
     """
@@ -49,7 +56,7 @@ class Task(Protocol):
     def initial_hidden(self) -> Any:
         """What is carried from batch to batch, at the start of an epoch."""
 
-    def backward(self, batch: Batch, hidden: Any) -> tuple[Totals, Any]:
+    def backward(self, batch: Batch, hidden: Any) -> tuple[BatchTotals, Any]:
         """Accumulate the gradients of the batch's mean loss; returns its sums and the hidden state to carry on."""
 
     def evaluate(self, split: str, between: Callable[[], None] = lambda: None) -> dict[str, float]:

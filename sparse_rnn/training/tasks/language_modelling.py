@@ -8,12 +8,13 @@ import torch
 from torch import Tensor
 
 from sparse_rnn.config.schema import TrainingConfig
+from sparse_rnn.core.device import autocast
 from sparse_rnn.core.registry import register
 from sparse_rnn.data.baselines import word_models
 from sparse_rnn.data.batches import Batch, Windows, side_by_side
 from sparse_rnn.data.corpus import Corpus
 from sparse_rnn.models.base import Hidden, LanguageModel, detach
-from sparse_rnn.training.tasks.base import Totals, evaluation
+from sparse_rnn.training.tasks.base import BatchTotals, Totals, evaluation
 
 
 @register("task", "language_modelling")
@@ -27,9 +28,16 @@ class LanguageModelling:
     smallest: ClassVar[tuple[int, ...]] = (2,)
 
     def __init__(
-        self, config: TrainingConfig, seed: int, corpus: Corpus, model: LanguageModel, device: torch.device
+        self,
+        config: TrainingConfig,
+        seed: int,
+        corpus: Corpus,
+        model: LanguageModel,
+        device: torch.device,
+        precision: str = "fp32",
     ) -> None:
-        self.config, self.seed, self.corpus, self.model, self.device = config, seed, corpus, model, device
+        self.config, self.seed, self.corpus, self.model = config, seed, corpus, model
+        self.device, self.precision = device, precision
         batches = {"train": config.batch, "valid": config.valid_batch, "test": config.test_batch}
         self._rows = {
             split: side_by_side(tokens, batches[split], split=split).to(device)
@@ -57,17 +65,18 @@ class LanguageModelling:
         """Sequences that are trained at a time."""
         return self.config.sub_batch or self.config.batch
 
-    def backward(self, batch: Batch, hidden: list[Hidden]) -> tuple[Totals, list[Hidden]]:
+    def backward(self, batch: Batch, hidden: list[Hidden]) -> tuple[BatchTotals, list[Hidden]]:
         """Accumulate the gradients of the mean cross-entropy per token (in nats) and of the model's penalty."""
         columns = (torch.split(tokens, self._part, dim=1) for tokens in (batch.inputs, batch.targets))
-        total, carried = 0.0, []
+        total, carried = torch.zeros((), dtype=torch.float64, device=self.device), []
         for inputs, targets, own in zip(*columns, hidden, strict=True):
-            loss, penalty, own = self.model.training_loss(inputs, targets, detach(own))
-            objective = loss if penalty is None else loss + penalty
+            with autocast(self.device, self.precision):
+                loss, penalty, own = self.model.training_loss(inputs, targets, detach(own))
+                objective = loss if penalty is None else loss + penalty
             torch.autograd.backward(objective * (targets.numel() / batch.targets.numel()))
-            total += loss.item() * targets.numel()
+            total += loss.detach().double() * targets.numel()
             carried.append(detach(own))
-        return Totals(total, targets=batch.targets.numel(), tokens=batch.inputs.numel()), carried
+        return BatchTotals(total, torch.zeros_like(total), batch.targets.numel(), batch.inputs.numel()), carried
 
     @torch.no_grad()
     def evaluate(self, split: str, between: Callable[[], None] = lambda: None) -> dict[str, float]:
@@ -76,15 +85,16 @@ class LanguageModelling:
         `between` is called after every window, and may raise to stop.
         """
         rows = self._rows[split]
-        totals = Totals()
-        with evaluation(self.model):
+        total, targets = torch.zeros((), dtype=torch.float64, device=self.device), 0
+        with evaluation(self.model), autocast(self.device, self.precision):
             hidden = self.model.initial_hidden(rows.shape[1])
             for batch in Windows(rows, self.config.bptt).after(0):
                 output, hidden = self.model(batch.inputs, hidden)
                 count = batch.targets.numel()
-                totals.add(Totals(float(self.model.loss(output, batch.targets)) * count, targets=count))
+                total += self.model.loss(output, batch.targets).double() * count
+                targets += count
                 between()
-        return self.metrics(totals)
+        return self.metrics(Totals(float(total), targets=targets))
 
     def metrics(self, totals: Totals) -> dict[str, float]:
         """Mean loss in nats per token, and perplexity; infinite where exp would overflow."""

@@ -7,12 +7,13 @@ import torch
 from torch import Tensor, nn
 
 from sparse_rnn.config.schema import TrainingConfig
+from sparse_rnn.core.device import autocast
 from sparse_rnn.core.registry import register
 from sparse_rnn.data.baselines import class_models
 from sparse_rnn.data.batches import Batch, Shuffled
 from sparse_rnn.data.labelled.texts import LabelledTexts
 from sparse_rnn.models.base import TextClassifier
-from sparse_rnn.training.tasks.base import Totals, evaluation
+from sparse_rnn.training.tasks.base import BatchTotals, Totals, evaluation
 
 
 @register("task", "text_classification")
@@ -23,29 +24,37 @@ class TextClassification:
     smallest: ClassVar[tuple[int, ...]] = (2, 2)
 
     def __init__(
-        self, config: TrainingConfig, seed: int, texts: LabelledTexts, model: TextClassifier, device: torch.device
+        self,
+        config: TrainingConfig,
+        seed: int,
+        texts: LabelledTexts,
+        model: TextClassifier,
+        device: torch.device,
+        precision: str = "fp32",
     ) -> None:
-        self.seed, self.texts, self.model, self.device = seed, texts, model, device
+        self.seed, self.texts, self.model, self.device, self.precision = seed, texts, model, device, precision
+        self._splits = {name: split.to(device) for name, split in texts.splits.items()}
         self._sizes = {"train": config.batch, "valid": config.valid_batch, "test": config.test_batch}
 
     def batches(self, epoch: int) -> Shuffled:
         """The training texts in the order of an epoch (from 0)."""
-        return Shuffled(self.texts.splits["train"], self._sizes["train"], self.device, (self.seed, "order", epoch))
+        return Shuffled(self._splits["train"], self._sizes["train"], (self.seed, "order", epoch))
 
     def initial_hidden(self) -> None:
         """None: each text begins with zeros."""
 
-    def backward(self, batch: Batch, hidden: None) -> tuple[Totals, None]:
+    def backward(self, batch: Batch, hidden: None) -> tuple[BatchTotals, None]:
         """Accumulate the gradients of the mean cross-entropy per text (in nats)."""
         loss, totals = self._loss(batch)
         torch.autograd.backward(loss)
         return totals, None
 
-    def _loss(self, batch: Batch) -> tuple[Tensor, Totals]:
-        logits = self.model(batch.inputs)
-        loss = nn.functional.cross_entropy(logits, batch.targets)
-        correct = int((logits.argmax(dim=1) == batch.targets).count_nonzero())
-        return loss, Totals(loss.item() * len(logits), correct, len(logits), batch.inputs.numel())
+    def _loss(self, batch: Batch) -> tuple[Tensor, BatchTotals]:
+        with autocast(self.device, self.precision):
+            logits = self.model(batch.inputs)
+            loss = nn.functional.cross_entropy(logits, batch.targets)
+        correct = (logits.argmax(dim=1) == batch.targets).sum(dtype=torch.float64)
+        return loss, BatchTotals(loss.detach().double() * len(logits), correct, len(logits), batch.inputs.numel())
 
     @torch.no_grad()
     def evaluate(self, split: str, between: Callable[[], None] = lambda: None) -> dict[str, float]:
@@ -53,12 +62,15 @@ class TextClassification:
 
         `between` is called after every batch, and may raise to stop.
         """
-        totals = Totals()
+        sums, targets = torch.zeros(2, dtype=torch.float64, device=self.device), 0
         with evaluation(self.model):
-            for batch in Shuffled(self.texts.splits[split], self._sizes[split], self.device).after(0):
-                totals.add(self._loss(batch)[1])
+            for batch in Shuffled(self._splits[split], self._sizes[split]).after(0):
+                totals = self._loss(batch)[1]
+                sums += torch.stack([totals.loss, totals.correct])
+                targets += totals.targets
                 between()
-        return self.metrics(totals)
+        loss, correct = sums.tolist()
+        return self.metrics(Totals(loss, int(correct), targets))
 
     def metrics(self, totals: Totals) -> dict[str, float]:
         """Mean loss in nats per text, and accuracy in [0, 1]."""
@@ -74,9 +86,9 @@ class TextClassification:
 
         As many whole texts are read as `tokens` tokens hold, but at least one.
         """
-        test = self.texts.splits["test"]
+        test = self._splits["test"]
         count = max(tokens // test.tokens.shape[1], 1)
-        batch = next(Shuffled(test, count, self.device).after(0))
+        batch = next(Shuffled(test, count).after(0))
         with evaluation(self.model):
             states = self.model.layer_states(batch.inputs)
         return [state.transpose(0, 1).flatten(0, 1).half().cpu() for state in states]

@@ -1,0 +1,113 @@
+"""Recorded steps give the numbers of computed ones; CUDA graphs are stood in for by a recorder of this file."""
+
+from collections.abc import Callable
+
+import pytest
+from run_helpers import Train, record_of, rows_of
+from torch.optim import Optimizer
+
+from sparse_rnn.optim.averaged_sgd import AveragedSGD
+from sparse_rnn.training import assembly
+from sparse_rnn.training.captured_step import WARM_UP, CapturedStep
+from sparse_rnn.training.step import TrainingStep
+
+METHODS = (
+    "model=stacked_lstm optimizer=snt_asgd sparsifier=selfish",
+    "model=stacked_lstm optimizer=snt_asgd sparsifier=rigl sparsifier.update_interval=7 training.variable_bptt=true",
+    "model=stacked_lstm optimizer=snt_asgd sparsifier=selfish protocol=official_code",
+    "model=stacked_lstm optimizer=adam sparsifier=snfs sparsifier.update_interval=7",
+    "model=stacked_lstm sparsifier=iss",
+    "model=rhn optimizer=nt_asgd sparsifier=dsr sparsifier.update_interval=7 training.clip=null",
+    "model=rhn optimizer=momentum_sgd sparsifier=gmp sparsifier.prune_start=0",
+    "model=on_lstm optimizer=snt_asgd sparsifier=set model.embedding=20 model.hidden=20",
+    "model=awd_lstm_mos optimizer=snt_asgd sparsifier=selfish training.sub_batch=2 model.last_hidden=12",
+)
+
+
+class Repeats:
+    """Records work as a function that does it again, on the same tensors and with new random numbers.
+
+    What the host counts meanwhile is counted once, when the work is recorded, as by CUDA graphs.
+    """
+
+    def __init__(self, optimizer: Optimizer) -> None:
+        self._optimizer = optimizer if isinstance(optimizer, AveragedSGD) else None
+        self.recorded = self.replayed = 0
+
+    def __call__(self, work: Callable[[], None]) -> Callable[[], None]:
+        self.recorded += 1
+        if self._optimizer is not None:
+            self._optimizer.count_step()
+
+        def replay() -> None:
+            self.replayed += 1
+            if self._optimizer is not None:
+                self._optimizer.steps -= 1
+            work()
+
+        return replay
+
+
+@pytest.fixture
+def recorders(monkeypatch: pytest.MonkeyPatch) -> list[Repeats]:
+    """The recorders of all runs, whose steps are all recorded."""
+    made: list[Repeats] = []
+
+    def captured(step: TrainingStep, nothing: None) -> CapturedStep:
+        made.append(Repeats(step.optimizer))
+        return CapturedStep(step, made[-1])
+
+    monkeypatch.setattr(assembly, "choose_graph", lambda asked, device: True)
+    monkeypatch.setattr(assembly, "CUDAGraphs", lambda device: None)
+    monkeypatch.setattr(assembly, "CapturedStep", captured)
+    return made
+
+
+@pytest.fixture
+def rates_are_tensors(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every step reads its learning rate from a float32 tensor, as a recorded one does."""
+    original = TrainingStep.__init__
+
+    def with_tensors(self: TrainingStep, *arguments: object) -> None:
+        original(self, *arguments)  # type: ignore[arg-type]
+        self.read_rates_on_device()
+
+    monkeypatch.setattr(TrainingStep, "__init__", with_tensors)
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_a_recorded_run_has_the_digest_of_a_computed_one(
+    tiny: list[str],
+    train_here: Train,
+    rates_are_tensors: None,
+    method: str,
+    request: pytest.FixtureRequest,
+) -> None:
+    overrides = [*tiny, *method.split(), "sparsifier.backend=masked"]
+    computed = train_here(overrides, "computed")
+    recorders: list[Repeats] = request.getfixturevalue("recorders")
+    folder = train_here(overrides)
+    assert rows_of(folder) == rows_of(computed)
+    assert record_of(folder)["digest"] == record_of(computed)["digest"]
+    (recorder,) = recorders
+    assert recorder.replayed > recorder.recorded > 0
+
+
+def test_records_are_made_anew_once_averaging_has_begun(
+    tiny: list[str], train_here: Train, recorders: list[Repeats]
+) -> None:
+    overrides = [*tiny, "optimizer=snt_asgd", "sparsifier=static_uniform", "training.clip=null"]
+    folder = train_here(overrides)
+    assert rows_of(folder)[-1]["averaging/trigger_epoch"] == 2
+    # 15 windows an epoch, the last one of another length; four epochs, averaging in the last two.
+    (recorder,) = recorders
+    assert recorder.recorded == 3
+    assert recorder.replayed == 4 * 15 - 2 * WARM_UP
+
+
+def test_dense_gradients_that_an_update_reads_are_computed_afresh(
+    tiny: list[str], train_here: Train, recorders: list[Repeats]
+) -> None:
+    train_here([*tiny, "sparsifier=rigl", "optimizer=adam", "training.epochs=2", "sparsifier.update_interval=5"])
+    (recorder,) = recorders
+    assert recorder.replayed < 2 * 15 - WARM_UP - 5
