@@ -21,8 +21,8 @@ ASKED = $(if $(BUDGET),budget=$(BUDGET)) $(if $(PROTOCOL),protocol=$(PROTOCOL)) 
 READ = $(ASKED) $(if $(SOURCE),--source $(SOURCE))
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-all test-backend test-slurm test-browser test-latex lint format data kernels status bench \
-  tables figures site notebooks $(TABLES) $(FIGURES)
+.PHONY: help setup demo test test-all test-backend test-cuda test-slurm test-browser test-latex lint format data kernels \
+  status bench gpu tables figures site notebooks $(TABLES) $(FIGURES)
 
 help:  ## show this list
 	@grep -E '^#?[a-zN%-]+:.*## ' $(MAKEFILE_LIST) | tr -d '#' | awk -F ':.*  ' '{printf "  make %-13s%s\n", $$1, $$2}'
@@ -38,18 +38,27 @@ $(VENV)/.installed-$(TORCH): pyproject.toml constraints.txt
 	$(RUN) -m pip install --quiet --disable-pip-version-check -c $(VENV)/constraints.txt -e '.[dev,notebooks]'
 	@touch $@
 
+# Triton's interpreter runs the kernels for GPUs in the tests; torch for CUDA brings a triton of its own.
+$(VENV)/.triton: $(VENV)/.installed-$(TORCH)
+	$(RUN) -c 'import triton' 2> /dev/null || $(RUN) -m pip install --quiet --disable-pip-version-check \
+	  'triton>=3.6; platform_system == "Linux"'
+	@touch $@
+
 demo: setup  ## train on the embedded corpus for about two minutes and show what came out
 	$(RUN) -m sparse_rnn.demo
 
-test: setup  ## the tests
+test: setup $(VENV)/.triton  ## the tests
 	OMP_NUM_THREADS=1 $(RUN) -m pytest -n 2 --dist worksteal -m "not full" $(ARGS)
 
-test-all: setup  ## the tests, with every model x method x optimizer
+test-all: setup $(VENV)/.triton  ## the tests, with every model x method x optimizer
 	OMP_NUM_THREADS=1 $(RUN) -m pytest -n 2 --dist worksteal $(ARGS)
 
 test-backend: setup  ## the tests of what has sparse weights once more, on the kernels wherever these can be used
 	$(RUN) -m sparse_rnn.kernels
 	SPARSE_RNN_BACKEND_TEST=1 OMP_NUM_THREADS=1 $(RUN) -m pytest -n 2 --dist worksteal -m "not full" $(ON_BOTH) $(ARGS)
+
+test-cuda: setup  ## the tests on a GPU (without one: skipped)
+	SPARSE_RNN_CUDA_TEST=1 OMP_NUM_THREADS=1 $(RUN) -m pytest -m cuda tests/cuda $(ARGS)
 
 test-slurm: setup  ## the tests on a SLURM cluster that this starts and stops (as root, in a container)
 	SPARSE_RNN_SLURM_TEST=$${SPARSE_RNN_SLURM_TEST:-1} OMP_NUM_THREADS=1 \
@@ -117,3 +126,6 @@ $(addprefix reproduce-,$(TABLES) $(FIGURES)): reproduce-%: setup
 
 bench: setup  ## measure the ratios of docs/performance.md (some of them: ARGS=launching)
 	$(RUN) -m benchmarks $(ARGS)
+
+gpu: setup  ## what a GPU is asked in nine minutes: its tests, milliseconds beside their bars (some of it: ARGS=steps)
+	$(RUN) -m benchmarks.gpu $(ARGS)
