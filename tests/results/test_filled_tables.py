@@ -257,6 +257,15 @@ def test_the_footer_says_how_to_make_it_again() -> None:
     assert grid.footer[-1] == "Made by: python -m results table table6 budget=reduced seeds=1,2 --source records"
 
 
+def test_the_footer_names_precision_and_device() -> None:
+    gathered = gathered_for("table6", {(OURS, 1): 71.0, (OURS, 2): 72.0})
+    one, other = list(gathered.logs.runs.values())
+    environment = ENVIRONMENT | {"device_name": "NVIDIA H100 80GB HBM3"}
+    on_gpu = {"environment": environment, "device": "cuda:0"}
+    gathered.logs.runs[one.run_id] = replace(one, config={**one.config, "precision": "tf32"}, provenance=on_gpu)
+    assert "\nComputed: fp32 on CPUs, tf32 on NVIDIA H100 80GB HBM3  \n" in page(gathered)
+
+
 def test_of_accuracies_the_highest_is_the_best_in_whatever_column() -> None:
     more = {"best/test/accuracy": 0.8, "best/valid/accuracy": 0.7}
     gathered = gathered_for("table6", {(OURS, 1): 1.0, (MAGNITUDE, 1): 1.0}, **more)

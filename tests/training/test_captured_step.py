@@ -11,6 +11,7 @@ from sparse_rnn.training import assembly
 from sparse_rnn.training.captured_step import WARM_UP, CapturedStep
 from sparse_rnn.training.step import TrainingStep
 
+MASKED = "sparsifier.backend=masked"
 METHODS = (
     "model=stacked_lstm optimizer=snt_asgd sparsifier=selfish",
     "model=stacked_lstm optimizer=snt_asgd sparsifier=rigl sparsifier.update_interval=7 training.variable_bptt=true",
@@ -83,7 +84,7 @@ def test_a_recorded_run_has_the_digest_of_a_computed_one(
     method: str,
     request: pytest.FixtureRequest,
 ) -> None:
-    overrides = [*tiny, *method.split(), "sparsifier.backend=masked"]
+    overrides = [*tiny, *method.split(), MASKED]
     computed = train_here(overrides, "computed")
     recorders: list[Repeats] = request.getfixturevalue("recorders")
     folder = train_here(overrides)
@@ -96,7 +97,7 @@ def test_a_recorded_run_has_the_digest_of_a_computed_one(
 def test_records_are_made_anew_once_averaging_has_begun(
     tiny: list[str], train_here: Train, recorders: list[Repeats]
 ) -> None:
-    overrides = [*tiny, "optimizer=snt_asgd", "sparsifier=static_uniform", "training.clip=null"]
+    overrides = [*tiny, "optimizer=snt_asgd", "sparsifier=static_uniform", "training.clip=null", MASKED]
     folder = train_here(overrides)
     assert rows_of(folder)[-1]["averaging/trigger_epoch"] == 2
     # 15 windows an epoch, the last one of another length; four epochs, averaging in the last two.
@@ -108,6 +109,8 @@ def test_records_are_made_anew_once_averaging_has_begun(
 def test_dense_gradients_that_an_update_reads_are_computed_afresh(
     tiny: list[str], train_here: Train, recorders: list[Repeats]
 ) -> None:
-    train_here([*tiny, "sparsifier=rigl", "optimizer=adam", "training.epochs=2", "sparsifier.update_interval=5"])
+    train_here(
+        [*tiny, "sparsifier=rigl", "optimizer=adam", "training.epochs=2", "sparsifier.update_interval=5", MASKED]
+    )
     (recorder,) = recorders
     assert recorder.replayed < 2 * 15 - WARM_UP - 5

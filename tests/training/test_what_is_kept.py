@@ -144,7 +144,8 @@ def test_snapshot_states_are_those_of_the_evaluated_weights(tiny: list[str], tra
         states, _ = model.layer_states(corpus.splits["test"][:50].view(50, 1), model.initial_hidden(1))
     with safe_open(folder.snapshots / f"epoch{results['best_epoch']:04d}.safetensors", framework="pt") as stored:
         for layer, state in enumerate(states):
-            assert torch.equal(stored.get_tensor(f"hidden/{layer}"), state.squeeze(1).half())
+            kept, expected = stored.get_tensor(f"hidden/{layer}"), state.squeeze(1).half()
+            assert torch.equal(kept, expected) or (ON_KERNELS and torch.allclose(kept, expected, rtol=2e-3, atol=1e-6))
 
 
 def load_best(folder: RunFolder, run: Any, model: Any) -> None:
