@@ -259,7 +259,7 @@ def test_the_footer_says_how_to_make_it_again() -> None:
 
 def test_the_footer_names_precision_and_device() -> None:
     gathered = gathered_for("table6", {(OURS, 1): 71.0, (OURS, 2): 72.0})
-    one, other = list(gathered.logs.runs.values())
+    one = next(iter(gathered.logs.runs.values()))
     environment = ENVIRONMENT | {"device_name": "NVIDIA H100 80GB HBM3"}
     on_gpu = {"environment": environment, "device": "cuda:0"}
     gathered.logs.runs[one.run_id] = replace(one, config={**one.config, "precision": "tf32"}, provenance=on_gpu)
