@@ -10,6 +10,7 @@ from sparse_rnn.core.declarations import LSTM_GATES
 from sparse_rnn.core.registry import register
 from sparse_rnn.models.base import TextClassifier
 from sparse_rnn.models.checks import check_dropouts, check_sizes
+from sparse_rnn.models.layers.lstm import LSTM
 
 
 @register("model", "lstm_classifier")
@@ -43,7 +44,7 @@ class LSTMClassifier(TextClassifier):
     def __init__(self, config: LSTMClassifierConfig, vocabulary: int, classes: int) -> None:
         super().__init__()
         self.embedding = nn.Embedding(vocabulary, config.embedding)
-        self.lstm = nn.LSTM(config.embedding, config.hidden)
+        self.lstm = LSTM(config.embedding, config.hidden)
         self.decoder = nn.Linear(config.hidden, classes)
         self.dropout = nn.Dropout(config.dropout)
         nn.init.uniform_(self.embedding.weight, -0.05, 0.05)

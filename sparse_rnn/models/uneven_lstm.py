@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from sparse_rnn.models.base import Decoder, Hidden, LanguageModel
 from sparse_rnn.models.checks import check_dropouts, check_sizes
+from sparse_rnn.models.layers.lstm import LSTM
 
 
 @dataclass
@@ -35,13 +36,13 @@ class UnevenLSTMConfig:
 
 
 class UnevenLSTM(LanguageModel):
-    """Embedding, one nn.LSTM per layer, and linear decoder; dropout where the stacked LSTM has it."""
+    """Embedding, one LSTM per layer, and linear decoder; dropout where the stacked LSTM has it."""
 
     def __init__(self, config: UnevenLSTMConfig, vocabulary: int) -> None:
         super().__init__()
         self.widths = config.widths
         self.embedding = nn.Embedding(vocabulary, config.embedding)
-        self.layers = nn.ModuleList(nn.LSTM(*sizes) for sizes in pairwise([config.embedding, *config.widths]))
+        self.layers = nn.ModuleList(LSTM(*sizes) for sizes in pairwise([config.embedding, *config.widths]))
         self.decoder = Decoder(config.widths[-1], vocabulary)
         self.dropout = nn.Dropout(config.dropout)
 

@@ -1,6 +1,7 @@
 """The optimizers by name; each is a dataclass whose fields are its configuration."""
 
 import math
+import warnings
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import ClassVar, Protocol
@@ -16,6 +17,9 @@ from sparse_rnn.core.registry import register
 from sparse_rnn.optim.after_validation import ConstantRate, NonMonotonicTrigger, Plateau, Schedule, StepDecay
 from sparse_rnn.optim.averaged_sgd import AveragedSGD
 from sparse_rnn.optim.portable_state import cuda_flags, make_portable
+
+# Adam's steps on a GPU can be captured, whether a run does so or not; torch would warn of every run that does not.
+warnings.filterwarnings("ignore", message="This instance was constructed with capturable=True")
 
 
 class OptimizerConfig(Protocol):

@@ -3,6 +3,7 @@
 from collections import Counter
 from collections.abc import Callable, Iterator
 from typing import Any, Protocol
+from weakref import WeakSet
 
 import torch
 from torch import Tensor
@@ -32,12 +33,16 @@ class CUDAGraphs:
         self._stream.wait_stream(torch.cuda.current_stream(device))
         torch.cuda.set_stream(self._stream)
         self._pool = torch.cuda.graph_pool_handle()
+        self._graphs: WeakSet[torch.cuda.CUDAGraph] = WeakSet()
 
     def __call__(self, work: Callable[[], None]) -> Callable[[], None]:
+        if not self._graphs:  # torch refuses a pool whose graphs are all gone
+            self._pool = torch.cuda.graph_pool_handle()
         graph = torch.cuda.CUDAGraph()
         # Threads that write files may go on with CUDA calls of theirs meanwhile.
         with torch.cuda.graph(graph, pool=self._pool, stream=self._stream, capture_error_mode="thread_local"):
             work()
+        self._graphs.add(graph)
         replay: Callable[[], None] = graph.replay
         return replay
 
@@ -48,6 +53,7 @@ class CapturedStep:
     A replay repeats the recorded work on the recorded memory. So inputs, targets, hidden state and learning rates are
     copied into tensors that stay; a step in which the host takes part, as when dense gradients are kept for an update,
     is computed afresh; and all records are made anew once the step works on other tensors, as when averaging begins.
+    The first step on these is computed, since no kernel can be compiled or loaded while a step is recorded.
     Random numbers continue as without records: torch advances its generator by what a replay draws.
     """
 
@@ -64,10 +70,9 @@ class CapturedStep:
         with self._step.learning_rates(batch):
             if self._needs_host(clock):
                 return self._step.compute(batch, hidden, clock)
-            self._forget_if_moved()
             shape = batch.inputs.shape
             self._seen[shape] += 1
-            if shape not in self._records and self._seen[shape] <= WARM_UP:
+            if self._forget_if_moved() or (shape not in self._records and self._seen[shape] <= WARM_UP):
                 return self._step.compute(batch, hidden, clock)
             self._place(hidden)
             if shape in self._records:
@@ -113,11 +118,13 @@ class CapturedStep:
 
         return own, self._record(work)
 
-    def _forget_if_moved(self) -> None:
+    def _forget_if_moved(self) -> bool:
+        """Drop all records if the step works on other tensors than the last time; returns whether it does."""
         memory = tuple(tensor.data_ptr() for tensor in self._tensors())
-        if memory != self._memory:
+        if moved := memory != self._memory:
             self._memory = memory
             self._records.clear()
+        return moved
 
     def _tensors(self) -> Iterator[Tensor]:
         """All tensors that outlive a step and that it reads or writes."""

@@ -41,3 +41,16 @@ def on_host(state: Any) -> Any:
     if isinstance(state, Mapping):
         return {key: on_host(value) for key, value in state.items()}
     return type(state)(map(on_host, state)) if isinstance(state, list | tuple) else state
+
+
+def sent_to_host(state: Any, device: torch.device) -> tuple[Any, torch.cuda.Event]:
+    """`on_host` of a state on a GPU, and the event after which all of it has arrived; the state may change at once."""
+    # When pinned memory is given back, whenever that is, torch marks the place in the stream that wrote to it. So that
+    # must be no stream that steps are recorded on; torch hands out 32 streams in turns.
+    used = torch.cuda.current_stream(device)
+    own = next(stream for _ in range(2) if (stream := torch.cuda.Stream(device)) != used)  # type: ignore[no-untyped-call]
+    own.wait_stream(used)
+    with torch.cuda.stream(own):
+        copied = on_host(state)
+    used.wait_stream(own)
+    return copied, own.record_event()

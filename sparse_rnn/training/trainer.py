@@ -26,7 +26,7 @@ from sparse_rnn.sparsity.method import make_topology
 from sparse_rnn.sparsity.sparsifier import Clock, UpdateReport
 from sparse_rnn.sparsity.statistics import sparsities
 from sparse_rnn.training.assembly import make_optimizer, make_sparsifier, make_step, make_task, use_backend
-from sparse_rnn.training.checkpoint import load_checkpoint, on_host, save_checkpoint
+from sparse_rnn.training.checkpoint import load_checkpoint, save_checkpoint, sent_to_host
 from sparse_rnn.training.log_rows import closing_facts, large_weight_facts, topology_facts
 from sparse_rnn.training.loggers.base import Loggers
 from sparse_rnn.training.loggers.json_lines import JsonLines
@@ -234,10 +234,7 @@ class Trainer:
         if self.device.type == "cpu":
             self.writer.submit(partial(self._write, state))
         else:
-            copied = on_host(state)
-            arrived = torch.cuda.Event()  # type: ignore[no-untyped-call]
-            arrived.record()
-            self.writer.submit(partial(self._write, copied, arrived))
+            self.writer.submit(partial(self._write, *sent_to_host(state, self.device)))
         self.saved_at = time.monotonic()
 
     def _write(self, state: dict[str, Any], arrived: torch.cuda.Event | None = None) -> None:

@@ -6,6 +6,7 @@ from torch import Tensor
 
 from sparse_rnn.models.base import LanguageModel
 from sparse_rnn.models.layers.highway import HighwayRecurrence
+from sparse_rnn.models.layers.lstm import LSTM, WEIGHTS, lstm_of_dtype
 from sparse_rnn.models.layers.ordered_neurons import ONLSTMLayer
 from sparse_rnn.models.layers.precision import product_dtype
 from sparse_rnn.models.on_lstm import ONLSTMConfig
@@ -97,3 +98,20 @@ def test_the_dtype_of_products():
         assert product_dtype(weight) == torch.bfloat16
         assert product_dtype(weight.double()) == torch.float64
         assert product_dtype(weight.to("meta")) == torch.float32
+
+
+def test_an_lstm_of_a_dtype():
+    """As a GPU needs it under autocast: output and state in bfloat16, all gradients in float32, also small ones."""
+    torch.manual_seed(3)
+    layer, x = LSTM(WIDTH, WIDTH), torch.randn(STEPS, BATCH, WIDTH).requires_grad_()
+    state = torch.randn(1, BATCH, WIDTH), torch.randn(1, BATCH, WIDTH)
+    weights = [layer.get_parameter(f"{name}_l0") for name in WEIGHTS]
+    leaves, factor = [x, *weights], 2.0**-30  # of gradients, which float16 would lose
+    exact, rounded = layer.run_layer(0, x, state), lstm_of_dtype(torch.bfloat16, x, state, weights, training=True)
+    for ours, theirs in zip((rounded[0], *rounded[1]), (exact[0], *exact[1]), strict=True):
+        assert ours.dtype == torch.bfloat16
+        assert 1e-4 < relative(ours.float(), theirs) < 2e-2
+    ours, theirs = (torch.autograd.grad(part[0].square().sum() * factor, leaves) for part in (rounded, exact))
+    for one, other in zip(ours, theirs, strict=True):
+        assert one.dtype == torch.float32
+        assert 1e-4 < relative(one, other) < 2e-2

@@ -1,14 +1,17 @@
 """Recorded steps give the numbers of computed ones; CUDA graphs are stood in for by a recorder of this file."""
 
 from collections.abc import Callable
+from contextlib import nullcontext
+from unittest.mock import Mock
 
 import pytest
+import torch
 from run_helpers import Train, record_of, rows_of
 from torch.optim import Optimizer
 
 from sparse_rnn.optim.averaged_sgd import AveragedSGD
 from sparse_rnn.training import assembly
-from sparse_rnn.training.captured_step import WARM_UP, CapturedStep
+from sparse_rnn.training.captured_step import WARM_UP, CapturedStep, CUDAGraphs
 from sparse_rnn.training.step import TrainingStep
 
 MASKED = "sparsifier.backend=masked"
@@ -103,7 +106,31 @@ def test_records_are_made_anew_once_averaging_has_begun(
     # 15 windows an epoch, the last one of another length; four epochs, averaging in the last two.
     (recorder,) = recorders
     assert recorder.recorded == 3
-    assert recorder.replayed == 4 * 15 - 2 * WARM_UP
+    assert recorder.replayed == 4 * 15 - 2 * WARM_UP - 1, "the first step with averages is computed"
+
+
+def test_a_pool_of_memory_is_not_used_again_once_its_graphs_are_gone(monkeypatch: pytest.MonkeyPatch) -> None:
+    """torch counts the graphs of a pool, and refuses to record into one whose count has fallen to zero."""
+    pools: list[object] = []
+
+    class Graph:
+        def replay(self) -> None: ...
+
+    class Recording(nullcontext[None]):
+        def __init__(self, graph: Graph, pool: object, **_: object) -> None:
+            super().__init__()
+            pools.append(pool)
+
+    for name in ("Stream", "set_stream", "current_stream"):
+        monkeypatch.setattr(torch.cuda, name, Mock())
+    for name, stand_in in {"CUDAGraph": Graph, "graph": Recording, "graph_pool_handle": object}.items():
+        monkeypatch.setattr(torch.cuda, name, stand_in)
+    record = CUDAGraphs(torch.device("cuda", 0))
+    kept = [record(lambda: None), record(lambda: None)]
+    kept.clear()
+    record(lambda: None)
+    assert pools[0] is pools[1]
+    assert pools[2] is not pools[1]
 
 
 def test_dense_gradients_that_an_update_reads_are_computed_afresh(

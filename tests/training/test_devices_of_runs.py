@@ -5,6 +5,7 @@ import threading
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
+from unittest.mock import MagicMock, Mock
 
 import pytest
 import torch
@@ -14,7 +15,7 @@ from stopping import stop_at
 from sparse_rnn.core.errors import ConfigError, DeviceLost
 from sparse_rnn.runs.weights import weights_epoch
 from sparse_rnn.training import session
-from sparse_rnn.training.checkpoint import on_host
+from sparse_rnn.training.checkpoint import on_host, sent_to_host
 from sparse_rnn.training.session import changed_device, device_of
 from sparse_rnn.training.tasks.language_modelling import LanguageModelling
 from sparse_rnn.training.trainer import Trainer
@@ -225,6 +226,19 @@ def test_a_file_that_cannot_be_written_stops_the_run() -> None:
         writer.wait()
     with pytest.raises(OSError, match="No space left"):
         Writer(torch.device("cpu")).submit(fail)
+
+
+def test_a_state_is_copied_on_a_stream_that_no_step_is_recorded_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    recorded, other = Mock(name="recorded"), Mock(name="other")
+    monkeypatch.setattr(torch.cuda, "current_stream", lambda device: recorded)
+    monkeypatch.setattr(torch.cuda, "Stream", Mock(side_effect=[recorded, other]))
+    monkeypatch.setattr(torch.cuda, "stream", entered := MagicMock())
+    copied, arrived = sent_to_host({"w": torch.ones(2)}, CUDA)
+    entered.assert_called_once_with(other)
+    other.wait_stream.assert_called_once_with(recorded)
+    recorded.wait_stream.assert_called_once_with(other)
+    assert arrived is other.record_event()
+    assert torch.equal(copied["w"], torch.ones(2))
 
 
 def test_what_is_written_beside_training_is_a_copy() -> None:

@@ -1,12 +1,14 @@
 """The LSTM of the models: nn.LSTM whose layers are called one at a time, with dropout of our own between them."""
 
 import warnings
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor, nn
 from torch.backends import cudnn
 
 from sparse_rnn.models.layers.dropout import drop_connect
+from sparse_rnn.models.layers.precision import product_dtype
 
 State = tuple[Tensor, Tensor]
 WEIGHTS = ("weight_ih", "weight_hh", "bias_ih", "bias_hh")
@@ -20,11 +22,16 @@ class LSTM(nn.LSTM):
     The random state of dropout inside cuDNN can be neither saved nor restored (pytorch#104697).
     """
 
-    def forward(self, inputs: Tensor, state: State) -> tuple[Tensor, State]:  # type: ignore[override]
+    def forward(  # type: ignore[override]
+        self, inputs: Tensor, state: State | None = None
+    ) -> tuple[Tensor, State]:
         """The last layer's output [T, B, h], and the last (h, c) of all layers, each [layers, B, h].
 
-        inputs: [T, B, i]; state: (h, c) before, each [layers, B, h].
+        inputs: [T, B, i]; state: (h, c) before, each [layers, B, h]; None: zeros.
         """
+        if state is None:
+            zeros = inputs.new_zeros(self.num_layers, inputs.shape[1], self.hidden_size)
+            state = zeros, zeros
         output, carried = inputs, []
         for number, own in enumerate(zip(*(torch.split(part, 1) for part in state), strict=True)):
             if number:
@@ -42,8 +49,10 @@ class LSTM(nn.LSTM):
         # The functional form, since nn.LSTM can only be called with its own, undropped parameters.
         of_input, recurrent, *biases = (getattr(self, f"{name}_l{number}") for name in WEIGHTS)
         weights = [of_input, drop_connect(recurrent, drop, self.training, inverted=True), *biases]
-        output, h, c = torch.lstm(inputs, state, weights, True, 1, 0.0, self.training, False, False)
-        return output, (h, c)
+        dtype = product_dtype(of_input)
+        if inputs.is_cuda and dtype != of_input.dtype:
+            return lstm_of_dtype(dtype, inputs, state, weights, self.training)
+        return _lstm(inputs, state, weights, self.training)
 
     def flatten_parameters(self) -> None:
         """Place each layer's weights in one piece of memory, where cuDNN reads them without a copy.
@@ -59,3 +68,20 @@ class LSTM(nn.LSTM):
                 layer = flat[start : start + len(WEIGHTS)]
                 inputs = layer[0].shape[1]
                 torch._cudnn_rnn_flatten_weight(layer, len(WEIGHTS), inputs, mode, self.hidden_size, 0, 1, False, False)
+
+
+def lstm_of_dtype(
+    dtype: torch.dtype, inputs: Tensor, state: State, weights: Sequence[Tensor], training: bool
+) -> tuple[Tensor, State]:
+    """One layer computed in `dtype`, which output and state have, too; gradients have the dtypes of what is given.
+
+    Under autocast, whatever its dtype, torch computes LSTMs of cuDNN in float16, where small gradients become zero.
+    """
+    with torch.autocast(inputs.device.type, enabled=False):
+        h, c = (part.to(dtype) for part in state)
+        return _lstm(inputs.to(dtype), (h, c), [weight.to(dtype) for weight in weights], training)
+
+
+def _lstm(inputs: Tensor, state: State, weights: Sequence[Tensor], training: bool) -> tuple[Tensor, State]:
+    output, h, c = torch.lstm(inputs, state, list(weights), True, 1, 0.0, training, False, False)
+    return output, (h, c)
