@@ -1,7 +1,7 @@
 PYTHON ?= python3
 VENV := .venv
 RUN := $(VENV)/bin/python
-TORCH ?= pinned
+TORCH ?= $(if $(wildcard .venv/.installed-system),system,pinned)
 CLUSTER ?= local
 ARGS ?=
 LAUNCH = $(RUN) -m launch

@@ -1,22 +1,23 @@
 """python -m benchmarks.gpu [--seconds 540] [--small]: what a GPU is asked, written to results/bench/gpu.json."""
 
 import argparse
+import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable
+from itertools import groupby
 from pathlib import Path
 
 import torch
 
-from benchmarks.gpu import device_tests, profiles, sharing, steps, updates
+from benchmarks.gpu import apart, device_tests, sharing
 from benchmarks.gpu.report import LATEST, Report
 from benchmarks.gpu.workload import Place
 from sparse_rnn.core.command_line import guard
 from sparse_rnn.core.device import make_device
 from sparse_rnn.runs.record import environment
 
-Section = Callable[[], None]
+SECTIONS = ("tests", *apart.SECTIONS, "sharing")
 
 
 def main() -> int:
@@ -26,28 +27,28 @@ def main() -> int:
     report = Report(out, time.monotonic() + asked.seconds, bars=not asked.small)
     place = Place(make_device("cpu" if asked.small else "cuda"), asked.small)
     report.machine = _machine(place)
-    sections: dict[str, Section] = {
-        "tests": lambda: device_tests.run(report),
-        "steps": lambda: steps.measure(report, place),
-        "updates": lambda: updates.measure_updates(report, place),
-        "epoch_end": lambda: updates.measure_epoch_end(report, place),
-        "profiles": lambda: profiles.measure(report, place),
-        "sharing": lambda: sharing.measure(report, place),
-    }
-    for name in asked.sections or sections:
-        with report.section(name):
-            sections[name]()
+    for elsewhere, names in groupby(asked.sections or SECTIONS, key=lambda name: name in apart.SECTIONS):
+        if elsewhere:
+            apart.run(report, place, list(names))
+        else:
+            for name in names:
+                with report.section(name):
+                    device_tests.run(report) if name == "tests" else sharing.measure(report, place)
     print(f"\n{report.machine['device_name']}\n{report.table()}\nwritten to {report.path}")
-    return int(bool(report.errors) or any(row["holds"] is False for row in report.rows))
+    missed = any(row["holds"] is False or row.get("failed_tests") or row.get("not_run") for row in report.rows)
+    return int(bool(report.errors) or missed)
 
 
 def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.gpu", description=__doc__)
-    parser.add_argument("sections", nargs="*", help="tests, steps, updates, epoch_end, profiles, sharing; default: all")
+    parser.add_argument("sections", nargs="*", metavar="section", help=f"{', '.join(SECTIONS)}; default: all of them")
     parser.add_argument("--seconds", type=float, default=540.0, help="for all sections together")
     parser.add_argument("--small", action="store_true", help="tiny networks on the CPU, to try the benchmark itself")
     parser.add_argument("--out", type=Path, help=f"the file to write, if not {LATEST.name} in results/bench")
-    return parser.parse_args()
+    asked = parser.parse_args()
+    if unknown := set(asked.sections) - set(SECTIONS):
+        parser.error(f"no such section: {', '.join(sorted(unknown))}")
+    return asked
 
 
 def _machine(place: Place) -> dict[str, object]:
@@ -57,7 +58,17 @@ def _machine(place: Place) -> dict[str, object]:
     if place.cuda:
         card = torch.cuda.get_device_properties(place.device)
         facts |= {"memory_mib": card.total_memory >> 20, "multiprocessors": card.multi_processor_count}
+        facts["driver"] = facts["driver"] or _driver()
     return facts
+
+
+def _driver() -> str | None:
+    """The driver's version as nvidia-smi tells it: a sandbox may hide the file in /proc that the record reads."""
+    query = ["nvidia-smi", "--query-gpu=driver_version", "--format=csv,noheader"]
+    try:
+        return subprocess.run(query, capture_output=True, text=True, timeout=20).stdout.split()[0]
+    except (OSError, subprocess.SubprocessError, IndexError):
+        return None
 
 
 if __name__ == "__main__":

@@ -1,21 +1,29 @@
-"""What was measured, as a file that is complete after every section and as a table."""
+"""What was measured, as a file that is complete after every row and as a table."""
 
+import faulthandler
 import json
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import torch
+
 LATEST = Path(__file__).parent.parent.parent / "results" / "bench" / "gpu.json"
+STORED = ("machine", "seconds", "rows", "errors", "attempted", "unfinished")
+PATIENCE = 75.0  # seconds for one attempt: it builds a network, compiles kernels and measures for a second
+GPU_UNUSABLE = 3  # the exit code of a process whose GPU answers every call with an error
+SHOWN = 12  # failed tests in the table
 
 
 @dataclass
 class Report:
-    """Rows of all sections, and what went wrong in which one.
+    """Rows of all sections, and what went wrong in which one. Several processes write it, one after the other.
 
     deadline: when all must be done, in seconds of time.monotonic. bars: whether rows are held against theirs.
+    attempted: what was begun so far, by section; unfinished: what a process was at when it ended.
     """
 
     path: Path
@@ -25,6 +33,8 @@ class Report:
     rows: list[dict[str, Any]] = field(default_factory=list)
     errors: list[dict[str, str]] = field(default_factory=list)
     seconds: dict[str, float] = field(default_factory=dict)
+    attempted: list[str] = field(default_factory=list)
+    unfinished: str = ""
     _section: str = ""
 
     def left(self) -> float:
@@ -40,40 +50,88 @@ class Report:
         holds = None if bar is None or value is None else value <= bar
         self.rows.append({"section": self._section, "what": what, **numbers, "holds": holds, **facts})
         print(line(self.rows[-1]), flush=True)
+        self.write()
 
-    @contextmanager
-    def attempt(self, what: str) -> Iterator[None]:
-        """Whatever fails inside is noted, and the rest goes on."""
+    def ms(self, what: str) -> float | None:
+        """The milliseconds of a row of this section; None if there is no such row."""
+        found = (row["ms"] for row in self.rows if (row["section"], row["what"]) == (self._section, what))
+        return next(found, None)
+
+    def attempt(self, what: str, action: Callable[[], None], least: float = 0.0) -> None:
+        """Do what no process has begun yet. A failure is noted and the rest goes on; a GPU that hangs ends the process.
+
+        least: the seconds that must be left for it.
+        """
+        name = f"{self._section}: {what}"
+        if name in self.attempted:
+            return
+        self.attempted.append(name)
+        if self.left() < least:
+            self.row(f"no time left for {what}")
+            return
+        self.unfinished = what
+        self.write()
+        faulthandler.dump_traceback_later(PATIENCE, exit=True)
         try:
-            yield
+            action()
         except Exception as error:
-            said = f"{type(error).__name__}: {error}"[:600]
-            self.errors.append({"section": self._section, "what": what, "error": said})
-            print(f"{what}: {said}", flush=True)
+            self.failed(what, f"{type(error).__name__}: {error}")
+            _leave_if_unusable(self)
+        finally:
+            faulthandler.cancel_dump_traceback_later()
+        self.unfinished = ""
+        self.write()
+
+    def failed(self, what: str, error: str, section: str | None = None) -> None:
+        """Note and print an error, of this section if no other is named; nothing is under way any more."""
+        self.errors.append({"section": section or self._section, "what": what, "error": error[:600]})
+        self.unfinished = ""
+        print(f"{what}: {error[:600]}", flush=True)
+        self.write()
 
     @contextmanager
     def section(self, name: str) -> Iterator[None]:
-        """Rows and errors belong to `name`; afterwards the file is written."""
+        """Rows and errors belong to `name`."""
         self._section, started = name, time.monotonic()
         print(f"-- {name}, {self.left():.0f} seconds left", flush=True)
-        with self.attempt(name):
+        try:
             yield
-        self.seconds[name] = round(time.monotonic() - started, 1)
+        except Exception as error:
+            self.failed(name, f"{type(error).__name__}: {error}")
+        self.seconds[name] = round(self.seconds.get(name, 0.0) + time.monotonic() - started, 1)
         self.write()
 
     def write(self) -> None:
         """Write the file."""
         self.path.parent.mkdir(parents=True, exist_ok=True)
-        content = {"machine": self.machine, "seconds": self.seconds, "rows": self.rows, "errors": self.errors}
         draft = self.path.with_suffix(".tmp")
-        draft.write_text(json.dumps(content, indent=1) + "\n")
+        draft.write_text(json.dumps({name: getattr(self, name) for name in STORED}, indent=1) + "\n")
         draft.replace(self.path)
 
+    def read(self) -> None:
+        """Go on from what the file holds."""
+        for name, value in json.loads(self.path.read_text()).items():
+            setattr(self, name, value)
+
     def table(self) -> str:
-        """All rows that have a bar, and all errors."""
+        """All rows that have a bar, all errors, and tests that failed."""
         lines = [line(row) for row in self.rows if row["bar"] is not None]
         lines += [f"FAILED  {each['section']}: {each['what']}: {each['error'][:120]}" for each in self.errors]
+        tests = [row for row in self.rows if "failed_tests" in row]
+        for row in tests:
+            lines += [line(row), *(f"FAILED  {test[:200]}" for test in row["failed_tests"][:SHOWN])]
         return "\n".join(lines)
+
+
+def _leave_if_unusable(report: Report) -> None:
+    """End the process if the last error has left its GPU unusable, as an invalid memory access does."""
+    if not torch.cuda.is_initialized():
+        return
+    try:
+        torch.cuda.synchronize()
+    except RuntimeError:
+        report.write()
+        raise SystemExit(GPU_UNUSABLE) from None
 
 
 def line(row: dict[str, Any]) -> str:

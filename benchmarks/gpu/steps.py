@@ -1,5 +1,7 @@
 """Milliseconds of a training step of every model: every precision, eager, with Triton kernels, captured, and both."""
 
+from functools import partial
+
 from benchmarks.gpu.peer import PlainStep
 from benchmarks.gpu.report import Report
 from benchmarks.gpu.workload import MODELS, Place, Workload, peak_megabytes, release, step_milliseconds, switches
@@ -10,46 +12,48 @@ BARS = {"stacked_lstm": 3.5, "rhn": 13.0, "on_lstm": 20.0, "awd_lstm_mos": 16.0}
 BESIDE_PEER = 1.05
 OF_EAGER = {"rhn": 0.2, "on_lstm": 0.2}  # at equal precision
 WARM_UP = 8  # the kernels are compiled, the step is captured
+LEAST = 90.0  # seconds that are left for profiles and several runs at once
+
+Times = dict[tuple[str, str, str], float]
 
 
 def measure(report: Report, place: Place) -> None:
     """A row for each combination that there is time for, and for each model the fastest beside its bar."""
-    times: dict[tuple[str, str, str], float] = {}
     variants = VARIANTS if place.cuda else {"eager": ()}
     for precision in PRECISIONS if place.cuda else ("fp32",):
         for model in MODELS:
             for variant, on in variants.items():
-                if report.left() < 5:
-                    report.row(f"no time left for {model}, {precision}, {variant}")
-                    continue
-                with report.attempt(f"{model}, {precision}, {variant}"):
-                    times[model, precision, variant] = _timed(report, place, model, precision, variant, on)
-        with report.attempt(f"plain torch LSTM, {precision}"):
-            _beside_peer(report, place, precision, times)
-    _summary(report, times)
+                what = f"{model}, {precision}, {variant}"
+                report.attempt(what, partial(_time, report, place, model, precision, what, on), LEAST)
+        report.attempt(f"plain torch LSTM, {precision}", partial(_beside_peer, report, place, precision), LEAST)
+    report.attempt("the fastest steps", lambda: _summary(report, _times(report)))
 
 
-def _timed(report: Report, place: Place, model: str, precision: str, variant: str, on: tuple[str, ...]) -> float:
+def _times(report: Report) -> Times:
+    """Milliseconds by model, precision and variant, in rows of other processes too."""
+    names = [(model, precision, variant) for model in MODELS for precision in PRECISIONS for variant in VARIANTS]
+    return {name: ms for name in names if (ms := report.ms(", ".join(name))) is not None}
+
+
+def _time(report: Report, place: Place, model: str, precision: str, what: str, on: tuple[str, ...]) -> None:
     release(place)
     step = Workload(place, model, f"precision={precision}", *(switches(on) if place.cuda else []))
     ms = step_milliseconds(place, step, WARM_UP)
-    speed = round(1e3 * step.tokens / ms)
-    report.row(f"{model}, {precision}, {variant}", ms=ms, tokens_per_second=speed, peak_mib=peak_megabytes(place))
-    return ms
+    report.row(what, ms=ms, tokens_per_second=round(1e3 * step.tokens / ms), peak_mib=peak_megabytes(place))
 
 
-def _beside_peer(report: Report, place: Place, precision: str, times: dict[tuple[str, str, str], float]) -> None:
+def _beside_peer(report: Report, place: Place, precision: str) -> None:
     """Our stacked LSTM beside plain torch with cuDNN, fused SGD and clipping, at equal precision."""
     release(place)
     peer = step_milliseconds(place, PlainStep(place, precision), WARM_UP)
     report.row(f"plain torch LSTM, {precision}", ms=peer, peak_mib=peak_megabytes(place))
     for variant in VARIANTS:
-        ours = times.get(("stacked_lstm", precision, variant))
+        ours = report.ms(f"stacked_lstm, {precision}, {variant}")
         if ours is not None:
             report.row(f"stacked_lstm / plain, {precision}, {variant}", ratio=ours / peer, bar=BESIDE_PEER)
 
 
-def _summary(report: Report, times: dict[tuple[str, str, str], float]) -> None:
+def _summary(report: Report, times: Times) -> None:
     for model, bar in BARS.items():
         own = {key[1:]: ms for key, ms in times.items() if key[0] == model}
         if own:

@@ -15,17 +15,24 @@ SECOND = 1000.0
 def measure_updates(report: Report, place: Place) -> None:
     """The second update of the stacked LSTM by several methods; the first one loads kernels."""
     for method, more in METHODS.items():
-        with report.attempt(method):
-            release(place)
-            work = _workload(place, f"sparsifier={method}", *more)
-            step = step_milliseconds(place, work, 5, 0.3)
-            first, ms = (_update_milliseconds(work, epoch) for epoch in (30, 31))
-            report.row(f"update, {method}", ms=ms, first_ms=round(first, 3), step_ms=round(step, 3))
-            report.row(f"update, {method}, in steps", ratio=ms / step, bar=STEPS_OF_AN_UPDATE)
+        report.attempt(method, partial(_update, report, place, method, more))
 
 
 def measure_epoch_end(report: Report, place: Place) -> None:
     """Validation, update and checkpoint of the stacked LSTM; the files are written while training goes on."""
+    report.attempt("epoch's end", partial(_epoch_end, report, place))
+
+
+def _update(report: Report, place: Place, method: str, more: list[str]) -> None:
+    release(place)
+    work = _workload(place, f"sparsifier={method}", *more)
+    step = step_milliseconds(place, work, 5, 0.3)
+    first, ms = (_update_milliseconds(work, epoch) for epoch in (30, 31))
+    report.row(f"update, {method}", ms=ms, first_ms=round(first, 3), step_ms=round(step, 3))
+    report.row(f"update, {method}, in steps", ratio=ms / step, bar=STEPS_OF_AN_UPDATE)
+
+
+def _epoch_end(report: Report, place: Place) -> None:
     release(place)
     work = _workload(place, "sparsifier=selfish")
     for _ in range(5):

@@ -28,8 +28,16 @@ def runs(tmp_path, monkeypatch):
 
 
 @pytest.fixture(autouse=True)
-def _switches_of_one_test():
-    """What a run switches holds for the process: precision and determinism go back to fp32 and off."""
+def _switches_of_one_test(request):
+    """What a run switches holds for the process: precision and determinism go back to fp32 and off.
+
+    After an error that leaves the GPU unusable, as an invalid memory access does, the other tests are not run.
+    """
     yield
-    if torch.cuda.is_available():
+    if not torch.cuda.is_available():
+        return
+    try:
+        torch.cuda.synchronize()
         set_up_device(torch.device("cuda", torch.cuda.current_device()), "fp32", deterministic=False)
+    except RuntimeError as error:
+        request.session.shouldstop = f"this process can use the GPU no longer: {str(error).splitlines()[0]}"

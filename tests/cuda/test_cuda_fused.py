@@ -1,7 +1,7 @@
 """Triton kernels train like torch's own operations, up to rounding."""
 
 import pytest
-from device_runs import MODELS, losses_of, overrides_of, without_dropout, worst_difference
+from device_runs import MODELS, comparable, losses_of, overrides_of, worst_difference
 
 RELATIVE = 1e-4
 OPTIMIZERS = ("snt_asgd", "nt_asgd", "sgd", "adam", "momentum_sgd")
@@ -9,7 +9,7 @@ OPTIMIZERS = ("snt_asgd", "nt_asgd", "sgd", "adam", "momentum_sgd")
 
 def compare(runs, model, method, optimizer, *more):
     """Losses of 60 steps with and without Triton kernels."""
-    common = overrides_of(model, method, optimizer, *without_dropout(model), "logger.every=1", *more)
+    common = overrides_of(model, method, optimizer, *comparable(model, optimizer), "logger.every=1", *more)
     fused, plain = (losses_of(runs([*common, f"training.fused={switch}"])) for switch in ("on", "off"))
     worst, step = worst_difference(fused[:60], plain[:60])
     assert worst <= RELATIVE, f"the loss of step {step} differs by {worst:.1e}"

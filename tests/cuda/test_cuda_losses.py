@@ -1,8 +1,7 @@
 """A GPU computes what the CPU does: losses of 60 steps, and exact counts of active weights."""
 
 import pytest
-from device_runs import METHODS, MODELS, STRUCTURED, losses_of, overrides_of, record_of, worst_difference
-from device_runs import without_dropout as no_dropout
+from device_runs import METHODS, MODELS, STRUCTURED, comparable, losses_of, overrides_of, record_of, worst_difference
 
 from sparse_rnn.training.trainer import Trainer
 
@@ -43,14 +42,14 @@ def compare(runs, overrides):
 @pytest.mark.parametrize(("model", "method"), COMBINATIONS)
 def test_losses_are_the_cpu_s(runs, model, method):
     more = ["sparsifier.update_interval=20"] if method == "rigl" else []
-    compare(runs, overrides_of(model, method, None, *no_dropout(model), "logger.every=1", *more))
+    compare(runs, overrides_of(model, method, None, *comparable(model), "logger.every=1", *more))
 
 
 @pytest.mark.parametrize("optimizer", OPTIMIZERS)
 def test_losses_are_the_cpu_s_with_every_optimizer(runs, optimizer):
-    compare(runs, overrides_of("rhn", "set", optimizer, *no_dropout("rhn"), "logger.every=1"))
+    compare(runs, overrides_of("rhn", "set", optimizer, *comparable("rhn", optimizer), "logger.every=1"))
 
 
 def test_losses_are_the_cpu_s_under_the_official_protocol(runs):
     more = ["protocol=official_code", "logger.every=1"]
-    compare(runs, overrides_of("stacked_lstm", "selfish", "snt_asgd", *no_dropout("stacked_lstm"), *more))
+    compare(runs, overrides_of("stacked_lstm", "selfish", "snt_asgd", *comparable("stacked_lstm"), *more))
