@@ -1,7 +1,6 @@
 """python -m benchmarks.gpu [--seconds 540] [--small]: what a GPU is asked, written to results/bench/gpu.json."""
 
 import argparse
-import subprocess
 import sys
 import tempfile
 import time
@@ -58,17 +57,7 @@ def _machine(place: Place) -> dict[str, object]:
     if place.cuda:
         card = torch.cuda.get_device_properties(place.device)
         facts |= {"memory_mib": card.total_memory >> 20, "multiprocessors": card.multi_processor_count}
-        facts["driver"] = facts["driver"] or _driver()
     return facts
-
-
-def _driver() -> str | None:
-    """The driver's version as nvidia-smi tells it: a sandbox may hide the file in /proc that the record reads."""
-    query = ["nvidia-smi", "--query-gpu=driver_version", "--format=csv,noheader"]
-    try:
-        return subprocess.run(query, capture_output=True, text=True, timeout=20).stdout.split()[0]
-    except (OSError, subprocess.SubprocessError, IndexError):
-        return None
 
 
 if __name__ == "__main__":

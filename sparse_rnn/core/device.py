@@ -3,6 +3,7 @@
 import os
 import platform
 import re
+import subprocess
 from collections.abc import Mapping
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
@@ -52,9 +53,8 @@ def make_device(name: str) -> torch.device:
         torch.cuda.set_device(device)
         torch.ones(1, device=device).add_(1).item()
     except RuntimeError as error:
-        reason = str(error).splitlines()[0].rstrip(".")
         kind = DeviceLost if isinstance(device_failure(error), DeviceLost) else ConfigError
-        raise kind(f"device={name} does not compute ({reason}): choose another, or device=cpu.") from None
+        raise kind(f"device={name} does not compute ({_reason(error)}): choose another, or device=cpu.") from None
     return device
 
 
@@ -110,11 +110,15 @@ def device_facts(device: torch.device) -> dict[str, Any]:
 
 
 def _driver() -> str | None:
-    """The version of NVIDIA's kernel driver, as Linux tells it."""
+    """The version of NVIDIA's kernel driver, as Linux tells it or, where a sandbox hides that file, nvidia-smi."""
+    query = ["nvidia-smi", "--query-gpu=driver_version", "--format=csv,noheader"]
     try:
         text = Path("/proc/driver/nvidia/version").read_text(encoding="utf-8")
     except OSError:
-        return None
+        try:
+            text = subprocess.run(query, capture_output=True, text=True, timeout=20).stdout
+        except (OSError, subprocess.SubprocessError):
+            return None
     found = re.search(r"\b\d+\.\d+(?:\.\d+)?\b", text)
     return found.group() if found else None
 
@@ -134,12 +138,14 @@ def restore_rng(state: Mapping[str, Any], device: torch.device) -> None:
 
 def device_failure(error: BaseException) -> RunFailed | None:
     """The sentence for a computation that ran out of memory, or whose GPU stopped working; None for other errors."""
-    text = str(error)
-    if isinstance(error, torch.OutOfMemoryError | MemoryError):
+    text = str(error) if isinstance(error, RuntimeError) else ""
+    if isinstance(error, torch.OutOfMemoryError | MemoryError) or any(words in text for words in NO_MEMORY):
         return RunFailed(OUT_OF_MEMORY)
-    if isinstance(error, RuntimeError) and any(words in text for words in NO_MEMORY):
-        return RunFailed(OUT_OF_MEMORY)
-    if isinstance(error, RuntimeError) and any(words in text for words in LOST):
-        reason = text.splitlines()[0].rstrip(".")
-        return DeviceLost(f"The GPU was lost ({reason}): the same command resumes from the last checkpoint.")
+    if any(words in text for words in LOST):
+        return DeviceLost(f"The GPU was lost ({_reason(error)}): the same command resumes from the last checkpoint.")
     return None
+
+
+def _reason(error: BaseException) -> str:
+    """The first line of an error of torch, which explains more in further ones."""
+    return str(error).partition("\n")[0].rstrip(".")

@@ -3,7 +3,7 @@
 import signal
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from typing import Any
 
 import torch
@@ -114,11 +114,10 @@ def _train_locked(
         terminal.say(f"Stopped after step {trainer.state.step}, saved: run the same command again to resume.")
         raise SystemExit(128 + trainer.stop_signal) from None
     except FAILURES as error:
-        _record_failure(folder, record, error)
+        raise _recorded(RunFailed(_sentence(folder, error)), folder, record) from error
     except Exception as error:
         if failure := device_failure(error):
-            _record_device_failure(folder, record, failure)
-            raise failure from error
+            raise _recorded(failure, folder, record) from error
         write_record(folder, record | {"status": "failed", "error": f"{type(error).__name__}: {error}"})
         raise
     finally:
@@ -215,23 +214,21 @@ def _open_loggers(
     return loggers
 
 
-def _record_failure(folder: RunFolder, record: dict[str, Any], error: BaseException) -> None:
-    """Record a failure and raise RunFailed with its sentence; the last good checkpoint stays."""
-    sentence = str(error)
+def _sentence(folder: RunFolder, error: BaseException) -> str:
+    """What to tell the user of one of FAILURES."""
     if isinstance(error, OSError):
-        sentence = f"{folder.path} cannot be written ({error.strerror or error}); the last checkpoint is intact."
-    try:
-        write_record(folder, record | {"status": "failed", "error": sentence})
-    except OSError:
-        sentence += " The record could not be written either."
-    raise RunFailed(sentence) from error
+        return f"{folder.path} cannot be written ({error.strerror or error}); the last checkpoint is intact."
+    return str(error)
 
 
-def _record_device_failure(folder: RunFolder, record: dict[str, Any], failure: RunFailed) -> None:
-    """Record that there was too little memory, or that the GPU was lost: that is no fault of the run, which stopped."""
+def _recorded(failure: RunFailed, folder: RunFolder, record: dict[str, Any]) -> RunFailed:
+    """The failure to raise, once the record says it; the last good checkpoint stays. A lost device stopped the run."""
     status = "stopped" if isinstance(failure, DeviceLost) else "failed"
-    with suppress(OSError):
+    try:
         write_record(folder, record | {"status": status, "error": str(failure)})
+    except OSError:
+        return type(failure)(f"{failure} The record could not be written either.")
+    return failure
 
 
 def summary(record: dict[str, Any]) -> str:

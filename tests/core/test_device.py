@@ -121,6 +121,21 @@ def test_a_record_names_gpu_cuda_cudnn_and_driver(monkeypatch: pytest.MonkeyPatc
     }
 
 
+def test_where_a_sandbox_hides_the_driver_nvidia_smi_names_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    def hidden(path: Path, encoding: str) -> str:
+        raise FileNotFoundError(path)
+
+    monkeypatch.setattr(device.Path, "read_text", hidden)
+    monkeypatch.setattr(device.subprocess, "run", lambda query, **named: SimpleNamespace(stdout="580.159.04\n"))
+    assert device._driver() == "580.159.04"
+
+    def missing(query: list[str], **named: Any) -> None:
+        raise FileNotFoundError(query[0])
+
+    monkeypatch.setattr(device.subprocess, "run", missing)
+    assert device._driver() is None
+
+
 @pytest.mark.parametrize(
     "error",
     [

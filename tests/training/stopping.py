@@ -1,4 +1,4 @@
-"""Runs that stop at a chosen moment, as if a signal had come then."""
+"""Runs that stop at a chosen moment, as if a signal had come then, or whose losses are not numbers from then on."""
 
 from typing import Any
 
@@ -35,6 +35,18 @@ class StoppedAt(Trainer):
         wanted = len(self.batches) if windows == LAST else windows
         self.stop_requested = (self.work, self.state.epoch + 1, done) == (kind, epoch, wanted)
         super().stop_if_requested()
+
+
+def poisoned_from(step: int) -> type[Trainer]:
+    """A trainer one of whose weights is not a number once so many steps are done."""
+
+    class Poisoned(Trainer):
+        def train_step(self, batch: Any) -> None:
+            if self.state.step == step:
+                self.model.decoder.bias.data[3] = float("nan")
+            super().train_step(batch)
+
+    return Poisoned
 
 
 def stop_at(monkeypatch: pytest.MonkeyPatch, train_here: Train, overrides: list[str], moment: Moment) -> None:

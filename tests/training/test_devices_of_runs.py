@@ -10,7 +10,7 @@ from unittest.mock import MagicMock, Mock
 import pytest
 import torch
 from run_helpers import Train, composed, folder_of, record_of, rows_of
-from stopping import stop_at
+from stopping import poisoned_from, stop_at
 
 from sparse_rnn.core.errors import ConfigError, DeviceLost
 from sparse_rnn.runs.weights import weights_epoch
@@ -46,13 +46,7 @@ def test_how_often_losses_are_read_changes_no_number(
 def test_a_loss_read_late_is_reported_with_the_step_at_which_it_began(
     tiny: list[str], train_here: Train, root: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    class Poisoned(Trainer):
-        def train_step(self, batch: Any) -> None:
-            if self.state.step == 21:
-                self.model.decoder.bias.data[3] = float("nan")
-            super().train_step(batch)
-
-    monkeypatch.setattr(session, "Trainer", Poisoned)
+    monkeypatch.setattr(session, "Trainer", poisoned_from(21))
     with pytest.raises(ConfigError, match="loss became nan in epoch 2, step 22"):
         train_here([*tiny, "logger.every=5", "checkpoint.every_minutes=1000"])
 
@@ -61,13 +55,12 @@ def test_a_loss_read_late_is_reported_with_the_step_at_which_it_began(
 def test_no_checkpoint_is_written_of_a_loss_that_is_not_a_number(
     tiny: list[str], train_here: Train, root: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    class Poisoned(Trainer):
+    class ToldToStop(poisoned_from(0)):  # type: ignore[misc]
         def train_step(self, batch: Any) -> None:
-            self.model.decoder.bias.data[3] = float("nan")
             super().train_step(batch)
             self.stop_requested = True
 
-    monkeypatch.setattr(session, "Trainer", Poisoned)
+    monkeypatch.setattr(session, "Trainer", ToldToStop)
     overrides = [*tiny, "logger.every=100"]
     with pytest.raises(ConfigError, match="loss became nan in epoch 1, step 1"):
         train_here(overrides)

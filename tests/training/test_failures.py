@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 import torch
 from run_helpers import Commands, Train, composed, folder_of, record_of, rows_of
+from stopping import poisoned_from
 
 from sparse_rnn import evaluate
 from sparse_rnn.core.errors import ConfigError, DamagedFile
@@ -51,14 +52,8 @@ def test_diverged_later_keeps_the_last_good_checkpoint(
     undisturbed = train_here(overrides, "undisturbed")
     folder = folder_of(tiny, root)
 
-    class Poisoned(Trainer):
-        def train_step(self, batch: Any) -> None:
-            if self.state.step == 37:
-                self.model.decoder.bias.data[3] = float("nan")
-            super().train_step(batch)
-
     with monkeypatch.context() as patch:
-        patch.setattr(session, "Trainer", Poisoned)
+        patch.setattr(session, "Trainer", poisoned_from(37))
         with pytest.raises(ConfigError, match="loss became nan in epoch 3, step 38"):
             train_here(overrides)
     saved = load_checkpoint(folder.checkpoint)
