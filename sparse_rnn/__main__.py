@@ -28,7 +28,8 @@ def main() -> None:
     words = sys.argv[1:]
     if not words or words[0] in ("-h", "--help"):
         lines = (f"  {name:<10}{purpose}\n" for name, purpose in COMMANDS.items())
-        print(f"sparse-rnn COMMAND [arguments]\n\n{''.join(lines)}\nsparse-rnn COMMAND --help says more.")
+        shown = f"sparse-rnn COMMAND [arguments]\n\n{''.join(lines)}\nsparse-rnn COMMAND --help says more."
+        guard(lambda: print(shown))
         return
     guard(lambda: _require(words[0]))
     sys.argv = [f"{sys.argv[0]} {words[0]}", *words[1:]]  # a command sees what it would see by itself

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 
-from sparse_rnn.core.command_line import asks_for_help, guard
+from sparse_rnn.core.command_line import start
 
 OVERRIDES = ["model=stacked_lstm", "dataset=pydoc", "sparsifier=selfish", "budget=demo", "optimizer.lr=20"]
 HELP = f"""\
@@ -14,10 +14,7 @@ BLOCKS = " ▏▎▍▌▋▊▉█"
 
 def main() -> None:
     """Entry point."""
-    if asks_for_help():
-        print(HELP, end="")
-        return
-    guard(_demo)
+    start(_demo, lambda: HELP)
 
 
 def _demo() -> None:

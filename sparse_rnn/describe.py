@@ -8,7 +8,7 @@ from rich.console import Console
 from rich.measure import Measurement
 from rich.table import Table
 
-from sparse_rnn.core.command_line import asks_for_help, guard, one_of, split_keys
+from sparse_rnn.core.command_line import one_of, split_keys, start
 from sparse_rnn.core.conf import describe_groups
 from sparse_rnn.core.wording import scientific
 
@@ -28,10 +28,7 @@ Examples:
 
 def main() -> None:
     """Entry point."""
-    if asks_for_help():
-        print(HELP.format(groups=describe_groups()), end="")
-        return
-    guard(lambda: _describe(sys.argv[1:]))
+    start(lambda: _describe(sys.argv[1:]), lambda: HELP.format(groups=describe_groups()))
 
 
 def _describe(arguments: list[str]) -> None:

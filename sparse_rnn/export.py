@@ -2,7 +2,7 @@
 
 import sys
 
-from sparse_rnn.core.command_line import asks_for_help, check_weights, guard, one_of, output_file, parse_keys
+from sparse_rnn.core.command_line import check_weights, one_of, output_file, parse_keys, start
 from sparse_rnn.inference.find_run import find_run
 
 DEFAULTS = {"run": "", "format": "csr", "out": "", "weights": "best"}
@@ -34,10 +34,7 @@ Example:
 
 def main() -> None:
     """Entry point."""
-    if asks_for_help():
-        print(HELP, end="")
-        return
-    guard(lambda: print(export_run(**parse_keys(sys.argv[1:], DEFAULTS))))
+    start(lambda: print(export_run(**parse_keys(sys.argv[1:], DEFAULTS))), lambda: HELP)
 
 
 def export_run(run: str, format: str, out: str, weights: str) -> str:

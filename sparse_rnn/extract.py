@@ -2,7 +2,7 @@
 
 import sys
 
-from sparse_rnn.core.command_line import asks_for_help, guard, output_file, parse_keys
+from sparse_rnn.core.command_line import output_file, parse_keys, start
 from sparse_rnn.inference.find_run import find_run
 
 DEFAULTS = {"run": "", "out": ""}
@@ -23,10 +23,7 @@ Example:
 
 def main() -> None:
     """Entry point."""
-    if asks_for_help():
-        print(HELP, end="")
-        return
-    guard(lambda: print(extract_run(**parse_keys(sys.argv[1:], DEFAULTS))))
+    start(lambda: print(extract_run(**parse_keys(sys.argv[1:], DEFAULTS))), lambda: HELP)
 
 
 def extract_run(run: str, out: str) -> str:

@@ -3,7 +3,7 @@
 import math
 import sys
 
-from sparse_rnn.core.command_line import asks_for_help, guard, optional_number, parse_keys, whole_number
+from sparse_rnn.core.command_line import optional_number, parse_keys, start, whole_number
 from sparse_rnn.core.errors import ConfigError
 from sparse_rnn.inference.find_run import find_run
 
@@ -28,10 +28,7 @@ Example:
 
 def main() -> None:
     """Entry point."""
-    if asks_for_help():
-        print(HELP, end="")
-        return
-    guard(lambda: print(generate(**parse_keys(sys.argv[1:], DEFAULTS))))
+    start(lambda: print(generate(**parse_keys(sys.argv[1:], DEFAULTS))), lambda: HELP)
 
 
 def generate(run: str, prompt: str, words: str, temperature: str, seed: str, threads: str) -> str:

@@ -3,7 +3,7 @@
 import sys
 import time
 
-from sparse_rnn.core.command_line import asks_for_help, guard, parse_keys
+from sparse_rnn.core.command_line import parse_keys, start
 
 HELP = """\
 Compile the sparse kernels for this CPU ahead of training, and print where they are.
@@ -18,10 +18,7 @@ empty value suits any CPU of the architecture.
 
 def main() -> None:
     """Entry point."""
-    if asks_for_help():
-        print(HELP, end="")
-        return
-    guard(compile_ahead)
+    start(compile_ahead, lambda: HELP)
 
 
 def compile_ahead() -> None:

@@ -2,7 +2,7 @@
 
 import sys
 
-from sparse_rnn.core.command_line import EXIT_CODES, asks_for_help, guard, report
+from sparse_rnn.core.command_line import EXIT_CODES, report, start
 from sparse_rnn.core.conf import describe_groups
 
 HELP = """\
@@ -31,10 +31,7 @@ Examples:
 
 def main() -> None:
     """Entry point."""
-    if asks_for_help():
-        print(HELP.format(groups=describe_groups(), exit_codes=EXIT_CODES), end="")
-        return
-    guard(_train)
+    start(_train, lambda: HELP.format(groups=describe_groups(), exit_codes=EXIT_CODES), needs_output=False)
 
 
 def _train() -> None:

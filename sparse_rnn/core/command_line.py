@@ -7,6 +7,7 @@ from importlib import import_module
 from pathlib import Path
 
 from sparse_rnn.core.errors import ConfigError, suggest
+from sparse_rnn.core.output import OutputLost, lost_output, safe_output
 
 EXIT_CODES = (
     "0 finished, 1 failed, 2 wrong usage, 3 another process works on the run, 4 the device was lost,\n"
@@ -14,6 +15,7 @@ EXIT_CODES = (
 )
 USAGE_ERROR = 2  # ConfigError and its subclasses carry their own exit code
 INTERRUPTED = 130
+OUTPUT_LOST = 1
 HYDRA_ERRORS = {"HydraException", "OmegaConfBaseException"}
 
 
@@ -73,30 +75,40 @@ def output_file(out: str, default: Path) -> Path:
     return Path(out) if out else default
 
 
-def asks_for_help() -> bool:
-    """Whether the command line has -h or --help."""
-    return bool({"-h", "--help"} & set(sys.argv[1:]))
+def start(command: Callable[[], object], help_text: Callable[[], str], *, needs_output: bool = True) -> None:
+    """Print the help if the command line has -h or --help, else run the command; see `guard`."""
+    if {"-h", "--help"} & set(sys.argv[1:]):
+        guard(lambda: print(help_text(), end=""))
+    else:
+        guard(command, needs_output=needs_output)
 
 
-def guard(command: Callable[[], None]) -> None:
+def guard(command: Callable[[], object], *, needs_output: bool = True) -> None:
     """Run a command. What the user can fix is one sentence on stderr and an exit code, not a traceback.
 
+    needs_output: whether a stdout that cannot be written ends the command with exit code 1; otherwise it goes on.
     HYDRA_FULL_ERROR=1 brings tracebacks back; it is read before the command, which may set it for Hydra.
     """
     full = os.environ.get("HYDRA_FULL_ERROR") == "1"
-    try:
-        command()
-    except KeyboardInterrupt:
-        sys.exit(INTERRUPTED)
-    except BrokenPipeError:  # the reader of our output has gone, as in `| head`
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        sys.exit(1)
-    except Exception as raised:
-        error = _failure_of_device(raised) or raised
-        sentence = None if full else _sentence(error)
-        if sentence is None:
-            raise
-        fail(sentence, getattr(error, "exit_code", USAGE_ERROR))
+    with safe_output(required=needs_output):
+        try:
+            command()
+            sys.stdout.flush()
+        except KeyboardInterrupt:
+            sys.exit(INTERRUPTED)
+        except OutputLost as lost:
+            if not lost.reader_has_gone:  # as it has in `| head`
+                report(f"stdout cannot be written ({lost}).")
+            sys.exit(OUTPUT_LOST)
+        except Exception as raised:
+            error = _failure_of_device(raised) or raised
+            sentence = None if full else _sentence(error)
+            if sentence is None:
+                raise
+            fail(sentence, getattr(error, "exit_code", USAGE_ERROR))
+        missed = lost_output()
+        if missed and not missed.reader_has_gone:
+            print(f"warning: stdout could not be written ({missed}).", file=sys.stderr)
 
 
 def run_command(arguments: Sequence[str], describe: Callable[[], str], parser: str, commands: str) -> None:
@@ -105,10 +117,10 @@ def run_command(arguments: Sequence[str], describe: Callable[[], str], parser: s
     parser: a module with `parse(command, arguments)`, which makes what the function is given, and FLAGS by command.
     Both are imported only once they are needed.
     """
-    if not arguments or {"-h", "--help"} & set(arguments):
-        print(describe(), end="")
-        return
-    guard(lambda: _run(parser, commands, *arguments))
+    if not arguments:
+        guard(lambda: print(describe(), end=""))
+    else:
+        start(lambda: _run(parser, commands, *arguments), describe)
 
 
 def _run(parser: str, commands: str, command: str, *arguments: str) -> None:

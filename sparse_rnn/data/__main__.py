@@ -3,7 +3,7 @@
 import sys
 from collections.abc import Sequence
 
-from sparse_rnn.core.command_line import asks_for_help, guard
+from sparse_rnn.core.command_line import start
 
 HELP = """\
 Fetch data sets ahead of training, check them, and print what they hold.
@@ -18,10 +18,7 @@ Files go to $SPARSE_RNN_DATA (data); files that are already there are used.
 
 def main() -> None:
     """Entry point."""
-    if asks_for_help():
-        print(HELP, end="")
-        return
-    guard(lambda: fetch_all(sys.argv[1:]))
+    start(lambda: fetch_all(sys.argv[1:]), lambda: HELP)
 
 
 def fetch_all(names: Sequence[str]) -> None:

@@ -14,6 +14,7 @@ from sparse_rnn.config.stored import differences
 from sparse_rnn.core.device import device_failure, make_device, set_up_device
 from sparse_rnn.core.errors import ConfigError, DamagedFile, DeviceLost, RunFailed
 from sparse_rnn.core.lock import RunLock
+from sparse_rnn.core.output import safe_output
 from sparse_rnn.core.wording import duration, shown_metric
 from sparse_rnn.data.base import Data
 from sparse_rnn.runs.folder import PROVENANCE, SCHEMA, RunFolder, keep_finished, read_record, runs_root
@@ -32,6 +33,7 @@ FAILED = 1
 FAILURES = (Diverged, DamagedFile, OSError)
 
 
+@safe_output(required=False)
 def train(run: Run, overrides: Sequence[str]) -> float:
     """Train a run to its end, or resume it; returns the best validation loss in nats. `overrides`: the command line's.
 

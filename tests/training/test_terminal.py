@@ -98,7 +98,7 @@ def test_bar_fits_80_columns() -> None:
     stream = io.StringIO()
     console = Console(file=stream, force_terminal=True, width=80, soft_wrap=True)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(terminal_logger, "PatientConsole", lambda **_: console)
+        patch.setattr(terminal_logger, "Console", lambda **_: console)
         terminal = Terminal(100, True, "paper")
         terminal.step(6, 0.07, {"loss": 4.82, "perplexity": 123.97}, 12_345.0, 0.67)
         terminal.finish(0)

@@ -1,47 +1,76 @@
 """What a person sees of a run: a progress bar on a terminal, plain lines elsewhere."""
 
-import os
-import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 
-from rich.console import Console
+from rich.console import Console, ConsoleOptions, RenderableType, RenderResult
+from rich.measure import Measurement
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.table import Table
+from rich.text import Text
 
 from sparse_rnn.core.wording import DAYS_WORTH_NAMING, duration, shown_metric
 from sparse_rnn.training.loggers.base import Row
 
 STEPS_BEFORE_ESTIMATE = 20
 SILENCE_SECONDS = 60.0
+GAP = "  "
 
 
-class PatientConsole(Console):
-    """A console whose reader may go away, as in `| head`: it falls silent, and training continues."""
+class Bar(Progress):
+    """Epoch, bar, share and time left, and `facts`: beside them, or below where the terminal is too narrow for both."""
 
-    def on_broken_pipe(self) -> None:
-        """Send all further output to the null device."""
-        self.quiet = True
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    facts: Sequence[str] = ()
+
+    def get_renderables(self) -> Iterator[RenderableType]:
+        """What is drawn anew each time."""
+        yield BesideOrBelow(self.make_tasks_table(self.tasks), self.facts)
+
+
+@dataclass
+class BesideOrBelow:
+    """A line and facts about it. Those for which a line of their own has no room are left out, the last ones first."""
+
+    line: Table
+    facts: Sequence[str]
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        facts = Text(GAP.join(self.facts), no_wrap=True)
+        if Measurement.get(console, options, self.line).maximum + 1 + facts.cell_len <= options.max_width:
+            both = Table.grid(padding=(0, 1))
+            both.add_row(self.line, facts)
+            yield both
+        else:
+            yield self.line
+            yield Text(fitting(self.facts, options.max_width), no_wrap=True)
+
+
+def fitting(texts: Sequence[str], width: int) -> str:
+    """The first of these texts, as many as fit in one line of `width` characters."""
+    shown = list(texts)
+    while shown and len(GAP.join(shown)) > width:
+        shown.pop()
+    return GAP.join(shown)
 
 
 class Terminal:
     """A progress bar on a terminal, plain lines elsewhere."""
 
     def __init__(self, epochs: int, on_cpu: bool, budget: str) -> None:
-        self.console = PatientConsole(soft_wrap=True, highlight=False)
+        self.console = Console(soft_wrap=True, highlight=False)
         self._epochs, self._on_cpu, self._budget = epochs, on_cpu, budget
         self._spoken = time.monotonic()
-        self._bar: Progress | None = None
+        self._bar: Bar | None = None
         if self.console.is_terminal:
-            self._bar = Progress(
+            self._bar = Bar(
                 TextColumn("{task.description}"),
                 BarColumn(bar_width=10),
                 TextColumn("{task.percentage:>3.0f}%"),
                 TimeRemainingColumn(),
-                TextColumn("{task.fields[facts]}"),
                 console=self.console,
             )
-            self._task = self._bar.add_task("training", total=1.0, facts="")
+            self._task = self._bar.add_task("training", total=1.0)
         self._first: tuple[float, float] | None = None
         self._seen = 0
 
@@ -59,10 +88,9 @@ class Terminal:
         """
         if self._bar:
             self._bar.start()
-            shown = "  ".join(f"{name} {value:,.3f}" for name, value in metrics.items())
-            facts = f"{shown}  {tokens_per_second:,.0f} tokens/s  sparsity {sparsity:.3f}"
-            description = f"epoch {epoch + 1}/{self._epochs}"
-            self._bar.update(self._task, completed=progress, description=description, facts=facts)
+            shown = [f"{name} {value:,.3f}" for name, value in metrics.items()]
+            self._bar.facts = [*shown, f"{tokens_per_second:,.0f} tokens/s", f"sparsity {sparsity:.3f}"]
+            self._bar.update(self._task, completed=progress, description=f"epoch {epoch + 1}/{self._epochs}")
         self._seen += 1
         if self._first is None:
             self._first = (time.monotonic(), progress)
