@@ -3,12 +3,14 @@
 import sys
 import time
 from collections.abc import Iterator
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
 from rich.live import Live
 
 from sparse_rnn.core.errors import ConfigError, suggest
+from sparse_rnn.core.wording import counted
 from sparse_rnn.runs.folder import RunFolder, read_record, runs_root
 from sparse_rnn.tables.catalogue import Catalogue
 
@@ -100,13 +102,16 @@ def status(request: Request) -> None:
     if "--watch" not in request.flags:
         console.print(report.noteworthy(found))
         return
-    with Live(report.noteworthy(found), console=console, auto_refresh=False) as live:
+    # Off a terminal Live would print only the last state, cut at 80 columns.
+    live = Live(report.noteworthy(found), console=console, auto_refresh=False) if console.is_terminal else None
+    with live or nullcontext():
         while found.warning or found.runs("queued", "running"):
             time.sleep(SECONDS_BETWEEN_LOOKS)
             found = make_plan(chosen, root)
-            live.update(report.noteworthy(found), refresh=True)
-    if not console.is_terminal:
-        print()
+            if live:
+                live.update(report.noteworthy(found), refresh=True)
+    if not live:
+        console.print(report.noteworthy(found))
 
 
 def cancel(request: Request) -> None:
@@ -120,11 +125,11 @@ def cancel(request: Request) -> None:
         return
     console = report.console()
     console.print(report.lines(found, flops=False, only=("queued", "running")), end="")
-    if "--yes" not in request.flags and not _agreed(f"Cancel {len(live)} run{'s' * (len(live) > 1)}? [y/N] "):
+    if "--yes" not in request.flags and not _agreed(f"Cancel {counted(len(live), 'run')}? [y/N] "):
         print("Nothing was cancelled.")
         return
     ended = cancel_runs(live, root)
-    print(f"{len(ended)} of {len(live)} cancelled; `submit` resumes them.")
+    print(f"{len(ended)} of {len(live)} cancelled; `submit` resumes {'it' if len(ended) == 1 else 'them'}.")
     for entry in live:
         if entry.run_id not in ended:
             where = found.statuses[entry.run_id].detail
@@ -158,7 +163,7 @@ def logs(request: Request) -> None:
     known = sorted({path.parent.name for kept in (files.log, files.submission) for path in root.glob(f"*/{kept.name}")})
     fitting = [run_id for run_id in known if run_id == name] or [run_id for run_id in known if run_id.startswith(name)]
     if len(fitting) != 1:
-        reason = f"fits {len(fitting)} runs" if fitting else "was never sent"
+        reason = f"fits {counted(len(fitting), 'run')}" if fitting else "was never sent"
         raise ConfigError(f"{name} {reason}{suggest(name, fitting or known)}.")
     log = job_log(root / fitting[0])
     if log is None:

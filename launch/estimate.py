@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Self
 
-from sparse_rnn.core.wording import scientific
+from sparse_rnn.core.wording import counted, scientific
 
 SHAPE = ("batch", "bptt", "sub_batch")  # the keys of `training` that decide how much a device computes at a time
 
@@ -48,7 +48,7 @@ def device_of(record: Mapping[str, Any]) -> str | None:
     if not name or not kind:
         return None
     threads = record["threads"]
-    return f"{name}, {threads} thread{'s' * (threads != 1)}" if kind == "cpu" else str(name)
+    return f"{name}, {counted(threads, 'thread')}" if kind == "cpu" else str(name)
 
 
 def _shape(config: Mapping[str, Any]) -> str:
@@ -74,7 +74,7 @@ def estimate(runs: Sequence[UnfinishedRun], throughput: Throughput) -> str:
     """What is left to do, in FLOPs and in hours of every device; one line per device if there are several."""
     if not runs:
         return "left: nothing"
-    head = f"left: {len(runs)} run{'s' * (len(runs) != 1)}, {_flops(runs)}"
+    head = f"left: {counted(len(runs), 'run')}, {_flops(runs)}"
     hours = [{} if run.tokens is None else throughput.hours(run.config, run.tokens * run.remaining) for run in runs]
     devices = sorted({device for known in hours for device in known})
     if not devices:
@@ -83,7 +83,7 @@ def estimate(runs: Sequence[UnfinishedRun], throughput: Throughput) -> str:
     for device in devices:
         known = [own[device] for own in hours if device in own]
         unknown = [run for run, own in zip(runs, hours, strict=True) if device not in own]
-        why = f"{len(known)} of {len(runs)} runs; {len(unknown)} unknown: {_why_unknown(unknown, ' there')}"
+        why = f"{len(known)} of {counted(len(runs), 'run')}; {len(unknown)} unknown: {_why_unknown(unknown, ' there')}"
         lines.append(f"{_hours(sum(known))} on {device}{f' ({why})' if unknown else ''}")
     return ("; " if len(lines) == 1 else "\n").join([head, *lines])
 
@@ -97,7 +97,7 @@ def _flops(runs: Sequence[UnfinishedRun]) -> str:
     if not known:
         return "FLOPs unknown"
     total = f"{scientific(sum(known))} FLOPs"
-    return total if len(known) == len(runs) else f"{total} ({len(known)} of {len(runs)} runs)"
+    return total if len(known) == len(runs) else f"{total} ({len(known)} of {counted(len(runs), 'run')})"
 
 
 def _why_unknown(runs: Sequence[UnfinishedRun], where: str = "") -> str:

@@ -5,7 +5,7 @@ from collections.abc import Iterable
 from rich.console import Console
 from rich.text import Text
 
-from sparse_rnn.core.wording import scientific
+from sparse_rnn.core.wording import counted, scientific
 
 from .plan import Plan
 from .requests import Entry
@@ -27,7 +27,7 @@ def counts(plan: Plan) -> str:
     found = plan.counts()
     total = sum(found.values())
     listed = ", ".join(f"{number} {state}" for state, number in found.items())
-    return f"{total} run{'s' * (total != 1)}: {listed}" if total else "no runs"
+    return f"{counted(total, 'run')}: {listed}" if total else "no runs"
 
 
 def lines(plan: Plan, *, flops: bool, only: Iterable[str] | None = None) -> Text:

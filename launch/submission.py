@@ -8,6 +8,7 @@ from filelock import FileLock
 
 from sparse_rnn.config.stored import run_from_dict
 from sparse_rnn.core.files import read_json, write_json
+from sparse_rnn.core.wording import counted, plural
 
 from . import slurm
 from .clusters import Cluster, LocalCluster
@@ -55,9 +56,11 @@ def send(entries: Sequence[Entry], cluster: Cluster, root: Path) -> str:
         for run_id, kept in attempts_before.items():
             if kept:
                 write_json(JobFiles(root / run_id).attempts, kept)
-        which = f"{len(attempts_before)} of {len(runs)} runs" if jobs else f"the {len(runs)} runs"
-        raise slurm.Refused(f"SLURM did not take {which}: {refusal}; run submit again to send them.") from None
-    return f"to {cluster.name}, job{'s' * (len(jobs) > 1)} {', '.join(jobs)}"
+        all_of_them = counted(len(runs), "run") if len(runs) > 1 else "run"
+        which = f"{len(attempts_before)} of {all_of_them}" if jobs else f"the {all_of_them}"
+        what = "it" if len(attempts_before) == 1 else "them"
+        raise slurm.Refused(f"SLURM did not take {which}: {refusal}; run submit again to send {what}.") from None
+    return f"to {cluster.name}, {plural('job', len(jobs))} {', '.join(jobs)}"
 
 
 def _to_send(entry: Entry, cluster: Cluster) -> slurm.ToSend:

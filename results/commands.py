@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from sparse_rnn.core.errors import ConfigError
+from sparse_rnn.core.wording import counted
 from sparse_rnn.runs.folder import RunFolder, read_record, runs_root
 
 from .gathering import Gathered, gather
@@ -43,7 +44,8 @@ def _gather(request: Request, names: Sequence[str]) -> dict[str, Gathered]:
     for problem in list(problems)[:PROBLEMS_SHOWN]:
         print(f"warning: {problem}", file=sys.stderr)
     if len(problems) > PROBLEMS_SHOWN:
-        print(f"warning: and {len(problems) - PROBLEMS_SHOWN} more problems like these", file=sys.stderr)
+        more = counted(len(problems) - PROBLEMS_SHOWN, "more problem")
+        print(f"warning: and {more} like these", file=sys.stderr)
     return dict(zip(names, found, strict=True))
 
 
@@ -53,9 +55,10 @@ def _refuse_missing(request: Request, gathered: dict[str, Gathered]) -> None:
     if not missing or request.allow_missing:
         return
     of_all = {name: len({run.run_id for run in gathered[name].planned}) for name in missing}
-    what = ", ".join(f"{len(ids)} of {of_all[name]} runs of {name}" for name, ids in missing.items())
+    what = ", ".join(f"{len(ids)} of {counted(of_all[name], 'run')} of {name}" for name, ids in missing.items())
     unlogged = [run_id for run_id in set().union(*missing.values()) if _is_finished(run_id)]
-    recorded = f"read the {len(unlogged)} that have finished with --source {RECORDS}, "
+    have = "has" if len(unlogged) == 1 else "have"
+    recorded = f"read the {len(unlogged)} that {have} finished with --source {RECORDS}, "
     submit = f"python -m {LAUNCH} submit {shlex.join([*missing, *request.arguments])}"
     raise Incomplete(
         f"{what} have no result: {recorded if unlogged and request.source != RECORDS else ''}"

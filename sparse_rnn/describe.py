@@ -2,15 +2,18 @@
 
 import json
 import sys
+from collections.abc import Mapping, Sequence
 from typing import Any
 
-from rich.console import Console
+from rich.console import Console, Group
 from rich.measure import Measurement
+from rich.padding import Padding
 from rich.table import Table
+from rich.text import Text
 
 from sparse_rnn.core.command_line import one_of, split_keys, start
 from sparse_rnn.core.conf import describe_groups
-from sparse_rnn.core.wording import scientific
+from sparse_rnn.core.wording import counted, scientific
 
 FORMATS = ("table", "json")
 HELP = """\
@@ -44,27 +47,49 @@ def _describe(arguments: list[str]) -> None:
 
 
 def _print_table(facts: dict[str, Any]) -> None:
+    console, table = Console(highlight=False), _weights(facts["weights"])
+    wanted = Measurement.get(console, console.options.update(width=1000), table).maximum
+    if not console.is_terminal:  # where rich assumes 80 columns, and would cut the names of weights
+        console.width = max(console.width, wanted)
+    console.print(table if console.width >= wanted else _narrow(facts["weights"]))
+    run_id, flops = facts["run_id"], (scientific(facts["flops_train"]), scientific(facts["flops_test"]))
+    for line in (
+        f"{run_id}: {facts['active_parameters']:,} of {counted(facts['parameters'], 'parameter')} active, "
+        f"sparsity {facts['sparsity']:.4f} of the sparse weights",
+        f"FLOPs: {flops[0]} to train ({facts['flops_train_ratio']:.3f} of the dense model's), "
+        f"{flops[1]} for a minibatch in the test ({facts['flops_test_ratio']:.3f})",
+    ):
+        console.print(line, markup=False, soft_wrap=not console.is_terminal)
+
+
+def _weights(weights: Sequence[Mapping[str, Any]]) -> Table:
+    """One row for each weight."""
     table = Table(box=None, header_style="bold")
     for column in ("weight", "shape", "gates (rows)"):
         table.add_column(column, no_wrap=True)
     for column in ("sparsity", "active"):
         table.add_column(column, justify="right")
-    for weight in facts["weights"]:
-        gates = "  ".join(f"{gate} {start}-{stop - 1}" for gate, (start, stop) in weight["gates"].items())
-        sparsity = f"{weight['sparsity']:.4f}" if weight["sparse"] else "dense"
-        table.add_row(weight["name"], " x ".join(map(str, weight["shape"])), gates, sparsity, f"{weight['active']:,}")
-    console = Console(highlight=False)
-    # Where the output is piped, rich assumes 80 columns and would cut the names of weights.
-    console.width = max(console.width, Measurement.get(console, console.options.update(width=1000), table).maximum)
-    console.print(table)
-    print(
-        f"{facts['run_id']}: {facts['active_parameters']:,} of {facts['parameters']:,} parameters active, "
-        f"sparsity {facts['sparsity']:.4f} of the sparse weights"
-    )
-    print(
-        f"FLOPs: {scientific(facts['flops_train'])} to train ({facts['flops_train_ratio']:.3f} of the dense model's), "
-        f"{scientific(facts['flops_test'])} for a minibatch in the test ({facts['flops_test_ratio']:.3f})"
-    )
+    for weight in weights:
+        shape, gates, sparsity = _shape_gates_and_sparsity(weight)
+        table.add_row(weight["name"], shape, gates, sparsity, f"{weight['active']:,}")
+    return table
+
+
+def _narrow(weights: Sequence[Mapping[str, Any]]) -> Group:
+    """A few short lines for each weight."""
+    lines: list[Text | Padding] = []
+    for weight in weights:
+        shape, gates, sparsity = _shape_gates_and_sparsity(weight)
+        lines.append(Text(weight["name"], "bold"))
+        about = [f"{shape}, {sparsity}, {weight['active']:,} active", *filter(None, [gates])]
+        lines += [Padding(Text(line), (0, 0, 0, 2)) for line in about]
+    return Group(*lines)
+
+
+def _shape_gates_and_sparsity(weight: Mapping[str, Any]) -> tuple[str, str, str]:
+    gates = "  ".join(f"{gate} {start}-{stop - 1}" for gate, (start, stop) in weight["gates"].items())
+    sparsity = f"{weight['sparsity']:.4f}" if weight["sparse"] else "dense"
+    return " x ".join(map(str, weight["shape"])), gates, sparsity
 
 
 if __name__ == "__main__":

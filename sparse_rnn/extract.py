@@ -3,6 +3,7 @@
 import sys
 
 from sparse_rnn.core.command_line import output_file, parse_keys, start
+from sparse_rnn.core.wording import counted
 from sparse_rnn.inference.find_run import find_run
 
 DEFAULTS = {"run": "", "out": ""}
@@ -34,7 +35,8 @@ def extract_run(run: str, out: str) -> str:
 
     extracted, parameters = extract_folder(folder, path)
     widths = ", ".join(map(str, extracted.widths))
-    return f"{folder.path.name}  widths {widths}  {extracted.parameters:,} of {parameters:,} parameters  {path}"
+    kept = f"{extracted.parameters:,} of {counted(parameters, 'parameter')}"
+    return f"{folder.path.name}  widths {widths}  {kept}  {path}"
 
 
 if __name__ == "__main__":

@@ -7,6 +7,7 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from sparse_rnn.core.wording import counted
 from sparse_rnn.tables.declaration import TableSpec
 
 from ..gathering import Gathered
@@ -77,16 +78,13 @@ def about(gathered: Gathered) -> tuple[str, ...]:
     notes = []
     if missing:
         of_them = f", {failed} of them failed" if failed else ""
-        notes.append(f"{len(missing)} of {len(planned)} runs {'is' if len(missing) == 1 else 'are'} missing{of_them}.")
+        are = "is" if len(missing) == 1 else "are"
+        notes.append(f"{len(missing)} of {counted(len(planned), 'run')} {are} missing{of_them}.")
     if forced := averaging[FORCED]:
-        notes.append(f"Averaging did not begin by itself and was forced in {forced} of {_runs(finished)}.")
+        notes.append(f"Averaging did not begin by itself and was forced in {forced} of {counted(finished, 'run')}.")
     if never := averaging[NO_AVERAGING]:
-        notes.append(f"Averaging never began in {never} of {_runs(finished)}.")
+        notes.append(f"Averaging never began in {never} of {counted(finished, 'run')}.")
     return tuple(notes)
-
-
-def _runs(number: int) -> str:
-    return f"{number} run{'s' * (number != 1)}"
 
 
 def _names(gathered: Gathered, group: str) -> Sequence[str]:

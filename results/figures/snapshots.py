@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from safetensors import SafetensorError, safe_open
 
 from sparse_rnn.core.errors import ConfigError
+from sparse_rnn.core.wording import counted
 
 from .matching import Mask, States, standardised
 
@@ -90,7 +91,8 @@ def _place(name: str) -> tuple[str, int, int | None] | None:
 def _connections(place: tuple[str, int, int | None], mask: Mask, states: tuple[States, ...]) -> Connections:
     name, layer, source = place
     if source is not None and mask.shape[1] != states[source].shape[1]:
-        raise ValueError(f"{name} has {mask.shape[1]} columns for {states[source].shape[1]} units")
+        units = counted(states[source].shape[1], "unit")
+        raise ValueError(f"{name} has {counted(mask.shape[1], 'column')} for {units}")
     return Connections(name, layer, source, mask.reshape(-1, states[layer].shape[1], mask.shape[1]))
 
 

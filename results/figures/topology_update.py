@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from sparse_rnn.config.compose import compose_run
 from sparse_rnn.config.schema import Run
 from sparse_rnn.core.registry import lookup
+from sparse_rnn.core.wording import counted
 from sparse_rnn.sparsity.api import StepSparsifier, sparsify
 from sparse_rnn.sparsity.groups import Group
 from sparse_rnn.sparsity.rules.growth import GrowthRule, Signal, Signals
@@ -75,7 +76,7 @@ def stages(run: Run) -> tuple[list[Stage], dict[str, slice]]:
             *found,
             Stage("Train to the end", "removal=none", "The topology stays as it is.", start, none, none),
         ], gates
-    every = "an epoch" if method.update_interval == "epoch" else f"{method.update_interval} steps"
+    every = "an epoch" if method.update_interval == "epoch" else counted(int(method.update_interval), "step")
     found.append(Stage(f"Train {every}", "", "Active weights learn, the others stay zero.", before, none, none))
     rules, words = f"removal={method.removal}, schedule={method.schedule}", _said("removal", method.removal)
     found.append(Stage("Remove", rules, words, survived, before & ~survived, none))

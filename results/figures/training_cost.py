@@ -4,6 +4,7 @@ import pandas as pd
 import torch
 
 from sparse_rnn.config.compose import compose_run
+from sparse_rnn.core.wording import counted
 from sparse_rnn.runs.flops import run_flops
 from sparse_rnn.sparsity.method import make_schedule, make_topology
 
@@ -27,7 +28,8 @@ def draw_costs() -> Drawing:
         for each in axes[0]:
             each.set_xlabel("time (1: the epochs of one training)")
     run = compose_run(["sparsifier=selfish"])
-    what = f"{run.model.name}, {run.dataset.name}, sparsity {run.sparsifier.sparsity:g}, {run.training.epochs} epochs"
+    epochs = counted(run.training.epochs, "epoch")
+    what = f"{run.model.name}, {run.dataset.name}, sparsity {run.sparsifier.sparsity:g}, {epochs}"
     notes = (
         f"Computed for {what}; floating-point operations as the paper counts them.",
         "Every further cycle of pruning and re-training takes as long again.",

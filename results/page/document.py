@@ -13,6 +13,7 @@ import matplotlib
 from markupsafe import Markup
 
 from sparse_rnn.core.errors import ConfigError
+from sparse_rnn.core.wording import counted
 from sparse_rnn.runs.folder import runs_root
 from sparse_rnn.tables.catalogue import Catalogue
 
@@ -115,7 +116,7 @@ def _chapter(
         try:
             gathered = None if name in WITHOUT_RUNS else gather(name)
             if gathered is not None and not any(gathered.finished()):
-                chapter.without_runs.append((name, f"{gathered.spec.title} ({len(gathered.missing)} runs)"))
+                chapter.without_runs.append((name, f"{gathered.spec.title} ({counted(len(gathered.missing), 'run')})"))
             else:
                 chapter.entries.append(make(name, gathered))
         except ConfigError as error:

@@ -14,6 +14,7 @@ from wandb.errors import AuthenticationError, Error, UsageError
 from wandb.sdk.lib.service.service_connection import WandbApiFailedError
 
 from sparse_rnn.core.errors import ConfigError
+from sparse_rnn.core.wording import counted
 
 from . import mirror
 from .logs import Row, Unreachable, joined
@@ -95,8 +96,8 @@ def is_missing(error: ValueError) -> bool:
 
 def with_progress(runs: Collection[Any], doing: str) -> Iterator[Any]:
     """The runs one by one, with a progress bar if stderr is a terminal."""
-    console = Console(stderr=True)
-    return iter(track(runs, f"{doing} {len(runs)} runs", console=console, disable=not console.is_terminal or not runs))
+    console, doing = Console(stderr=True), f"{doing} {counted(len(runs), 'run')}"
+    return iter(track(runs, doing, console=console, disable=not console.is_terminal or not runs))
 
 
 def history(run: Any) -> Iterator[Row]:

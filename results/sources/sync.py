@@ -12,6 +12,8 @@ from typing import Any
 
 import wandb
 
+from sparse_rnn.core.wording import counted
+
 from ..names import RUNS
 from . import offline
 from .choice import offline_folder
@@ -38,7 +40,7 @@ def sync(project: str, source: str = RUNS, *, unfinished: bool = False) -> None:
     for problem in problems:
         print(f"warning: {problem}", file=sys.stderr)
     there, left = len(sent) - sum(sent), len(segments) - len(ready)
-    print(f"{sum(sent)} runs uploaded to {project}, {there} already there, {left} not finished")
+    print(f"{counted(sum(sent), 'run')} uploaded to {project}, {there} already there, {left} not finished")
 
 
 def _online(project: str) -> dict[str, Any]:

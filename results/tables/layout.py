@@ -5,7 +5,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from datetime import UTC, datetime
 from itertools import groupby
 
-from sparse_rnn.core.wording import scientific
+from sparse_rnn.core.wording import counted, plural, scientific
 
 from ..sources.logs import FORCED, NO_AVERAGING, NOT_AVERAGED, LoggedRun
 from .cells import SCORES, Cell, Table, TableBlock, TableRow
@@ -112,7 +112,7 @@ def _field(cell: Cell) -> Field:
         return Field(text)
     if cell.std is not None:
         text += f" ± {number(cell.column, cell.std, accuracy=cell.accuracy)}"
-    marks = [*cell.notes, *([] if cell.complete else [f"{len(cell.values)}/{cell.expected} seeds"])]
+    marks = [*cell.notes, *([] if cell.complete else [f"{len(cell.values)}/{counted(cell.expected, 'seed')}"])]
     text += OUTSIDE if cell.outside else ""
     return Field(text + (f" ({', '.join(marks)})" if marks else ""), bold=cell.best)
 
@@ -201,8 +201,11 @@ def _footer(table: Table, command: str) -> Iterator[str]:
     wanted = {run.run_id for run in gathered.planned}
     finished = {run.run_id: log for run, log in gathered.finished()}
     configs = [run.facts.config for run in gathered.planned]
-    seeds = _seeds(run.seed for run in gathered.planned)
-    yield f"Runs: {len(finished)} of {len(wanted)} finished (the CSV has their ids), seeds {seeds}"
+    seeds = {run.seed for run in gathered.planned}
+    yield (
+        f"Runs: {len(finished)} of {len(wanted)} finished (the CSV has their ids), "
+        f"{plural('seed', len(seeds))} {_ranges(seeds)}"
+    )
     for what in ("budget", "protocol"):
         yield f"{what.capitalize()}: {', '.join(dict.fromkeys(config[what]['name'] for config in configs))}"
     if finished:
@@ -214,7 +217,7 @@ def _footer(table: Table, command: str) -> Iterator[str]:
     yield f"Made by: {command}"
 
 
-def _seeds(seeds: Iterable[int]) -> str:
+def _ranges(seeds: Iterable[int]) -> str:
     """Seeds as ranges, such as 1-3, 7."""
     ordered = sorted(set(seeds))
     runs = [[seed for _, seed in group] for _, group in groupby(enumerate(ordered), lambda pair: pair[1] - pair[0])]

@@ -46,9 +46,9 @@ def make_device(name: str) -> torch.device:
         raise ConfigError(f"device={name} is not available: torch finds no GPU that it can use here; use device=cpu.")
     device = torch.device("cuda", torch.cuda.current_device() if device.index is None else device.index)
     if device.index >= torch.cuda.device_count():
-        raise ConfigError(
-            f"device={name} does not exist here: the GPUs are cuda:0 to cuda:{torch.cuda.device_count() - 1}."
-        )
+        last = torch.cuda.device_count() - 1
+        there = f"the GPUs are cuda:0 to cuda:{last}" if last else "the only GPU is cuda:0"
+        raise ConfigError(f"device={name} does not exist here: {there}.")
     try:
         torch.cuda.set_device(device)
         torch.ones(1, device=device).add_(1).item()

@@ -6,6 +6,7 @@ import os
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 ENCODING_ERRORS = "sparse_rnn.look_alike"
@@ -110,7 +111,7 @@ def _open_closed_streams() -> None:
         if getattr(sys, name) is None:
             if _is_closed(number):
                 os.set_inheritable(os.open(os.devnull, os.O_RDWR), True)  # which takes the lowest number
-            setattr(sys, name, open(os.devnull, mode, encoding="utf-8"))
+            setattr(sys, name, Path(os.devnull).open(mode, encoding="utf-8"))
 
 
 def _is_closed(number: int) -> bool:

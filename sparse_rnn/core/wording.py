@@ -1,4 +1,4 @@
-"""Numbers as people read them."""
+"""Numbers, and the words that follow them, as people read them."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -16,6 +16,16 @@ def duration(seconds: float) -> str:
     if minutes < 48 * 60:
         return f"{minutes // 60} h {minutes % 60:02d} min"
     return f"{minutes / 1440:.1f} days"
+
+
+def counted(number: int, noun: str) -> str:
+    """A number and what it counts, as in "1 thread" and "2,000 threads"; see `plural`."""
+    return f"{number:,} {plural(noun, number)}"
+
+
+def plural(noun: str, number: int) -> str:
+    """What so many are called; `noun` is a word for one whose plural only adds an s."""
+    return noun if number == 1 else f"{noun}s"
 
 
 def scientific(number: float | None) -> str:

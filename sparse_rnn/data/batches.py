@@ -8,6 +8,7 @@ from torch import Tensor
 
 from sparse_rnn.core.errors import ConfigError
 from sparse_rnn.core.random import generator
+from sparse_rnn.core.wording import counted
 from sparse_rnn.data.labelled.texts import LabelledSplit
 
 
@@ -27,7 +28,7 @@ def side_by_side(tokens: Tensor, batch: int, *, split: str) -> Tensor:
     """
     rows = tokens.numel() // batch
     if rows < 2:
-        raise ConfigError(f"The {split} split has {tokens.numel()} tokens: too few for a batch of {batch}.")
+        raise ConfigError(f"The {split} split has {counted(tokens.numel(), 'token')}: too few for a batch of {batch}.")
     return tokens[: rows * batch].view(batch, rows).t().contiguous()
 
 

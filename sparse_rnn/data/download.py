@@ -122,7 +122,7 @@ class ResumingDownloader:
 
     def _save(self, response: requests.Response, have: int) -> None:
         length = response.headers.get("Content-Length")
-        columns = TextColumn("{task.description}"), BarColumn(), DownloadColumn(), TransferSpeedColumn()
+        columns = TextColumn("{task.description}"), BarColumn(bar_width=10), DownloadColumn(), TransferSpeedColumn()
         console = Console(stderr=True)
         with (
             Progress(*columns, console=console, disable=not console.is_terminal) as progress,

@@ -23,6 +23,7 @@ from sparse_rnn.config.schema import Run
 from sparse_rnn.config.stored import run_from_dict
 from sparse_rnn.core.errors import ConfigError, DamagedFile, RunFailed
 from sparse_rnn.core.tensor_files import save_tensors
+from sparse_rnn.core.wording import counted
 from sparse_rnn.inference.load import last_weights, load_best, load_data, read_run, reraise_damaged
 from sparse_rnn.inference.sparse_indices import PARTS, expect, pack_positions, unpack_positions
 from sparse_rnn.models.base import ModelConfig
@@ -237,7 +238,8 @@ def _check_tensors(
     if metadata["parameters"] != str(total) or (sparse and metadata["active_parameters"] != str(held)):
         raise ValueError("its tensors are not as many parameters as it says")
     if sum(parameter.nbytes for parameter in skeleton.values()) > LARGEST_GROWTH * file_size:
-        raise ValueError(f"its model of {total:,} parameters is more than {LARGEST_GROWTH:,} times as large as it")
+        model = f"its model of {counted(total, 'parameter')}"
+        raise ValueError(f"{model} is more than {LARGEST_GROWTH:,} times as large as it")
 
 
 def _build(config: ModelConfig, sizes: Sequence[int]) -> nn.Module:

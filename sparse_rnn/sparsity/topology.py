@@ -13,6 +13,7 @@ from torch.optim import Optimizer
 
 from sparse_rnn.core.declarations import GateMap, Structures
 from sparse_rnn.core.errors import ConfigError
+from sparse_rnn.core.wording import counted
 from sparse_rnn.sparsity.gates import find_gates
 from sparse_rnn.sparsity.optimizer_state import restart_entries, tensors_like
 from sparse_rnn.sparsity.storage import Gradient, Masked, Storage
@@ -243,7 +244,7 @@ def unpack_bits(bits: Tensor, shape: Sequence[int]) -> Tensor:
     """The inverse of `pack_bits`, on the device of `bits`; raises ValueError if they are too few for `shape`."""
     count = math.prod(shape)
     if bits.dtype != torch.uint8 or bits.numel() != (count + 7) // 8:
-        raise ValueError(f"{bits.numel()} bytes do not hold a mask of shape {list(shape)}")
+        raise ValueError(f"a mask of shape {list(shape)} does not take {counted(bits.numel(), 'byte')}")
     if bits.device.type == "cpu":
         flat = torch.from_numpy(np.unpackbits(bits.numpy(), count=count).astype(bool))
     else:

@@ -11,6 +11,7 @@ from sparse_rnn.config.schema import Run
 from sparse_rnn.config.stored import differences
 from sparse_rnn.core.device import device_name
 from sparse_rnn.core.errors import ConfigError
+from sparse_rnn.core.wording import counted
 from sparse_rnn.data.base import Data
 from sparse_rnn.sparsity.method import SparsifierConfig
 from sparse_rnn.training.captured_step import CapturedStep
@@ -36,9 +37,9 @@ def announce(trainer: Trainer, data: Data, terminal: Terminal, overrides: Sequen
     if run.budget.name != "paper" and (changes := budget_changes(run, overrides)):
         terminal.say(f"budget={run.budget.name} changes {', '.join(changes)}.")
     terminal.say(
-        f"{counts['active_parameters']:,} of {counts['parameters']:,} parameters active (sparsity "
+        f"{counts['active_parameters']:,} of {counted(counts['parameters'], 'parameter')} active (sparsity "
         f"{trainer.sparsifier.final_sparsity:.4f}); {' / '.join(f'{n:,}' for n in data.counts.values())} {data.unit}, "
-        f"{sizes}; {torch.get_num_threads()} threads"
+        f"{sizes}; {counted(torch.get_num_threads(), 'thread')}"
     )
     if run.device == "auto" and run.sparsifier.backend == "sparse" and torch.cuda.is_available():
         terminal.say("sparsifier.backend=sparse computes on the CPU, so device=auto leaves the GPU alone.")
@@ -76,8 +77,8 @@ def updates_too_often(method: SparsifierConfig, steps: int) -> str:
     if not often or method.removal_rate < MANY_WEIGHTS:
         return ""
     return (
-        f"warning: {steps:,} steps between topology updates (Penn Treebank: 1,328) may be too few for new weights to "
-        f"grow: choose a sparsifier.removal_rate below {method.removal_rate:g}"
+        f"warning: {counted(steps, 'step')} between topology updates (Penn Treebank: 1,328) may be too few for new weights "
+        f"to grow: choose a sparsifier.removal_rate below {method.removal_rate:g}"
     )
 
 

@@ -35,7 +35,7 @@ def test_packing_does_not_depend_on_the_memory_layout():
 
 @pytest.mark.parametrize("bits", [torch.zeros(1, dtype=torch.uint8), torch.zeros(2, dtype=torch.int64)])
 def test_bits_that_do_not_fit_are_refused(bits):
-    with pytest.raises(ValueError, match="do not hold a mask"):
+    with pytest.raises(ValueError, match="does not take"):
         unpack_bits(bits, (3, 3))
 
 

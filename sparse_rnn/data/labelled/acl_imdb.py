@@ -7,6 +7,7 @@ from itertools import product
 from pathlib import Path
 
 from sparse_rnn.core.errors import ConfigError
+from sparse_rnn.core.wording import counted
 from sparse_rnn.data.labelled.readers import Example, decoded, reading
 
 REVIEWS = 12_500
@@ -63,6 +64,6 @@ def _by_number(reviews: list[tuple[str, str]]) -> list[tuple[str, str]]:
 def _require_all(where: object, found: int) -> None:
     if found != REVIEWS:
         raise ConfigError(
-            f"{where} has {found:,} reviews instead of the published {REVIEWS:,}: remove the folder or the archive and "
-            "get it again, or use dataset=labelled_text for texts of your own."
+            f"{where} has {counted(found, 'review')} instead of the published {REVIEWS:,}: remove the folder or the "
+            "archive and get it again, or use dataset=labelled_text for texts of your own."
         )

@@ -8,6 +8,7 @@ from typing import ClassVar
 
 from sparse_rnn.core.errors import ConfigError
 from sparse_rnn.core.registry import register
+from sparse_rnn.core.wording import counted
 from sparse_rnn.data.labelled import acl_imdb
 from sparse_rnn.data.labelled.dataset import OWN, LabelledDataset
 from sparse_rnn.data.labelled.readers import (
@@ -22,7 +23,7 @@ from sparse_rnn.data.labelled.readers import (
     snap_examples,
 )
 
-STARS = {str(n): f"{n} star{'s' * (n > 1)}" for n in range(1, 6)}
+STARS = {str(n): counted(n, "star") for n in range(1, 6)}
 IMDB_MIRRORS = ("https://ai.stanford.edu/~amaas/data/sentiment",)
 IMDB_ARCHIVE = "aclImdb_v1.tar.gz"
 IMDB_FILES = {IMDB_ARCHIVE: (IMDB_ARCHIVE, "c40f74a18d3b61f90feba1e17730e0d38e8b97c05fde7008942e91923d1658fe")}
@@ -152,8 +153,8 @@ class YelpPolarity(LabelledDataset):
             yield example._replace(text=example.text.replace("\\n", "\n"))
         if found != self.counts[split]:
             raise ConfigError(
-                f"{source} has {found:,} reviews instead of the published {self.counts[split]:,}: get it again, or use "
-                f"dataset={OWN} for texts of your own."
+                f"{source} has {counted(found, 'review')} instead of the published {self.counts[split]:,}: get it again, "
+                f"or use dataset={OWN} for texts of your own."
             )
 
 

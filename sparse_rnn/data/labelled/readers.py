@@ -12,6 +12,7 @@ from textwrap import shorten
 from typing import NamedTuple
 
 from sparse_rnn.core.errors import MANY, ConfigError
+from sparse_rnn.core.wording import counted
 
 AGAIN = "correct the file, or get it again"
 
@@ -110,8 +111,7 @@ def named_csv_examples(text: Iterable[str], source: object, label: str, content:
 
 def _require_columns(source: object, line: int, row: Sequence[str], columns: int) -> None:
     if len(row) != columns:
-        found = f"{len(row)} column{'s' * (len(row) != 1)}"
-        raise ConfigError(f"{source}, line {line}, has {found} instead of {columns}: {AGAIN}.")
+        raise ConfigError(f"{source}, line {line}, has {counted(len(row), 'column')} instead of {columns}: {AGAIN}.")
 
 
 def json_examples(text: Iterable[str], source: object, label: str, content: str) -> Iterator[Example]:

@@ -24,7 +24,7 @@ def lstm_layer(
     ih [4H, I], hh [4H, H], biases [4H]: the gates in torch's order, i, f, g, o. Raises ValueError if h does not fit x.
     """
     if h.shape != (x.shape[1], hh.structure.shape[1]):
-        raise ValueError(f"h has shape {tuple(h.shape)} and the batch {x.shape[1]} sequences")
+        raise ValueError(f"h has shape {tuple(h.shape)} for a batch of {x.shape[1]}")
     structures = ih.structure, hh.structure
     states, h, c = _LSTMLayer.apply(x, h, c, ih.values, hh.values, bias_ih, bias_hh, structures)  # type: ignore[no-untyped-call]
     return states, h, c

@@ -24,7 +24,7 @@ def on_lstm_layer(
     Raises ValueError if h does not fit x.
     """
     if h.shape != (x.shape[1], recurrent.structure.shape[1]):
-        raise ValueError(f"h has shape {tuple(h.shape)} and the batch {x.shape[1]} sequences")
+        raise ValueError(f"h has shape {tuple(h.shape)} for a batch of {x.shape[1]}")
     structures = of_input.structure, recurrent.structure
     states, c = _ONLSTMLayer.apply(x, h, c, of_input.values, recurrent.values, bias, structures)  # type: ignore[no-untyped-call]
     return states, c
