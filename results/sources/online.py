@@ -1,6 +1,7 @@
 """W&B's server: a project's runs, and what can go wrong in talking to it. Importing this imports W&B's client."""
 
 import re
+import tempfile
 from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -14,6 +15,7 @@ from wandb.errors import AuthenticationError, Error, UsageError
 from wandb.sdk.lib.service.service_connection import WandbApiFailedError
 
 from sparse_rnn.core.errors import ConfigError
+from sparse_rnn.core.wandb_environment import own_run_only
 from sparse_rnn.core.wording import counted
 
 from . import mirror
@@ -65,8 +67,9 @@ def connect(project: str) -> Any:
     if not PROJECT.fullmatch(project):
         raise ConfigError(f"{project} is not a W&B project: write entity/project.")
     # The client would retry for minutes: ask once ourselves whether the server answers.
-    requests.get(wandb.setup().settings.base_url, timeout=SECONDS)
-    return wandb.Api()
+    with own_run_only(Path(tempfile.gettempdir())):
+        requests.get(wandb.setup().settings.base_url, timeout=SECONDS)
+        return wandb.Api()
 
 
 @contextmanager

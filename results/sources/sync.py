@@ -12,6 +12,7 @@ from typing import Any
 
 import wandb
 
+from sparse_rnn.core.wandb_environment import own_run_only
 from sparse_rnn.core.wording import counted
 
 from ..names import RUNS
@@ -64,7 +65,7 @@ def _complete(project: str, segments: Sequence[tuple[Path, Segment]], online: An
 
 def _upload(project: str, segment: Segment, rows: Sequence[Row]) -> None:
     entity, _, name = project.partition("/")
-    with tempfile.TemporaryDirectory() as folder:
+    with tempfile.TemporaryDirectory() as folder, own_run_only(Path(folder)):
         run = wandb.init(
             id=segment.run_id,
             name=segment.name,

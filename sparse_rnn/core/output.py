@@ -111,7 +111,7 @@ def _open_closed_streams() -> None:
         if getattr(sys, name) is None:
             if _is_closed(number):
                 os.set_inheritable(os.open(os.devnull, os.O_RDWR), True)  # which takes the lowest number
-            setattr(sys, name, Path(os.devnull).open(mode, encoding="utf-8"))
+            setattr(sys, name, Path(os.devnull).open(mode, encoding="utf-8"))  # noqa: SIM115 (for the whole process)
 
 
 def _is_closed(number: int) -> bool:

@@ -77,8 +77,8 @@ def updates_too_often(method: SparsifierConfig, steps: int) -> str:
     if not often or method.removal_rate < MANY_WEIGHTS:
         return ""
     return (
-        f"warning: {counted(steps, 'step')} between topology updates (Penn Treebank: 1,328) may be too few for new weights "
-        f"to grow: choose a sparsifier.removal_rate below {method.removal_rate:g}"
+        f"warning: {counted(steps, 'step')} between topology updates (Penn Treebank: 1,328) may be too few for new "
+        f"weights to grow: choose a sparsifier.removal_rate below {method.removal_rate:g}"
     )
 
 

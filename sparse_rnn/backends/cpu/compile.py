@@ -38,7 +38,13 @@ PATIENCE_SECONDS = 600.0  # how long to wait for another process that compiles t
 FOREIGN_SECONDS = 86400.0  # after which the folder of a builder on another host counts as left behind
 NOTICE = "Compiling the sparse kernels for this CPU, once (about 30 s) ..."
 OTHERWISE = "or use sparsifier.backend=masked"
-BUILD = "import json, sys; from torch.utils.cpp_extension import load; load(**json.loads(sys.argv[1]))"
+# torch quotes every path but that of its own libraries.
+BUILD = """
+import json, shlex, sys
+from torch.utils import cpp_extension
+cpp_extension.TORCH_LIB_PATH = shlex.quote(cpp_extension.TORCH_LIB_PATH)
+cpp_extension.load(**json.loads(sys.argv[1]))
+"""
 
 
 class KernelsUnavailable(ConfigError, RuntimeError):
@@ -168,11 +174,19 @@ class Library:
 
 
 def cache_folder() -> Path:
-    """Where compiled kernels are kept: below SPARSE_RNN_CACHE, or in `sparse_rnn` in the user's cache folder."""
+    """Where compiled kernels are kept: below SPARSE_RNN_CACHE, or in `sparse_rnn` in the user's cache folder.
+
+    Raises KernelsUnavailable if the user has none.
+    """
     if folder := os.environ.get("SPARSE_RNN_CACHE"):
         return Path(folder).absolute() / "kernels"
-    users = os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache")
-    return Path(users).absolute() / "sparse_rnn" / "kernels"
+    users = Path(os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache"))
+    if not users.is_absolute():  # without a home `~` stays as it is
+        raise KernelsUnavailable(
+            "There is no home folder to keep compiled kernels in (HOME is not set): name a folder with "
+            f"SPARSE_RNN_CACHE, {OTHERWISE}."
+        )
+    return users / "sparse_rnn" / "kernels"
 
 
 def _unusable(folder: Path, error: OSError) -> KernelsUnavailable:

@@ -153,8 +153,8 @@ class YelpPolarity(LabelledDataset):
             yield example._replace(text=example.text.replace("\\n", "\n"))
         if found != self.counts[split]:
             raise ConfigError(
-                f"{source} has {counted(found, 'review')} instead of the published {self.counts[split]:,}: get it again, "
-                f"or use dataset={OWN} for texts of your own."
+                f"{source} has {counted(found, 'review')} instead of the published {self.counts[split]:,}: get it "
+                f"again, or use dataset={OWN} for texts of your own."
             )
 
 

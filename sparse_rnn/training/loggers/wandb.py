@@ -2,13 +2,14 @@
 
 import logging
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 from sparse_rnn.config.schema import LoggerConfig
 from sparse_rnn.core.errors import ConfigError
+from sparse_rnn.core.wandb_environment import own_run_only
 from sparse_rnn.training.loggers.base import Row
 
 
@@ -21,26 +22,37 @@ class WandB:
     def __init__(self, config: LoggerConfig, run_id: str, folder: Path, settings: Mapping[str, Any]) -> None:
         import wandb
 
-        quiet = wandb.Settings(console="off", silent=True, x_disable_stats=True, x_transaction_log_flush_interval=1)
+        quiet = wandb.Settings(
+            console="off",
+            silent=True,
+            x_disable_stats=True,
+            x_transaction_log_flush_interval=1,
+            sagemaker_disable=True,  # which would give the run the id of its job
+        )
         self._failed = False
         logging.raiseExceptions = False  # else W&B's own log prints tracebacks once the disk is full
         try:
-            self._run = wandb.init(
-                id=run_id,
-                name=run_id,
-                resume="allow" if config.mode == "online" else None,
-                project=config.project,
-                entity=config.entity,
-                dir=folder,
-                mode="online" if config.mode == "online" else "offline",
-                config=dict(settings),
-                group=run_id.rsplit("-s", 1)[0],
-                tags=[settings[key]["name"] for key in ("model", "dataset", "sparsifier", "optimizer", "budget")],
-                settings=quiet,
-            )
+            with own_run_only(folder / "wandb" / "cache") as ignored:
+                self._run = wandb.init(
+                    id=run_id,
+                    name=run_id,
+                    resume="allow" if config.mode == "online" else None,
+                    project=config.project,
+                    entity=config.entity,
+                    dir=folder,
+                    mode="online" if config.mode == "online" else "offline",
+                    config=dict(settings),
+                    group=run_id.rsplit("-s", 1)[0],
+                    tags=[settings[key]["name"] for key in ("model", "dataset", "sparsifier", "optimizer", "budget")],
+                    settings=quiet,
+                )
+        except ValueError as error:  # pydantic's, of a variable that W&B does get
+            reason = ": ".join(line.strip() for line in str(error).splitlines()[1:3]).partition(" [")[0]
+            raise ConfigError(f"A variable WANDB_* of the environment is wrong ({reason}).") from None
         except wandb.errors.Error as error:
             reason = str(error).splitlines()[0].rstrip(".")
             raise ConfigError(f"logger.mode=online failed ({reason}): log in, or use logger.mode=offline.") from None
+        _report(name for name, value in ignored.items() if (name, value) != ("WANDB_MODE", config.mode))
         self._last_step = int(self._run.summary.get("step", 0))
 
     def lacks(self, row: Row) -> bool:
@@ -71,3 +83,9 @@ class WandB:
             with suppress(Exception):  # so that W&B does not try again when this process exits
                 wandb.teardown()
             print(f"warning: W&B has failed ({error}); metrics.jsonl has every row.", file=sys.stderr)
+
+
+def _report(ignored: Iterable[str]) -> None:
+    """Say which of the user's variables W&B does not get; WANDB_SERVICE is none, W&B sets it itself."""
+    if names := [name for name in ignored if name != "WANDB_SERVICE"]:
+        print(f"warning: ignored {', '.join(names)}: logger.* says how W&B keeps a run.", file=sys.stderr)
