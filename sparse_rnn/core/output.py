@@ -6,7 +6,6 @@ import os
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
 from typing import Any
 
 ENCODING_ERRORS = "sparse_rnn.look_alike"
@@ -111,7 +110,7 @@ def _open_closed_streams() -> None:
         if getattr(sys, name) is None:
             if _is_closed(number):
                 os.set_inheritable(os.open(os.devnull, os.O_RDWR), True)  # which takes the lowest number
-            setattr(sys, name, Path(os.devnull).open(mode, encoding="utf-8"))  # noqa: SIM115 (for the whole process)
+            setattr(sys, name, open(number, mode, encoding="utf-8", closefd=False))
 
 
 def _is_closed(number: int) -> bool:

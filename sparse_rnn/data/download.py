@@ -33,7 +33,7 @@ class RemoteFile:
 
 def data_root() -> Path:
     """The folder of all data sets: the variable SPARSE_RNN_DATA, or else `data`."""
-    return Path(os.environ.get("SPARSE_RNN_DATA", "data"))
+    return Path(os.path.expanduser(os.environ.get("SPARSE_RNN_DATA", "data")))
 
 
 def fetch(

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from sparse_rnn.core.errors import ConfigError
 from sparse_rnn.core.files import replace
 
 SCHEMA = 2  # of the record, and of the keys that W&B gets besides the rows
@@ -55,8 +56,11 @@ class RunFolder:
 
 
 def runs_root() -> Path:
-    """The folder of all runs: the variable SPARSE_RNN_RUNS, or the folder `runs`."""
-    return Path(os.environ.get("SPARSE_RNN_RUNS", "runs"))
+    """The folder of all runs: the variable SPARSE_RNN_RUNS, or the folder `runs`. Raises ConfigError."""
+    root = os.path.expanduser(os.environ.get("SPARSE_RNN_RUNS", "runs"))
+    if any("\udc80" <= sign <= "\udcff" for sign in root):
+        raise ConfigError(f"The name of the runs folder {root!r} is not UTF-8: choose another with SPARSE_RNN_RUNS.")
+    return Path(root)
 
 
 def read_record(folder: RunFolder) -> dict[str, Any] | None:

@@ -6,12 +6,13 @@ import sys
 from pathlib import Path
 
 import pytest
+import torch
 from compilers import REAL_COMPILER, TINY, Gate
 
 from sparse_rnn import kernels as command
 from sparse_rnn.backends.cpu import compile as compiling
 from sparse_rnn.backends.cpu import toolchain
-from sparse_rnn.backends.cpu.compile import NOTICE, Library, load
+from sparse_rnn.backends.cpu.compile import NOTICE, KernelsUnavailable, Library, load
 
 pytestmark = pytest.mark.usefixtures("own_cache")
 HAS_AVX = " avx " in toolchain.cpu()
@@ -178,12 +179,40 @@ def test_a_file_system_without_locks_compiles_all_the_same(sources, monkeypatch)
         ({"SPARSE_RNN_CACHE": "a"}, "{cwd}/a/kernels"),
         ({"XDG_CACHE_HOME": "/b"}, "/b/sparse_rnn/kernels"),
         ({"HOME": "/c"}, "/c/.cache/sparse_rnn/kernels"),
+        ({"HOME": "/c", "XDG_CACHE_HOME": "relative"}, "/c/.cache/sparse_rnn/kernels"),
+        ({"HOME": "/c", "SPARSE_RNN_CACHE": "~/d"}, "/c/d/kernels"),
     ],
 )
 def test_where_libraries_are_kept(environment, folder, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(os, "environ", environment)
     assert compiling.cache_folder() == Path(folder.format(cwd=tmp_path))
+
+
+@pytest.mark.parametrize(
+    "environment", [{"HOME": ""}, {"HOME": "relative"}, {"HOME": "~"}, {"SPARSE_RNN_CACHE": "~nobody-of-this-name/a"}]
+)
+def test_without_a_home_nothing_is_kept_in_the_current_folder(environment, sources, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for name in ("SPARSE_RNN_CACHE", "XDG_CACHE_HOME"):
+        monkeypatch.delenv(name, raising=False)
+    for name, value in environment.items():
+        monkeypatch.setenv(name, value)
+    before = set(tmp_path.iterdir())
+    with pytest.raises(KernelsUnavailable, match=r"There is no home folder .* name a folder with SPARSE_RNN_CACHE, or"):
+        Library(sources)
+    assert set(tmp_path.iterdir()) == before
+
+
+@pytest.mark.parametrize("name", ["with space", "it's", "(a) & b; c", "caf\u00e9"])
+def test_torch_and_sources_in_a_folder_with_any_name(name, sources, tmp_path, monkeypatch):
+    """As in a virtual environment below such a folder: the compiling process finds torch there."""
+    place = tmp_path / name
+    place.mkdir()
+    (place / "torch").symlink_to(Path(torch.__file__).parent)
+    moved = sources.rename(place / "csrc")
+    monkeypatch.setenv("PYTHONPATH", str(place))
+    assert load(Library(moved).compile()).avx() is HAS_AVX
 
 
 def test_the_command_compiles_once_and_kernels_loads_that(sources, monkeypatch, capsys):

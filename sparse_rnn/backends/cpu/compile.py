@@ -178,15 +178,16 @@ def cache_folder() -> Path:
 
     Raises KernelsUnavailable if the user has none.
     """
-    if folder := os.environ.get("SPARSE_RNN_CACHE"):
-        return Path(folder).absolute() / "kernels"
-    users = Path(os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache"))
-    if not users.is_absolute():  # without a home `~` stays as it is
-        raise KernelsUnavailable(
-            "There is no home folder to keep compiled kernels in (HOME is not set): name a folder with "
-            f"SPARSE_RNN_CACHE, {OTHERWISE}."
-        )
-    return users / "sparse_rnn" / "kernels"
+    own = os.path.expanduser(os.environ.get("SPARSE_RNN_CACHE", ""))
+    if own and not own.startswith("~"):  # which stays where there is no home
+        return Path(own).absolute() / "kernels"
+    home = "" if os.environ.get("HOME") == "" else os.path.expanduser("~")
+    for folder in (os.environ.get("XDG_CACHE_HOME", ""), os.path.join(home, ".cache")):
+        if os.path.isabs(folder) and not own:  # XDG's standard has relative ones ignored
+            return Path(folder) / "sparse_rnn" / "kernels"
+    raise KernelsUnavailable(
+        f"There is no home folder to keep compiled kernels in: name a folder with SPARSE_RNN_CACHE, {OTHERWISE}."
+    )
 
 
 def _unusable(folder: Path, error: OSError) -> KernelsUnavailable:
