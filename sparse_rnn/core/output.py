@@ -110,7 +110,7 @@ def _open_closed_streams() -> None:
         if getattr(sys, name) is None:
             if _is_closed(number):
                 os.set_inheritable(os.open(os.devnull, os.O_RDWR), True)  # which takes the lowest number
-            setattr(sys, name, open(number, mode, encoding="utf-8", closefd=False))
+            setattr(sys, name, open(number, mode, encoding="utf-8", closefd=False))  # noqa: SIM115 (for the whole process)
 
 
 def _is_closed(number: int) -> bool:
