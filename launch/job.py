@@ -13,7 +13,7 @@ from typing import Any, TextIO
 
 from sparse_rnn.core.errors import DeviceLost, RunLocked
 from sparse_rnn.core.files import read_json, write_json
-from sparse_rnn.core.lock import STALE_SECONDS, is_stale, read_holder
+from sparse_rnn.core.lock import RunLock
 
 EXIT_LINE = "launch: the job ended with exit code "  # the last line that a batch script writes
 START_OF_ATTEMPT = "--- "
@@ -21,7 +21,6 @@ LOCKED = RunLocked.exit_code
 DEVICE_LOST = DeviceLost.exit_code
 STOPPED = 128
 KILLS_WITHOUT_PROGRESS = 5
-LOCK_POLL_SECONDS = 0.5
 STOPPING = (signal.SIGTERM, signal.SIGINT, signal.SIGUSR2)
 
 
@@ -142,17 +141,17 @@ class Supervisor:
 
     def _is_taken(self) -> bool:
         """Whether a living process holds the run's lock."""
-        # The holder may be on another machine, where its process cannot be looked up. A heartbeat that moves proves
-        # that it lives. One that stands still may be that of a node that has just died: wait until it counts as stale.
-        first: float | None = None
-        deadline = time.monotonic() + STALE_SECONDS + LOCK_POLL_SECONDS
-        while (holder := read_holder(self._files.folder / "run.lock")) and time.monotonic() < deadline:
-            first = first or holder["heartbeat"]
-            if is_stale(holder) or self._stopped_by:
-                return False
-            if holder["heartbeat"] != first:
-                return True
-            time.sleep(LOCK_POLL_SECONDS)
+        # A stale lock is taken over here, which may take minutes: no attempt is counted for a run in good hands.
+        lock = RunLock(self._files.folder / "run.lock")
+        try:
+            while not lock.take():
+                if self._stopped_by:
+                    return False
+            lock.release()
+        except RunLocked:
+            return True
+        except OSError:
+            return False  # training will say so
         return False
 
     def _train(self) -> int:

@@ -19,7 +19,7 @@ from typing import Any
 from filelock import FileLock
 
 from sparse_rnn.core.files import read_json, write_json
-from sparse_rnn.core.lock import process_start
+from sparse_rnn.core.processes import process_start
 
 from .job import JobFiles
 

@@ -8,10 +8,10 @@ from typing import Any
 
 from sparse_rnn.config.stored import changed_keys
 from sparse_rnn.core.files import read_json
-from sparse_rnn.core.lock import is_stale, read_holder
 from sparse_rnn.core.wording import shown_metric
 from sparse_rnn.runs.folder import RunFolder
 
+from .heartbeats import living_holder
 from .job import EXIT_LINE, JobFiles, last_error, tail
 
 STATES = ("missing", "queued", "running", "failed", "finished", "stale")
@@ -49,8 +49,7 @@ def find_status(
         return RunStatus("finished", _result(record), 0.0, log)
     done, progress = _progress(folder, record)
     # The lock before the queue: SLURM's answer is older, and the lock shows a run that was started by hand as well.
-    holder = read_holder(folder.lock)
-    if holder is not None and not is_stale(holder):
+    if holder := living_holder(folder.lock):
         return RunStatus("running", f"{progress or 'starting'}, on {holder['host']}", 1 - done, log)
     lost = read_json(files.attempts).get("lost") or ""
     if queued := queue.get(folder.path.name):

@@ -17,6 +17,7 @@ from sparse_rnn.core.lock import RunLock
 from sparse_rnn.core.output import safe_output
 from sparse_rnn.core.wording import duration, shown_metric
 from sparse_rnn.data.base import Data
+from sparse_rnn.runs.claim import claim
 from sparse_rnn.runs.folder import PROVENANCE, SCHEMA, RunFolder, keep_finished, read_record, runs_root
 from sparse_rnn.runs.record import digest, environment, write_record
 from sparse_rnn.training.announcement import announce
@@ -53,7 +54,8 @@ def train(run: Run, overrides: Sequence[str]) -> float:
         data = run.dataset.load().limited(run.budget.train_tokens, run.budget.eval_tokens)
         with _usable(folder):
             folder.path.mkdir(parents=True, exist_ok=True)
-            with RunLock(folder.lock):
+            with RunLock(folder.lock, on_wait=terminal.say):
+                claim(folder)
                 # While the data were read, another process may have finished the run.
                 finished = _result_if_finished(folder, config, terminal)
                 return _train_locked(run, data, folder, device, terminal, overrides) if finished is None else finished

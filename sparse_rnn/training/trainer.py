@@ -14,6 +14,7 @@ from sparse_rnn.backends.choice import Choice
 from sparse_rnn.config.schema import Run
 from sparse_rnn.core.device import restore_rng, rng_state
 from sparse_rnn.core.errors import DamagedFile
+from sparse_rnn.core.lock import confirm_lock
 from sparse_rnn.core.tensor_files import save_tensors
 from sparse_rnn.data.base import Data
 from sparse_rnn.data.batches import Batch
@@ -216,6 +217,7 @@ class Trainer:
         """After a kill, best weights that the checkpoint does not know of are dropped: their epoch is trained again."""
         if weights_epoch(self.folder.next_best) == self.state.best_epoch > 0:
             keep_next_best(self.folder)
+        confirm_lock(self.folder.next_best)
         self.folder.next_best.unlink(missing_ok=True)
 
     def save(self) -> None:

@@ -30,7 +30,7 @@ from rich.console import Console
 
 from sparse_rnn.backends.cpu.toolchain import OPENMP, find_compiler, flags, runs_with
 from sparse_rnn.core.errors import ConfigError
-from sparse_rnn.core.lock import process_namespace, process_start
+from sparse_rnn.core.processes import process_namespace, process_start
 
 CSRC = Path(__file__).parent / "csrc"
 NAME = "sparse_rnn_kernels"

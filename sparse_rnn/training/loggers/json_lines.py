@@ -6,6 +6,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from sparse_rnn.core.errors import DamagedFile
+from sparse_rnn.core.lock import confirm_lock
 from sparse_rnn.training.loggers.base import Row
 
 
@@ -19,10 +20,12 @@ class JsonLines:
         self._path, self._stream = path, path.open("ab")
         if self._stream.seek(0, os.SEEK_END) < cut_at:
             raise DamagedFile(f"{path} has lost rows: remove checkpoint.pt beside it to restart the run.")
+        confirm_lock(path)
         self._stream.truncate(cut_at)
 
     def row(self, row: Row) -> None:
         """Append a row."""
+        confirm_lock(self._path)
         self._stream.write(json.dumps(row).encode() + b"\n")
         self._stream.flush()
 
