@@ -13,13 +13,14 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from sparse_rnn.core.lock import confirm_lock
+from sparse_rnn.core.lock import confirm_lock, unfinished
 
 
 @contextmanager
 def atomic(path: Path) -> Iterator[Path]:
     """A draft to write, which replaces `path` and survives a power failure; on an error the old file stays."""
     draft = path.with_name(f".{path.name}.{secrets.token_hex(8)}.tmp")
+    unfinished.add(draft)
     try:
         yield draft
         with draft.open("rb+") as stream:
@@ -27,6 +28,7 @@ def atomic(path: Path) -> Iterator[Path]:
         replace(draft, path)
     finally:
         draft.unlink(missing_ok=True)
+        unfinished.discard(draft)
 
 
 def remove_drafts(path: Path) -> None:

@@ -28,6 +28,7 @@ STALE_SECONDS = 120.0
 DAMAGED_SECONDS = 2.0  # for which a lock that cannot be read must stand: one that is just being written soon can
 LOOK_SECONDS = 0.5
 SETTLE_SECONDS = 0.5  # far longer than another process needs from its last look at a stale lock to its own take-over
+TEN_DIGITS = 1_000_000_000  # heartbeats are all as long, so that no reader sees half of one
 LONGEST = 65_536  # bytes that are read of a lock
 DAMAGED = {  # stands for a lock that cannot be read
     "token": "damaged",
@@ -41,6 +42,7 @@ DAMAGED = {  # stands for a lock that cannot be read
 }
 
 _held: "dict[Path, RunLock]" = {}  # by folder
+unfinished: set[Path] = set()  # drafts that this process writes: it leaves none behind when it ends here
 
 
 class RunLock:
@@ -57,7 +59,10 @@ class RunLock:
         self, path: Path, on_loss: Callable[[], None] | None = None, on_wait: Callable[[str], None] | None = None
     ) -> None:
         self.path, self.on_loss, self._on_wait = path, on_loss or end_process, on_wait or (lambda sentence: None)
-        self._token, self._heartbeat = uuid.uuid4().hex, max(0, int(time.time()))  # a time only for people who read it
+        self._token, self._heartbeat = (
+            uuid.uuid4().hex,
+            max(TEN_DIGITS, int(time.time())),
+        )  # a time only for people who read it
         self._seen: dict[str, Any] | None = None
         self._still = 0.0
 
@@ -193,7 +198,7 @@ class RunLock:
             if descriptor is None or _holder_in(descriptor)["token"] != self._token:
                 return False
             self._heartbeat = max(self._heartbeat + 1, int(time.time()))
-            os.pwrite(descriptor, self._text(), 0)  # as long as before, so that no reader sees half of it
+            os.pwrite(descriptor, self._text(), 0)
             os.fsync(descriptor)
             return True
         return False
@@ -267,6 +272,8 @@ def _named(holder: dict[str, Any]) -> str:
 
 def end_process() -> None:
     """End this process at once, without writing anything more to the run."""
+    for draft in list(unfinished):
+        draft.unlink(missing_ok=True)
     print("error: Another process has taken over this run.", file=sys.stderr, flush=True)
     os._exit(RunLocked.exit_code)
 

@@ -7,6 +7,7 @@ import pytest
 import torch
 from run_helpers import Commands, Train, composed, folder_of, write_texts
 
+from sparse_rnn.core import lock
 from sparse_rnn.runs.folder import RunFolder
 from sparse_rnn.training.session import train
 
@@ -52,3 +53,10 @@ def commands(root: Path) -> Iterator[Commands]:
     started = Commands(root)
     yield started
     started.kill_all()
+
+
+@pytest.fixture
+def quick(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Seconds become hundredths, roughly."""
+    for name, seconds in (("HEARTBEAT", 0.05), ("STALE", 0.5), ("DAMAGED", 0.1), ("LOOK", 0.02), ("SETTLE", 0.02)):
+        monkeypatch.setattr(lock, f"{name}_SECONDS", seconds)
