@@ -9,8 +9,11 @@ from typing import Any
 
 from rich.live import Live
 
+from sparse_rnn.config.stored import check_config
+from sparse_rnn.core.command_line import say, warn
 from sparse_rnn.core.errors import ConfigError, suggest
-from sparse_rnn.core.wording import counted
+from sparse_rnn.core.reading import read_bytes
+from sparse_rnn.core.wording import counted, lines_of, one_line
 from sparse_rnn.runs.folder import RunFolder, read_record, runs_root
 from sparse_rnn.tables.catalogue import Catalogue
 
@@ -54,13 +57,18 @@ def _unfinished(entry: Entry, found: Plan) -> UnfinishedRun | None:
 
 def _records(root: Path) -> Iterator[dict[str, Any]]:
     for path in root.glob("*/record.json"):
-        if record := read_record(RunFolder(path.parent)):
-            yield record
+        record = read_record(RunFolder(path.parent))
+        try:
+            if record:
+                check_config(record["config"])
+                yield record
+        except ConfigError as error:
+            warn(f"{path.parent} is stale: {error}")
 
 
 def _warn(found: Plan) -> None:
     if found.warning:
-        print(f"warning: {found.warning}", file=sys.stderr)
+        warn(found.warning)
 
 
 def submit(request: Request) -> None:
@@ -85,10 +93,10 @@ def _to_send(found: Plan, request: Request) -> list[Entry]:
 
 def _print_sent(found: Plan, sent: list[Entry], verb: str) -> None:
     for entry in sent:
-        print(f"  {entry.run_id}  {entry.label}")
-    print(f"{report.counts(found)}; {len(sent)} {verb}.")
+        say(f"  {entry.run_id}  {entry.label}")
+    say(f"{report.counts(found)}; {len(sent)} {verb}.")
     for entry in found.runs("stale"):
-        print(f"{entry.run_id} is stale: move its folder away, and submit again.")
+        say(f"{entry.run_id} is stale: move its folder away, and submit again.")
     failed, again = found.runs("failed"), {entry.run_id for entry in sent}
     if failed and not again.issuperset(entry.run_id for entry in failed):
         print("--retry sends the failed ones again.")
@@ -133,7 +141,7 @@ def cancel(request: Request) -> None:
     for entry in live:
         if entry.run_id not in ended:
             where = found.statuses[entry.run_id].detail
-            print(f"{entry.run_id} was not sent by `launch`: end it where it runs ({where}).")
+            say(f"{entry.run_id} was not sent by `launch`: end it where it runs ({where}).")
     _wait_until_saved(ended, root)
 
 
@@ -160,6 +168,8 @@ def logs(request: Request) -> None:
     if len(request.names) != 1:
         raise ConfigError("Which run? Give one id, or the beginning of one, as in `logs rhn-ptb-selfish-s1`.")
     name, files = Path(request.names[0]).name, JobFiles(root)
+    if not name:
+        raise ConfigError(f"Which run? {request.names[0]!r} names none: give an id, or the beginning of one.")
     known = sorted({path.parent.name for kept in (files.log, files.submission) for path in root.glob(f"*/{kept.name}")})
     fitting = [run_id for run_id in known if run_id == name] or [run_id for run_id in known if run_id.startswith(name)]
     if len(fitting) != 1:
@@ -168,5 +178,6 @@ def logs(request: Request) -> None:
     log = job_log(root / fitting[0])
     if log is None:
         raise ConfigError(f"{fitting[0]} has no log yet: it is still queued, or was cancelled before it started.")
-    print(log, file=sys.stderr)
-    print(log.read_text(encoding="utf-8", errors="replace"), end="")
+    text = lines_of(read_bytes(log).decode(errors="replace"))
+    print(one_line(str(log)), file=sys.stderr)
+    print(text, end="")

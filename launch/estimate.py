@@ -6,7 +6,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Self
 
-from sparse_rnn.core.wording import counted, scientific
+from sparse_rnn.core.shapes import is_finite
+from sparse_rnn.core.wording import counted, one_line, scientific
 
 SHAPE = ("batch", "bptt", "sub_batch")  # the keys of `training` that decide how much a device computes at a time
 
@@ -30,9 +31,8 @@ class Throughput:
         """The throughput in the records of measured runs; records without one are skipped."""
         measured: defaultdict[str, defaultdict[str, list[tuple[float, float]]]] = defaultdict(lambda: defaultdict(list))
         for record in records:
-            speed, device = record.get("tokens_per_second"), device_of(record)
-            if speed and device:
-                seconds = record["seconds"]
+            speed, seconds, device = record.get("tokens_per_second", 0), record.get("seconds", 0), device_of(record)
+            if device and all(is_finite(number) and number > 0 for number in (speed, seconds)):
                 measured[_shape(record["config"])][device].append((speed * seconds, seconds))
         return cls(measured)
 
@@ -47,8 +47,8 @@ def device_of(record: Mapping[str, Any]) -> str | None:
     name, kind = record.get("environment", {}).get("device_name"), record.get("device")
     if not name or not kind:
         return None
-    threads = record["threads"]
-    return f"{name}, {counted(threads, 'thread')}" if kind == "cpu" else str(name)
+    threads = record.get("threads", "unknown")
+    return f"{one_line(str(name))}, {counted(threads, 'thread')}" if kind == "cpu" else one_line(str(name))
 
 
 def _shape(config: Mapping[str, Any]) -> str:

@@ -6,8 +6,9 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from sparse_rnn.core.files import read_json, write_json
+from sparse_rnn.core.files import write_json
 from sparse_rnn.core.lock import DAMAGED, STALE_SECONDS, lives, read_holder
+from sparse_rnn.core.reading import read_cache
 
 
 def living_holder(lock: Path) -> dict[str, Any] | None:
@@ -30,7 +31,7 @@ def _has_moved(holder: dict[str, Any], folder: Path) -> bool:
     """Whether a heartbeat has moved since an earlier look that is long enough ago, if there was one."""
     # Both times are of this host's clock. The holder's, which may be minutes off, is compared with itself only.
     memory, now = folder.parent / ".launch" / f"heartbeats-{socket.gethostname()}.json", time.time()
-    looks, beat = read_json(memory), [holder["token"], holder["heartbeat"]]
+    looks, beat = read_cache(memory), [holder["token"], holder["heartbeat"]]
     match looks.get(folder.name):
         case [seen, int() | float() as when] if seen == beat:
             return abs(now - when) <= STALE_SECONDS

@@ -9,11 +9,12 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 from types import FrameType
-from typing import Any, TextIO
+from typing import Any, TextIO, TypedDict
 
 from sparse_rnn.core.errors import DeviceLost, RunLocked
-from sparse_rnn.core.files import read_json, write_json
+from sparse_rnn.core.files import write_json
 from sparse_rnn.core.lock import RunLock
+from sparse_rnn.core.reading import open_plain, read_facts
 
 EXIT_LINE = "launch: the job ended with exit code "  # the last line that a batch script writes
 START_OF_ATTEMPT = "--- "
@@ -22,6 +23,29 @@ DEVICE_LOST = DeviceLost.exit_code
 STOPPED = 128
 KILLS_WITHOUT_PROGRESS = 5
 STOPPING = (signal.SIGTERM, signal.SIGINT, signal.SIGUSR2)
+
+
+class Submission(TypedDict, total=False):
+    """The shape of submission.json."""
+
+    cluster: str
+    job: str | None
+    log: str
+    together: list[str]
+    overrides: list[str]
+    submitted: float
+    cancelled: bool
+
+
+class Started(TypedDict, total=False):
+    """The shape of attempts.json."""
+
+    open: bool
+    kills: int
+    checkpoint: int
+    error: str | None
+    lost: str | None
+    finished: bool
 
 
 class JobFiles:
@@ -36,6 +60,14 @@ class JobFiles:
         self.attempts = folder / "attempts.json"
         self.log = folder / "log.txt"
 
+    def read_submission(self) -> dict[str, Any]:
+        """What can be used of submission.json, the rest with a warning; empty if there is none."""
+        return read_facts(self.submission, Submission)
+
+    def read_attempts(self) -> dict[str, Any]:
+        """What can be used of attempts.json, the rest with a warning; empty if there is none."""
+        return read_facts(self.attempts, Started)
+
 
 class Attempts:
     """How often a run was started, kept in attempts.json.
@@ -49,7 +81,7 @@ class Attempts:
 
     def begin(self) -> bool:
         """Count a start; False if the run is given up."""
-        before, checkpoint = read_json(self._files.attempts), self._checkpoint()
+        before, checkpoint = self._files.read_attempts(), self._checkpoint()
         before = before if before.get("checkpoint") == checkpoint else {}
         # A start that is still marked open was never ended: whoever made it, supervisor included, was killed.
         killed, lost = before.get("kills", 0) + bool(before.get("open")), before.get("lost")
@@ -59,7 +91,7 @@ class Attempts:
 
     def lose_device(self, sentence: str) -> None:
         """The start that is open has lost its device, as its sentence says; it counts like one that was killed."""
-        self._write(**(read_json(self._files.attempts) | {"lost": sentence}))
+        self._write(**(self._files.read_attempts() | {"lost": sentence}))
 
     def end(self, error: str | None = None, *, finished: bool = False) -> None:
         """The run ended by itself, or was stopped on purpose: earlier kills no longer count."""
@@ -67,7 +99,7 @@ class Attempts:
 
     def are_over(self) -> bool:
         """Whether the run, since it was sent, has finished or failed by its own fault, or was given up."""
-        facts = read_json(self._files.attempts)
+        facts = self._files.read_attempts()
         return bool(facts.get("finished") or facts.get("error"))
 
     def _write(self, **facts: Any) -> None:
@@ -126,7 +158,7 @@ class Supervisor:
                 return code
             # Killed by SIGKILL, SIGSEGV or the like: the next turn resumes from the last checkpoint.
         with self._files.log.open("a", encoding="utf-8") as log:
-            log.write(f"error: {read_json(self._files.attempts)['error']}\n")
+            log.write(f"error: {self._files.read_attempts().get('error')}\n")
         return 1
 
     def stop(self, number: int) -> None:
@@ -201,11 +233,16 @@ def last_error(log: Path) -> str:
 def tail(log: Path, size: int = 20_000) -> list[str]:
     """The lines in the last `size` bytes of a file; none if it cannot be read."""
     try:
-        with log.open("rb") as stream:
-            stream.seek(max(0, stream.seek(0, os.SEEK_END) - size))
-            return stream.read().decode(errors="replace").splitlines()
-    except OSError:
+        return last_bytes(log, size).decode(errors="replace").splitlines()
+    except (OSError, ValueError):  # ValueError: the name cannot be that of a file
         return []
+
+
+def last_bytes(path: Path, size: int) -> bytes:
+    """The end of a plain file; raises OSError."""
+    with open_plain(path) as stream:
+        stream.seek(max(0, stream.seek(0, os.SEEK_END) - size))
+        return stream.read(size)
 
 
 def main() -> None:

@@ -14,12 +14,13 @@ from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from types import FrameType
-from typing import Any
+from typing import Any, TypedDict
 
 from filelock import FileLock
 
-from sparse_rnn.core.files import read_json, write_json
+from sparse_rnn.core.files import write_json
 from sparse_rnn.core.processes import process_start
+from sparse_rnn.core.reading import read_facts
 
 from .job import JobFiles
 
@@ -28,6 +29,41 @@ JOB = (sys.executable, "-m", f"{__package__}.job")
 WORKER = (sys.executable, "-m", f"{__package__}.local")
 POLL_SECONDS = 0.2
 PASSED_ON = ("SPARSE_RNN_", "OMP_", "MKL_")  # variables that a job gets from the command that sent it
+
+
+class Process(TypedDict, total=False):
+    """A process, as `describe_process` gives it; empty for none."""
+
+    pid: int
+    started: str
+
+
+class Working(TypedDict):
+    """A job that was started."""
+
+    pid: int
+    started: str
+    gpu: str
+    cancelled: bool
+
+
+class Waiting(TypedDict):
+    """A job that is queued."""
+
+    run_id: str
+    overrides: list[str]
+    folder: str
+    gpus: list[str]
+    variables: dict[str, str]
+
+
+class QueueFile(TypedDict, total=False):
+    """The shape of queue.json."""
+
+    runs: int
+    waiting: list[Waiting]
+    working: dict[str, Working]
+    worker: Process
 
 
 @dataclass
@@ -80,7 +116,7 @@ def describe_process(pid: int) -> dict[str, Any]:
 
 def is_alive(process: dict[str, Any]) -> bool:
     """Whether a process, as `describe_process` gave it, is still there."""
-    return bool(process) and process_start(process["pid"]) == process["started"] != ""
+    return bool(process_start(process.get("pid", 0)) == process.get("started", "") != "")
 
 
 class LocalQueue:
@@ -140,7 +176,7 @@ class LocalQueue:
 
     def _read(self) -> QueueState:
         known = {each.name for each in fields(QueueState)}
-        return QueueState(**{key: value for key, value in read_json(self._file).items() if key in known})
+        return QueueState(**{key: value for key, value in read_facts(self._file, QueueFile).items() if key in known})
 
     def _start_worker(self) -> int:
         """Start a worker without a terminal, which keeps running after the user has logged out. Returns its pid."""

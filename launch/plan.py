@@ -6,14 +6,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from sparse_rnn.core.errors import ConfigError
-from sparse_rnn.core.files import read_json
 from sparse_rnn.runs.folder import RunFolder, read_record
 
 from . import slurm
 from .job import JobFiles
 from .local import LocalQueue
 from .requests import Entry
-from .states import STATES, RunStatus, find_status
+from .states import STATES, RunStatus, find_status, is_finished
 
 
 @dataclass(frozen=True)
@@ -46,7 +45,7 @@ def make_plan(entries: Sequence[Entry], root: Path, *, strict: bool = False) -> 
     queue: dict[str, str] = dict(LocalQueue(root).states())
     folders = {run_id: RunFolder(root / run_id) for run_id in run_ids}
     records = {run_id: read_record(folder) for run_id, folder in folders.items()}
-    open_runs = [run_id for run_id, record in records.items() if record is None or record["status"] != "finished"]
+    open_runs = [run_id for run_id, record in records.items() if not is_finished(record)]
     jobs, warning = slurm.submitted(root, open_runs), ""
     ended: dict[str, str] = {}
     try:
@@ -69,4 +68,4 @@ def make_plan(entries: Sequence[Entry], root: Path, *, strict: bool = False) -> 
 
 def _has_begun(folder: Path) -> bool:
     """Whether a job that was sent came as far as to start the run."""
-    return bool(read_json(JobFiles(folder).attempts))
+    return bool(JobFiles(folder).read_attempts())

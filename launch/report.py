@@ -5,7 +5,7 @@ from collections.abc import Iterable
 from rich.console import Console
 from rich.text import Text
 
-from sparse_rnn.core.wording import counted, scientific
+from sparse_rnn.core.wording import counted, one_line, scientific
 
 from .plan import Plan
 from .requests import Entry
@@ -34,16 +34,16 @@ def lines(plan: Plan, *, flops: bool, only: Iterable[str] | None = None) -> Text
     """One line for every entry, under the heading of its block; `only`: the states that are shown."""
     text, heading = Text(), ""
     shown = [e for e in plan.entries if only is None or plan.statuses[e.run_id].state in only]
-    width = max((len(entry.label) for entry in shown), default=0)
+    width = max((len(one_line(entry.label)) for entry in shown), default=0)
     for entry in shown:
         if entry.block != heading:
             heading = entry.block
-            text.append(f"{heading}\n", "bold")
+            text.append(f"{one_line(heading)}\n", "bold")
         status = plan.statuses[entry.run_id]
         text.append(f"  {status.state:<9}", STYLES[status.state])
-        text.append(f"{entry.label:<{width}}  " if width else "")
+        text.append(f"{one_line(entry.label):<{width}}  " if width else "")
         text.append(f"{_flops(entry):<9}" if flops else "")
-        text.append(entry.run_id)
+        text.append(one_line(entry.run_id))
         text.append(_detail(status))
         text.append("\n")
     return text
@@ -59,13 +59,13 @@ def _detail(status: RunStatus) -> Text:
         return Text()
     if status.state == "failed":
         log = f" ({status.log})" if status.log else ""
-        return Text(f"\n           {status.detail}{log}", "red")
-    return Text(f"  {status.detail}", "dim")
+        return Text(f"\n           {one_line(status.detail + log)}", "red")
+    return Text(f"  {one_line(status.detail)}", "dim")
 
 
 def noteworthy(plan: Plan) -> Text:
     """The runs that are queued, running, failed or stale, the number in each state, and the plan's warning."""
-    warning = f"\nwarning: {plan.warning}" if plan.warning else ""
+    warning = f"\nwarning: {one_line(plan.warning)}" if plan.warning else ""
     return Text.assemble(lines(plan, flops=False, only=NOTEWORTHY), counts(plan), warning)
 
 

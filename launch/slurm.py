@@ -12,7 +12,7 @@ from typing import Any, TypeVar
 
 from sparse_rnn.config.launchers import ALL_CPUS
 from sparse_rnn.core.errors import ConfigError
-from sparse_rnn.core.files import read_json, write_json
+from sparse_rnn.core.files import write_json
 
 from .clusters import SlurmCluster
 from .job import DEVICE_LOST, EXIT_LINE, Attempts, JobFiles
@@ -153,7 +153,7 @@ def queue(jobs: Mapping[str, str]) -> dict[str, str]:
 
 def submitted(root: Path, run_ids: Iterable[str]) -> dict[str, str]:
     """The SLURM job of every run that was sent, but for those that their jobs, which others share, are done with."""
-    facts = {run_id: read_json(JobFiles(root / run_id).submission) for run_id in run_ids}
+    facts = {run_id: JobFiles(root / run_id).read_submission() for run_id in run_ids}
     return {
         run_id: fact["job"]
         for run_id, fact in facts.items()
@@ -195,7 +195,7 @@ def cancel(run_ids: Iterable[str], root: Path) -> list[str]:
     jobs = submitted(root, run_ids)
     known = _squeue() if jobs else {}
     mine = {run_id: job for run_id, job in jobs.items() if job in known}
-    submissions = {run_id: read_json(JobFiles(root / run_id).submission) for run_id in mine}
+    submissions = {run_id: JobFiles(root / run_id).read_submission() for run_id in mine}
     others = {other for fact in submissions.values() for other in fact.get("together", ())} - mine.keys()
     needed = set(submitted(root, others).values())
     for part in parts(sorted(set(mine.values()) - needed), 500):

@@ -8,8 +8,6 @@ from collections.abc import Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from pathlib import Path
 
-from sparse_rnn.core.files import read_json
-
 from .job import DEVICE_LOST, LOCKED, STOPPED, Attempts, JobFiles, Supervisor, stop_on_signals
 
 SECONDS_BETWEEN_LOOKS = 2.0
@@ -26,13 +24,13 @@ class Member:
     def is_due(self) -> bool:
         """Whether the run is still this task's to bring to its end: after a requeue, not all of them are."""
         # The file may be written only after the task has begun. So one that is older says nothing.
-        sent_again = read_json(self._files.submission).get("submitted", 0.0) > self._sent
+        sent_again = self._files.read_submission().get("submitted", 0.0) > self._sent
         return not (sent_again or self.is_cancelled() or Attempts(self._files).are_over())
 
     def is_cancelled(self) -> bool:
         """Whether the user has cancelled this run but not the whole task."""
-        submission = read_json(self._files.submission)
-        return bool(submission.get("cancelled")) and submission["submitted"] == self._sent
+        submission = self._files.read_submission()
+        return bool(submission.get("cancelled")) and submission.get("submitted") == self._sent
 
     def cancel(self) -> None:
         """Let the run save and end; once only, since training takes a signal for each call."""

@@ -1,20 +1,23 @@
 """The state of a run, found in its folder and in the queue it waits in."""
 
-import json
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from sparse_rnn.config.stored import changed_keys
-from sparse_rnn.core.files import read_json
+from sparse_rnn.config.stored import changed_keys, check_config
+from sparse_rnn.core.command_line import warn
+from sparse_rnn.core.errors import ConfigError
 from sparse_rnn.core.wording import shown_metric
-from sparse_rnn.runs.folder import RunFolder
+from sparse_rnn.runs.folder import RunFolder, has_results
+from sparse_rnn.runs.rows import parse_row
 
 from .heartbeats import living_holder
-from .job import EXIT_LINE, JobFiles, last_error, tail
+from .job import EXIT_LINE, JobFiles, last_bytes, last_error, tail
 
 STATES = ("missing", "queued", "running", "failed", "finished", "stale")
+END_OF_LOG = 20_000  # bytes of a run's rows that are looked at
 ENDED_WELL = ("COMPLETED", "CANCELLED", "TIMEOUT", "PREEMPTED", "NODE_FAIL", "REQUEUED")
 
 
@@ -43,15 +46,15 @@ def find_status(
     """
     files = JobFiles(folder.path)
     log = job_log(folder.path)
-    if record is not None and config is not None and (changed := changed_keys(record["config"], config)):
-        return RunStatus("stale", f"its folder holds a run with other values of {', '.join(changed)}")
-    if record is not None and record["status"] == "finished":
+    if record is not None and (holds := _other_run(folder, record, config)):
+        return RunStatus("stale", f"its folder holds a run {holds}")
+    if record is not None and is_finished(record):
         return RunStatus("finished", _result(record), 0.0, log)
     done, progress = _progress(folder, record)
     # The lock before the queue: SLURM's answer is older, and the lock shows a run that was started by hand as well.
     if holder := living_holder(folder.lock):
         return RunStatus("running", f"{progress or 'starting'}, on {holder['host']}", 1 - done, log)
-    lost = read_json(files.attempts).get("lost") or ""
+    lost = files.read_attempts().get("lost") or ""
     if queued := queue.get(folder.path.name):
         state, _, reason = queued.partition(" ")
         return RunStatus(state, _joined(reason or progress, lost), 1 - done, log)
@@ -59,6 +62,25 @@ def find_status(
         return RunStatus("failed", error, 1 - done, log)
     stopped = f"stopped in {progress}, resumes from there" if progress else ""
     return RunStatus("missing", _joined(stopped, lost), 1 - done, log)
+
+
+def is_finished(record: Mapping[str, Any] | None) -> bool:
+    """Whether a record is that of a finished run, with its results."""
+    return record is not None and record["status"] == "finished" and has_results(record)
+
+
+def _other_run(folder: RunFolder, record: Mapping[str, Any], config: Mapping[str, Any] | None) -> str:
+    """What a folder holds that is not what is asked for, as the end of a sentence; empty if it is that."""
+    try:
+        check_config(record["config"])
+        changed = changed_keys(record["config"], config) if config is not None else []
+    except ConfigError as error:
+        warn(f"{folder.path} is stale: {error}")
+        return "of another version of sparse_rnn, or a damaged one"
+    if not changed and record["status"] == "finished" and not has_results(record):
+        warn(f"{folder.record} says that its run is finished and not with what results: it is stale.")
+        return "that is finished, without its results"
+    return f"with other values of {', '.join(changed)}" if changed else ""
 
 
 def _joined(*details: str) -> str:
@@ -74,25 +96,41 @@ def _progress(folder: RunFolder, record: Mapping[str, Any] | None) -> tuple[floa
     """The share of the epochs that is done, and the epoch in words."""
     if record is None:
         return 0.0, ""
-    epochs, done = record["config"]["training"]["epochs"], 0
-    for line in reversed(tail(folder.metrics)):
-        try:
-            row = json.loads(line)
-        except ValueError:  # cut short by a kill while it was written, or by the limit of `tail`
-            continue
-        done = row["epoch"] - ("valid/loss" not in row)
-        break
+    epochs, row = max(1, record["config"]["training"]["epochs"]), _last_row(folder.metrics)
+    done = min(max(0, row["epoch"] - ("valid/loss" not in row)), epochs) if row else 0
     return done / epochs, f"epoch {min(done + 1, epochs)} of {epochs}"
+
+
+def _last_row(metrics: Path) -> dict[str, Any]:
+    """The last row that can be read of a run that may be writing it; empty if there is none."""
+    try:
+        content = last_bytes(metrics, END_OF_LOG)
+    except FileNotFoundError:
+        return {}
+    except OSError as error:
+        warn(f"{metrics} cannot be read ({error.strerror or error}).")
+        return {}
+    # What follows the last line's end is still being written, and the first line may have been cut by the limit.
+    lines, problem, found = content.split(b"\n")[len(content) == END_OF_LOG : -1], "", {}
+    for line in reversed(lines):
+        try:
+            found = parse_row(line)
+            break
+        except ValueError as error:
+            problem = problem or str(error)
+    if problem:
+        warn(f"{metrics} is damaged in its last lines ({problem}): they are left out.")
+    return found
 
 
 def _error(files: JobFiles, record: Mapping[str, Any] | None, ended: Mapping[str, str]) -> str:
     """Why a run that is neither queued nor running failed; empty if it did not fail."""
-    attempts = read_json(files.attempts)
+    attempts = files.read_attempts()
     if (error := attempts.get("error")) and (record is None or record["status"] != "stopped"):
         return str(error)
     if record is not None and record["status"] == "failed" and not attempts.get("lost"):
-        return str(record["error"])
-    submission = read_json(files.submission)
+        return str(record.get("error", "Its record does not say why."))
+    submission = files.read_submission()
     if attempts or not submission or submission.get("cancelled"):
         return ""
     # The job never started the run. Accounting may not exist: then the batch script's last line tells.
@@ -107,13 +145,13 @@ def _error(files: JobFiles, record: Mapping[str, Any] | None, ended: Mapping[str
 def job_log(folder: Path) -> Path | None:
     """The log of a run, or else that of the job that was to begin it; None if there is neither."""
     files = JobFiles(folder)
-    log = files.log if files.log.exists() else Path(read_json(files.submission).get("log") or "none")
-    return log if log.exists() else None
+    log = files.log if files.log.exists() else Path(files.read_submission().get("log") or "none")
+    return log if os.path.exists(log) else None  # by os: a name that cannot be that of a file is that of none
 
 
 def _exit_code(log: Path) -> int:
     """The exit code in the batch script's last line; 0 if it wrote none."""
     for line in reversed(tail(log)):
-        if line.startswith(EXIT_LINE):
-            return int(line.removeprefix(EXIT_LINE))
+        if line.startswith(EXIT_LINE) and (code := line.removeprefix(EXIT_LINE)).isdecimal():
+            return int(code[:4])
     return 0

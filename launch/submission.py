@@ -7,7 +7,7 @@ from pathlib import Path
 from filelock import FileLock
 
 from sparse_rnn.config.stored import run_from_dict
-from sparse_rnn.core.files import read_json, write_json
+from sparse_rnn.core.files import write_json
 from sparse_rnn.core.wording import counted, plural
 
 from . import slurm
@@ -40,9 +40,9 @@ def send(entries: Sequence[Entry], cluster: Cluster, root: Path) -> str:
     at_a_time = cluster.runs_at_a_time() if isinstance(cluster, LocalCluster) else None
     attempts_before = {}
     for run_id, *_ in runs:
-        attempts = JobFiles(root / run_id).attempts
-        attempts_before[run_id] = read_json(attempts)
-        attempts.unlink(missing_ok=True)  # the error of an earlier try would show the run as failed
+        files = JobFiles(root / run_id)
+        attempts_before[run_id] = files.read_attempts()
+        files.attempts.unlink(missing_ok=True)  # the error of an earlier try would show the run as failed
     if isinstance(cluster, LocalCluster):
         _send_here(runs, cluster, root)
         return f"to this machine, {at_a_time} at a time"

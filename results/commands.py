@@ -5,9 +5,10 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from sparse_rnn.core.errors import ConfigError
-from sparse_rnn.core.wording import counted
-from sparse_rnn.runs.folder import RunFolder, read_record, runs_root
+from sparse_rnn.core.command_line import say, warn_of
+from sparse_rnn.core.errors import ConfigError, DamagedFile
+from sparse_rnn.core.wording import counted, one_line
+from sparse_rnn.runs.folder import RunFolder, load_record, runs_root
 
 from .gathering import Gathered, gather
 from .names import DECLARED_FIGURES, DECLARED_TABLES, FORMATS, LAUNCH, RECORDS
@@ -17,7 +18,6 @@ from .tables.by_name import FilledTable, make_table
 from .tables.render import html, latex, markdown
 
 INCOMPLETE = 3
-PROBLEMS_SHOWN = 5
 FIGURES = Path("results/output/figures")
 SITE = Path("results/site.html")
 IN_A_FOLDER = ("md", "csv", "latex")
@@ -40,12 +40,7 @@ def table(request: Request) -> None:
 def _gather(request: Request, names: Sequence[str]) -> dict[str, Gathered]:
     """Tables or figures that need runs, by name; the first problems of the logs go to stderr."""
     found = gather(names, source=request.source, overrides=request.overrides, seeds=request.seeds) if names else []
-    problems = dict.fromkeys(problem for gathered in found for problem in gathered.logs.problems)
-    for problem in list(problems)[:PROBLEMS_SHOWN]:
-        print(f"warning: {problem}", file=sys.stderr)
-    if len(problems) > PROBLEMS_SHOWN:
-        more = counted(len(problems) - PROBLEMS_SHOWN, "more problem")
-        print(f"warning: and {more} like these", file=sys.stderr)
+    warn_of([problem for gathered in found for problem in gathered.logs.problems])
     return dict(zip(names, found, strict=True))
 
 
@@ -67,7 +62,11 @@ def _refuse_missing(request: Request, gathered: dict[str, Gathered]) -> None:
 
 
 def _is_finished(run_id: str) -> bool:
-    record = read_record(RunFolder(runs_root() / run_id))
+    try:
+        record = load_record(RunFolder(runs_root() / run_id))
+    except DamagedFile as error:
+        warn_of([f"{str(error).removesuffix('.')}: its run is skipped."])
+        return False
     return record is not None and record["status"] == "finished"
 
 
@@ -115,7 +114,7 @@ def figure(request: Request) -> None:
         for path in style.save(drawing.figure, drawing.data, out / name):
             print(path)
         for note in drawing.notes:
-            print(f"{name}: {note}", file=sys.stderr)
+            print(one_line(f"{name}: {note}"), file=sys.stderr)
     _refuse_missing(request, gathered)
 
 
@@ -133,7 +132,7 @@ def fetch(request: Request) -> None:
     project = _project(request)
     folder = request.out or Path(project.replace("/", "-"))
     online.fetch(project, folder)
-    print(f"copied to {folder}: read it with --source mirror:{folder}")
+    say(f"copied to {folder}: read it with --source mirror:{folder}")
 
 
 def sync(request: Request) -> None:

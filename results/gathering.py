@@ -5,6 +5,7 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 
 from sparse_rnn.config.stored import changed_keys
+from sparse_rnn.core.errors import ConfigError
 from sparse_rnn.runs.folder import runs_root
 from sparse_rnn.tables.catalogue import Catalogue
 from sparse_rnn.tables.declaration import TableSpec, load
@@ -64,7 +65,12 @@ class Gathered:
         for run_id, planned in {planned.run_id: planned for planned in self.planned}.items():
             if (log := logs.runs.get(run_id)) is None:
                 continue
-            if changed := changed_keys(log.config, planned.facts.config):
+            try:
+                changed = changed_keys(log.config, planned.facts.config)
+            except ConfigError as error:
+                problems.append(f"{log.link} is stale: {error}")
+                continue
+            if changed:
                 problems.append(f"{run_id} is stale: it was trained with other values of {', '.join(changed)}.")
             else:
                 runs[run_id] = log

@@ -2,7 +2,14 @@
 
 import sys
 
-from sparse_rnn.core.command_line import check_weights, one_of, optional_number, parse_keys, start
+from sparse_rnn.core.command_line import (
+    check_weights,
+    one_of,
+    optional_number,
+    parse_keys,
+    say,
+    start,
+)
 from sparse_rnn.inference.find_run import find_run
 
 DEFAULTS = {"run": "", "split": "test", "weights": "best", "batch": "", "device": "auto", "threads": ""}
@@ -23,7 +30,7 @@ Example:
 
 def main() -> None:
     """Entry point."""
-    start(lambda: print(evaluate(**parse_keys(sys.argv[1:], DEFAULTS))), lambda: HELP)
+    start(lambda: say(evaluate(**parse_keys(sys.argv[1:], DEFAULTS))), lambda: HELP)
 
 
 def evaluate(run: str, split: str, weights: str, batch: str, device: str, threads: str) -> str:

@@ -2,7 +2,14 @@
 
 import sys
 
-from sparse_rnn.core.command_line import check_weights, one_of, output_file, parse_keys, start
+from sparse_rnn.core.command_line import (
+    check_weights,
+    one_of,
+    output_file,
+    parse_keys,
+    say,
+    start,
+)
 from sparse_rnn.inference.find_run import find_run
 
 DEFAULTS = {"run": "", "format": "csr", "out": "", "weights": "best"}
@@ -34,7 +41,7 @@ Example:
 
 def main() -> None:
     """Entry point."""
-    start(lambda: print(export_run(**parse_keys(sys.argv[1:], DEFAULTS))), lambda: HELP)
+    start(lambda: say(export_run(**parse_keys(sys.argv[1:], DEFAULTS))), lambda: HELP)
 
 
 def export_run(run: str, format: str, out: str, weights: str) -> str:

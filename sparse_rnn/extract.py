@@ -2,7 +2,7 @@
 
 import sys
 
-from sparse_rnn.core.command_line import output_file, parse_keys, start
+from sparse_rnn.core.command_line import output_file, parse_keys, say, start
 from sparse_rnn.core.wording import counted
 from sparse_rnn.inference.find_run import find_run
 
@@ -24,7 +24,7 @@ Example:
 
 def main() -> None:
     """Entry point."""
-    start(lambda: print(extract_run(**parse_keys(sys.argv[1:], DEFAULTS))), lambda: HELP)
+    start(lambda: say(extract_run(**parse_keys(sys.argv[1:], DEFAULTS))), lambda: HELP)
 
 
 def extract_run(run: str, out: str) -> str:

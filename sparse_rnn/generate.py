@@ -5,7 +5,7 @@ import sys
 
 from sparse_rnn.core.command_line import optional_number, parse_keys, start, whole_number
 from sparse_rnn.core.errors import ConfigError
-from sparse_rnn.core.wording import counted
+from sparse_rnn.core.wording import counted, one_line
 from sparse_rnn.inference.find_run import find_run
 
 DEFAULTS = {"run": "", "prompt": "", "words": "50", "temperature": "1", "seed": "1", "threads": ""}
@@ -41,7 +41,7 @@ def generate(run: str, prompt: str, words: str, temperature: str, seed: str, thr
 
     written = write_text(folder, prompt, count, temperature=heat, seed=number, threads=limit)
     if written.unknown:
-        print(f"Not words of the data set, read as <unk>: {', '.join(written.unknown)}", file=sys.stderr)
+        print(one_line(f"Not words of the data set, read as <unk>: {', '.join(written.unknown)}"), file=sys.stderr)
     print(f"{counted(count, 'word')}, {written.per_second:.0f} per second, {written.computed_by}", file=sys.stderr)
     return written.text
 

@@ -12,6 +12,7 @@ from pathlib import Path
 import matplotlib
 from markupsafe import Markup
 
+from sparse_rnn.core.command_line import warn_of
 from sparse_rnn.core.errors import ConfigError
 from sparse_rnn.core.wording import counted
 from sparse_rnn.runs.folder import runs_root
@@ -60,7 +61,9 @@ class Chapter:
 
 def write_page(request: Request, out: Path) -> Path:
     """Write the page to a file. Raises ConfigError, also if the overrides suit no table and no figure."""
-    text = page(request, sources.load(request.source), out.parent)
+    logs = sources.load(request.source)
+    warn_of(logs.problems)
+    text = page(request, logs, out.parent)
     with replacing(out) as draft:
         draft.write_text(text, encoding="utf-8")
     return out

@@ -24,7 +24,7 @@ def load(source: str, wanted: Collection[str] | None = None) -> Logs:
     runs' own records there. `wandb://entity/project`: fetched, then read from the copy. `mirror:FOLDER`: such a copy.
     Raises ConfigError.
     """
-    if source in (MIRROR, f"{RECORDS}:", ONLINE):
+    if source.strip() in (MIRROR, f"{RECORDS}:", ONLINE):
         raise ConfigError(f"--source {source} is incomplete: a source is one of {KNOWN}.")
     if source.startswith(f"{RECORDS}:"):
         return records.load(_existing(source.partition(":")[2], source), wanted)

@@ -8,7 +8,9 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from sparse_rnn.core.files import read_json, write_json
+from sparse_rnn.core.files import write_json
+from sparse_rnn.core.reading import read_cache
+from sparse_rnn.core.shapes import misfit
 
 from .wandb_file import NotALog, Segment, read_segment
 
@@ -21,7 +23,7 @@ class LogIndex:
 
     def __init__(self, folder: Path) -> None:
         self._folder, self._file = folder, folder / PRIVATE / "index.json"
-        kept = read_json(self._file)
+        kept = read_cache(self._file)
         files = kept.get("files") if kept.get("version") == VERSION else None
         self._kept: dict[str, Any] = files if isinstance(files, dict) else {}
         self._changed = False
@@ -63,7 +65,5 @@ def _unpacked(entry: Any, stamp: list[int]) -> Segment | NotALog | None:
         return None
     if "problem" in entry:
         return NotALog(entry["problem"])
-    try:
-        return Segment(**entry["segment"])
-    except (KeyError, TypeError):
-        return None
+    segment: dict[str, Any] = entry.get("segment", {})
+    return None if misfit(segment, Segment) else Segment(**segment)

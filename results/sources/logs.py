@@ -7,13 +7,15 @@ A run is its configuration and its rows. The last row of a finished run describe
 import math
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
-from typing import Any
+from typing import Any, NotRequired, TypedDict
 
 import pandas as pd
 
-from sparse_rnn.core.errors import ConfigError
+from sparse_rnn.config.stored import check_config
+from sparse_rnn.core.errors import ConfigError, DamagedFile
+from sparse_rnn.core.shapes import is_finite, is_number, misfit
 from sparse_rnn.runs.folder import SCHEMA, RunFolder
 
 Row = Mapping[str, Any]
@@ -21,12 +23,31 @@ STATES = ("finished", "failed", "unfinished")
 PLACE = ("step", "epoch")
 BEST = "best/"
 FINAL = "best/valid/loss"
+FINISHED = "clock/finished"
+END_OF_TIME = 253_402_300_800  # the year 10,000, which dates do not reach
+NUMBERS = (BEST, "averaging/", "clock/")  # of a last row
 INFINITE = {"NaN": math.nan, "Infinity": math.inf, "-Infinity": -math.inf}
 AVERAGING = ("nt_asgd", "snt_asgd")
 
 NO_AVERAGING, FORCED, NOT_AVERAGED = "no averaging", "averaging forced", "not averaged"
 
 DESCRIBED = ("model", "dataset", "sparsifier", "growth", "optimizer", "recipe", "protocol", "budget")
+
+
+class Environment(TypedDict):
+    """Where a run was trained, as far as tables and pages say it; there may be more keys."""
+
+    host: str
+    commit: str | None
+    modified: bool | None
+    device_name: NotRequired[str]
+
+
+class Provenance(TypedDict):
+    """What logs hold of a run besides its configuration and rows; there may be more keys."""
+
+    environment: Environment
+    device: NotRequired[str]
 
 
 class Unreachable(ConfigError):
@@ -90,7 +111,7 @@ class LoggedRun:
             "state": self.state,
             "commit": environment["commit"],
             "modified": environment["modified"],
-            "device": self.provenance["device"],
+            "device": self.provenance.get("device"),
             "host": environment["host"],
             "link": self.link,
             **{name: value for name, value in kept.items() if not name.startswith("sparsity/")},
@@ -123,13 +144,27 @@ def logged_run(
     """A run from what a source holds of it.
 
     config: as logged to W&B, with the provenance under `record`. last: the last row, None if there is none. Raises
-    ValueError if the configuration is not one of this schema, see `check`.
+    ValueError if the configuration is not one of this schema, see `check`, or the last row is damaged. A row that is
+    damaged otherwise, which is found only when all are read, is a ConfigError.
     """
     check(config)
     final = last if last is not None and FINAL in last else None
+    for name, value in (final or {}).items():
+        if name.startswith(NUMBERS) and not is_number(value):
+            raise ValueError(f"its last row is damaged: {name} is no number")
+    if final and not 0 <= final.get(FINISHED, 0) < END_OF_TIME:
+        raise ValueError(f"its last row is damaged: {FINISHED} is no time")
     state = "finished" if final is not None else "failed" if failed else "unfinished"
     own = {name: value for name, value in config.items() if name != "record" and not name.startswith("_")}
-    return LoggedRun(run_id, own, config["record"], state, final, link, read)
+    return LoggedRun(run_id, own, config["record"], state, final, link, partial(_all_rows, read, link))
+
+
+def _all_rows(read: Callable[[], list[Row]], link: str) -> list[Row]:
+    """What `read` returns; raises ConfigError if the log has been damaged, or gone, since the run was found."""
+    try:
+        return read()
+    except (ValueError, OSError, RecursionError, DamagedFile) as error:
+        raise ConfigError(f"The log in {link} cannot be read: {error}.") from None
 
 
 def check(config: Mapping[str, Any]) -> None:
@@ -138,7 +173,10 @@ def check(config: Mapping[str, Any]) -> None:
     if not isinstance(provenance, Mapping) or not all(isinstance(config.get(name), Mapping) for name in DESCRIBED):
         raise ValueError("it is not a run of sparse_rnn, or was logged before logs held the provenance")
     if provenance.get("schema") != SCHEMA:
-        raise ValueError(f"its logs have schema {provenance.get('schema')}, not {SCHEMA}: train it anew")
+        raise ValueError(f"its logs have schema {provenance.get('schema')!r}, not {SCHEMA}: train it anew")
+    check_config(config)
+    if wrong := misfit(provenance, Provenance, "record"):
+        raise ValueError(f"what it says of its origin is damaged ({wrong})")
 
 
 def refuse_renamed(folder: RunFolder, run_id: str) -> None:
@@ -149,8 +187,12 @@ def refuse_renamed(folder: RunFolder, run_id: str) -> None:
 
 def skipped(path: Path, reason: Exception) -> str:
     """The sentence for a file that is not used."""
-    words = reason if isinstance(reason, ValueError) else f"it cannot be read ({reason})"
-    return f"{path} is skipped: {words}."
+    words = str(reason) if isinstance(reason, ValueError) else f"it cannot be read ({_why(reason)})"
+    return f"{path} is skipped: {words.rstrip('.')}."
+
+
+def _why(reason: Exception) -> str:
+    return getattr(reason, "strerror", None) or str(reason)
 
 
 def joined(segments: Iterable[Iterable[Row]]) -> list[Row]:
@@ -168,7 +210,13 @@ def merged(segments: Iterable[Iterable[Row]]) -> list[Row]:
 
 
 def place(row: Row) -> tuple[int, int]:
-    """Where a row stands in a run: its step; at the same step first the training loss, then epoch, then final row."""
+    """Where a row stands in a run: its step; at the same step first the training loss, then epoch, then final row.
+
+    Raises ValueError if its step or epoch is no number.
+    """
+    for name in PLACE:
+        if not is_finite(row.get(name, 0)):
+            raise ValueError(f"a row is damaged: its {name} is no number")
     return int(row["step"]), 2 if FINAL in row else 1 if "valid/loss" in row else 0
 
 

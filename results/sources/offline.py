@@ -7,7 +7,7 @@ from pathlib import Path
 from sparse_rnn.runs.folder import RunFolder
 
 from .log_index import LogIndex
-from .logs import LoggedRun, Logs, check, joined, logged_run, refuse_renamed, skipped
+from .logs import LoggedRun, Logs, check, joined, logged_run, place, refuse_renamed, skipped
 from .wandb_file import NOTHING_YET, Segment, read_rows
 
 # Below a folder of runs, in the folder of one run, and in one of W&B's own.
@@ -21,8 +21,13 @@ def load(folder: Path, wanted: Collection[str] | None = None) -> Logs:
     Other files and runs of another schema are skipped. A torn tail is a problem only if the run is not finished.
     """
     segments, problems = find_segments(folder, wanted)
-    runs = {run_id: run_of(found) for run_id, found in segments.items()}
-    torn = [found[-1][0] for run_id, found in segments.items() if found[-1][1].torn and runs[run_id].final is None]
+    runs = {}
+    for run_id, found in segments.items():
+        try:
+            runs[run_id] = run_of(found)
+        except ValueError as reason:
+            problems.append(skipped(found[-1][0], reason))
+    torn = [segments[run_id][-1][0] for run_id, run in runs.items() if segments[run_id][-1][1].torn and not run.final]
     problems += [f"{path} ends within a record: its process was killed, or is still writing." for path in torn]
     return Logs(str(folder), runs, tuple(problems))
 
@@ -38,6 +43,8 @@ def find_segments(folder: Path, wanted: Collection[str] | None = None) -> tuple[
         try:
             segment = index.segment(path)
             check(segment.config)
+            if segment.last is not None and "step" in segment.last:
+                place(segment.last)
             refuse_renamed(RunFolder(path.parents[2]), segment.run_id)
         except (ValueError, OSError) as reason:
             if str(reason) == NOTHING_YET:

@@ -14,6 +14,7 @@ from rich.progress import track
 from wandb.errors import AuthenticationError, Error, UsageError
 from wandb.sdk.lib.service.service_connection import WandbApiFailedError
 
+from sparse_rnn.core.command_line import warn
 from sparse_rnn.core.errors import ConfigError
 from sparse_rnn.core.wandb_environment import own_run_only
 from sparse_rnn.core.wording import counted
@@ -29,10 +30,11 @@ def fetch(project: str, folder: Path, wanted: Collection[str] | None = None) -> 
     """Make a folder the mirror of a project `entity/project`, with every row of its runs, not W&B's sample of 500.
 
     Runs that have not changed since are not fetched again, and a run that was deleted online is deleted here. wanted:
-    the only run ids to fetch. Raises ConfigError if nobody is logged in or there is no such project, Unreachable if
-    W&B does not answer.
+    the only run ids to fetch. Raises ConfigError if the folder is another project's copy, nobody is logged in or there
+    is no such project, Unreachable if W&B does not answer.
     """
     with explained(project):
+        mirror.check_project(folder, project)
         online = {run.id: run for run in connect(project).runs(project)}
         folder.mkdir(parents=True, exist_ok=True)
         for run_id, path in mirror.copies(folder).items():
@@ -41,13 +43,17 @@ def fetch(project: str, folder: Path, wanted: Collection[str] | None = None) -> 
         chosen = [run for run_id, run in online.items() if wanted is None or run_id in wanted]
         changed = [run for run in chosen if mirror.stamp(folder, run.id) != _stamp(run)]
         for run in with_progress(changed, "fetching"):
-            _copy(run, folder)
+            if mirror.is_usable(folder, run.id):
+                _copy(run, project, folder)
+            else:
+                warn(f"{folder} has something that is no file in the place of {run.id}: it is not fetched.")
 
 
-def _copy(run: Any, folder: Path) -> None:
+def _copy(run: Any, project: str, folder: Path) -> None:
     rows = list(history(run))
     ends = joined([rows])
     head = {
+        "project": project,
         "stamp": _stamp(run),
         "state": run.state,
         "link": run.url,

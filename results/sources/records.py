@@ -1,10 +1,11 @@
 """Runs from their own records: the record.json and metrics.jsonl that every run writes, with W&B or without it."""
 
-import json
 from collections.abc import Collection
 from pathlib import Path
 
-from sparse_rnn.runs.folder import PROVENANCE, RunFolder, read_record
+from sparse_rnn.core.errors import DamagedFile
+from sparse_rnn.runs.folder import PROVENANCE, RunFolder, load_record
+from sparse_rnn.runs.rows import read_rows
 
 from .logs import LoggedRun, Logs, Row, joined, logged_run, refuse_renamed, skipped
 
@@ -12,7 +13,8 @@ from .logs import LoggedRun, Logs, Row, joined, logged_run, refuse_renamed, skip
 def load(folder: Path, wanted: Collection[str] | None = None) -> Logs:
     """All runs in a folder of runs, or the run whose folder it is. wanted: the only run ids of interest.
 
-    Other files and runs of another schema are skipped. A last line that a killed process left incomplete is not read.
+    Other files, damaged ones and runs of another schema are skipped. A last line that a killed process left incomplete
+    is not read.
     """
     runs, problems = {}, []
     for path in sorted([*folder.glob("record.json"), *folder.glob("*/record.json")]):
@@ -22,28 +24,31 @@ def load(folder: Path, wanted: Collection[str] | None = None) -> Logs:
                 run = _run(place)
                 refuse_renamed(place, run.run_id)
                 runs[run.run_id] = run
+            except DamagedFile as reason:
+                problems.append(f"{str(reason).removesuffix('.')}: its run is skipped.")
             except (ValueError, OSError) as reason:
                 problems.append(skipped(path, reason))
     return Logs(f"records:{folder}", runs, tuple(problems))
 
 
 def _run(folder: RunFolder) -> LoggedRun:
-    record = read_record(folder)
+    """The run of a folder; raises DamagedFile, and ValueError and OSError with reasons for `skipped`."""
+    record = load_record(folder)
     if record is None:
-        raise ValueError("it is not the record of a run")
-    newest = _rows(folder.metrics, last=1)
-    return logged_run(
+        raise ValueError("it has gone")
+    rows = _rows(folder.metrics)  # all of them: a figure is not to find out halfway that one is damaged
+    run = logged_run(
         record.get("run_id", folder.path.name),
         record["config"] | {"record": {name: record[name] for name in PROVENANCE if name in record}},
-        newest[-1] if newest else None,
+        rows[-1] if rows else None,
         failed=record["status"] == "failed",
         link=str(folder.path),
         read=lambda: _rows(folder.metrics),
     )
+    if record["status"] == "finished" and run.final is None:
+        raise DamagedFile(f"{folder.metrics} lacks the last row, though the run is finished.")
+    return run
 
 
-def _rows(metrics: Path, last: int = 0) -> list[Row]:
-    """The rows of a file, or if `last` is given only so many from its end; none if there is no file."""
-    content = metrics.read_bytes() if metrics.exists() else b""
-    lines = content.split(b"\n")[:-1]  # what follows the last line's end is part of a line, or nothing
-    return joined([map(json.loads, lines[-last:])])
+def _rows(metrics: Path) -> list[Row]:
+    return joined([read_rows(metrics)])

@@ -4,7 +4,6 @@
 Here the joined rows are logged again through W&B's client, each with the time at which it was first logged.
 """
 
-import sys
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
@@ -12,13 +11,14 @@ from typing import Any
 
 import wandb
 
+from sparse_rnn.core.command_line import warn
 from sparse_rnn.core.wandb_environment import own_run_only
 from sparse_rnn.core.wording import counted
 
 from ..names import RUNS
 from . import offline
 from .choice import offline_folder
-from .logs import Row, merged, place, plain
+from .logs import Row, merged, place, plain, skipped
 from .online import connect, explained, history, is_missing, with_progress
 from .wandb_file import Segment, read_rows
 
@@ -32,14 +32,25 @@ def sync(project: str, source: str = RUNS, *, unfinished: bool = False) -> None:
     that are not finished, too. Raises ConfigError.
     """
     segments, problems = offline.find_segments(offline_folder(source))
-    ready = [found for found in segments.values() if unfinished or offline.run_of(found).final is not None]
+    ready = []
+    for found in segments.values():
+        try:
+            if offline.run_of(found).final is not None or unfinished:
+                ready.append(found)
+        except ValueError as reason:
+            problems.append(skipped(found[-1][0], reason))
     with explained(project):
         online = _online(project)
-        sent = [
-            _complete(project, found, online.get(found[-1][1].run_id)) for found in with_progress(ready, "uploading")
-        ]
+        sent = []
+        for found in with_progress(ready, "uploading"):
+            try:
+                rows = list(merged(read_rows(path) for path, _ in found))
+            except (ValueError, OSError) as reason:
+                problems.append(skipped(found[-1][0], reason))
+                continue
+            sent.append(_complete(project, found[-1][1], rows, online.get(found[-1][1].run_id)))
     for problem in problems:
-        print(f"warning: {problem}", file=sys.stderr)
+        warn(problem)
     there, left = len(sent) - sum(sent), len(segments) - len(ready)
     print(f"{counted(sum(sent), 'run')} uploaded to {project}, {there} already there, {left} not finished")
 
@@ -54,12 +65,12 @@ def _online(project: str) -> dict[str, Any]:
         return {}
 
 
-def _complete(project: str, segments: Sequence[tuple[Path, Segment]], online: Any) -> bool:
-    """Upload the rows of a run that are not online yet; returns whether anything was sent."""
+def _complete(project: str, newest: Segment, logged: Sequence[Row], online: Any) -> bool:
+    """Upload the rows of a run that are not online yet; returns whether anything was sent. newest: its last segment."""
     there = {place(row) for row in history(online) if "step" in row} if online is not None else set()
-    rows = [row for row in merged(read_rows(path) for path, _ in segments) if place(row) not in there]
+    rows = [row for row in logged if place(row) not in there]
     if rows or online is None:
-        _upload(project, segments[-1][1], rows)
+        _upload(project, newest, rows)
     return bool(rows) or online is None
 
 
@@ -80,5 +91,5 @@ def _upload(project: str, segment: Segment, rows: Sequence[Row]) -> None:
             settings=wandb.Settings(console="off", silent=True, x_disable_stats=True, x_disable_meta=True),
         )
         for row in rows:
-            run.log({**plain(row), TIME: row[TIME]})
+            run.log({**plain(row), TIME: row[TIME]} if TIME in row else plain(row))
         run.finish(exit_code=segment.exit_code or 0)

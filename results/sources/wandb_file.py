@@ -5,7 +5,6 @@ or more frames make a record, which is a protobuf message. W&B has no public rea
 --json` prints the same records.
 """
 
-import json
 import struct
 import zlib
 from collections.abc import Iterator, Sequence
@@ -14,6 +13,8 @@ from pathlib import Path
 from typing import Any
 
 from google.protobuf.message import DecodeError  # type: ignore[import-untyped]
+
+from sparse_rnn.core.reading import parse_json, read_bytes
 
 from .logs import Row
 
@@ -26,6 +27,7 @@ HISTORY, CONFIG, RUN, EXIT = 2, 5, 17, 18  # numbers of fields of wandb.proto's 
 READ = frozenset({HISTORY, CONFIG, RUN, EXIT})
 VARINT, BYTES = 0, 2
 
+DAMAGED = "a record in it is damaged"
 NOTHING_YET = "it holds no run yet"
 
 
@@ -92,8 +94,11 @@ def _row(payload: bytes, path: Path) -> dict[str, Any]:
 
 
 def _values(items: Sequence[Any]) -> dict[str, Any]:
-    values = json.loads(f"[{','.join([item.value_json for item in items])}]")  # one call for all: a third of the time
-    return dict(zip([item.key or ".".join(item.nested_key) for item in items], values, strict=True))
+    try:  # one call for all: a third of the time
+        values = parse_json(f"[{','.join([item.value_json for item in items])}]".encode())
+        return dict(zip([item.key or ".".join(item.nested_key) for item in items], values, strict=True))
+    except ValueError:
+        raise NotALog(DAMAGED) from None
 
 
 def _decoded(payload: bytes, path: Path) -> Any:
@@ -102,12 +107,12 @@ def _decoded(payload: bytes, path: Path) -> Any:
     try:
         return Record.FromString(payload)
     except DecodeError:
-        raise NotALog("a record in it is damaged") from None
+        raise NotALog(DAMAGED) from None
 
 
 def _scan(path: Path) -> tuple[list[tuple[int, bytes]], bool]:
     """The records of the kinds in READ, each as its kind and its undecoded payload; and whether the tail is torn."""
-    content = path.read_bytes()
+    content = read_bytes(path)
     if content.startswith(IDENTITY) and not content.startswith(FILE_HEADER) and len(content) >= len(FILE_HEADER):
         raise NotALog("it has another version of W&B's log format")
     if content[: len(FILE_HEADER)] != FILE_HEADER[: len(content)]:

@@ -6,7 +6,9 @@ from pathlib import Path
 from typing import Any
 
 from sparse_rnn.config.stored import run_from_dict
-from sparse_rnn.core.files import read_json, write_json
+from sparse_rnn.core.files import write_json
+from sparse_rnn.core.reading import read_cache
+from sparse_rnn.core.shapes import misfit
 from sparse_rnn.runs.folder import runs_root
 
 from ..gathering import Planned
@@ -35,9 +37,10 @@ class FlopsOfRuns:
             dense = self._dense.setdefault(_kind(run), {"flops_train": 0.0, "flops_test": 0.0})
             dense["flops_train"] = max(dense["flops_train"], (facts.flops or 0.0) / facts.flops_train_ratio)
             dense["flops_test"] = max(dense["flops_test"], facts.flops_test / facts.flops_test_ratio)
-        stored = read_json(self._path)
+        stored = read_cache(self._path)
+        usable = stored.get("version") == VERSION and not misfit(stored.get("runs"), dict[str, dict[str, float]])
         self._changed = False
-        self._known: dict[str, dict[str, float]] = stored["runs"] if stored.get("version") == VERSION else {}
+        self._known: dict[str, dict[str, float]] = stored["runs"] if usable else {}
 
     def ratio(self, column: str, planned: Planned, log: LoggedRun) -> float:
         """One of COLUMNS, relative to the dense model's; NaN if the size of the data is unknown."""

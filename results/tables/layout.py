@@ -229,7 +229,9 @@ def _computed(logs: Iterable[LoggedRun]) -> list[str]:
     said = set()
     for log in logs:
         facts = log.provenance
-        where = facts["environment"]["device_name"] if str(facts.get("device")).startswith("cuda") else "CPUs"
+        where = (
+            facts["environment"].get("device_name", "GPUs") if str(facts.get("device")).startswith("cuda") else "CPUs"
+        )
         said.add(f"{log.config.get('precision', 'fp32')} on {where}")
     return sorted(said)
 

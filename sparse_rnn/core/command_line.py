@@ -8,6 +8,7 @@ from pathlib import Path
 
 from sparse_rnn.core.errors import ConfigError, suggest
 from sparse_rnn.core.output import OutputLost, lost_output, safe_output
+from sparse_rnn.core.wording import one_line
 
 EXIT_CODES = (
     "0 finished, 1 failed, 2 wrong usage, 3 another process works on the run, 4 the device was lost,\n"
@@ -17,6 +18,9 @@ USAGE_ERROR = 2  # ConfigError and its subclasses carry their own exit code
 INTERRUPTED = 130
 OUTPUT_LOST = 1
 HYDRA_ERRORS = {"HydraException", "OmegaConfBaseException"}
+WARNINGS_SHOWN = 5  # of those that are alike
+
+_warned: set[str] = set()  # in this command
 
 
 def split_keys(arguments: Sequence[str], defaults: Mapping[str, str]) -> tuple[dict[str, str], list[str]]:
@@ -90,6 +94,7 @@ def guard(command: Callable[[], object], *, needs_output: bool = True) -> None:
     HYDRA_FULL_ERROR=1 brings tracebacks back; it is read before the command, which may set it for Hydra.
     """
     full = os.environ.get("HYDRA_FULL_ERROR") == "1"
+    _warned.clear()
     with safe_output(required=needs_output):
         try:
             command()
@@ -163,4 +168,25 @@ def fail(sentence: str, code: int) -> None:
 
 def report(sentence: str) -> None:
     """Print an error's sentence on stderr."""
-    print(f"error: {sentence}", file=sys.stderr)
+    print(f"error: {one_line(sentence)}", file=sys.stderr)
+
+
+def warn(sentence: str) -> None:
+    """Print a warning on stderr, the same one once in a command, however often a damaged file is read."""
+    if sentence not in _warned:
+        _warned.add(sentence)
+        print(f"warning: {one_line(sentence)}", file=sys.stderr)
+
+
+def warn_of(problems: Collection[str]) -> None:
+    """Print the first of several warnings that are alike, and how many there are besides."""
+    once = list(dict.fromkeys(problems))
+    for problem in once[:WARNINGS_SHOWN]:
+        warn(problem)
+    if len(once) > WARNINGS_SHOWN:
+        warn(f"and {len(once) - WARNINGS_SHOWN} more problems like these")
+
+
+def say(sentence: str) -> None:
+    """Print a result in one line on stdout."""
+    print(one_line(sentence))

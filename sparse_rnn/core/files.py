@@ -62,12 +62,3 @@ def write_json(path: Path, content: dict[str, Any]) -> None:
         draft.replace(path)
     finally:
         draft.unlink(missing_ok=True)
-
-
-def read_json(path: Path) -> dict[str, Any]:
-    """The object in a file; empty if there is no file or it cannot be read."""
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return {}
-    return content if isinstance(content, dict) else {}

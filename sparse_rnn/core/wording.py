@@ -1,4 +1,4 @@
-"""Numbers, and the words that follow them, as people read them."""
+"""Numbers, the words that follow them, and texts, as people read them on a terminal."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -39,3 +39,18 @@ def shown_metric(row: Mapping[str, Any], split: str) -> str:
         return f"{row[f'{split}/accuracy']:.2%}"
     value = row[f"{split}/perplexity"]
     return f"{value:.2f}" if value < 1e6 else f"{value:.2g}"
+
+
+def one_line(text: str) -> str:
+    """A text as one line that a terminal shows as it is, wherever it comes from: the one place where that is done.
+
+    A line break, an escape sequence or anything else that cannot be seen is written as in Python, for example \\x1b.
+    """
+    if text.isprintable():
+        return text
+    return "".join(each if each.isprintable() else each.encode("unicode_escape").decode("ascii") for each in text)
+
+
+def lines_of(text: str) -> str:
+    """A text of several lines, each by `one_line`; tabs stay."""
+    return "".join("\t".join(map(one_line, line.split("\t"))) + "\n" for line in text.splitlines())

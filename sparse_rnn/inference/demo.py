@@ -1,6 +1,5 @@
 """The demo's run: trained, then measured and drawn."""
 
-import json
 import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -13,8 +12,9 @@ from matplotlib.figure import Figure
 from sparse_rnn.config.compose import compose_run
 from sparse_rnn.config.identity import run_id
 from sparse_rnn.config.schema import Run
-from sparse_rnn.inference.load import load_best, read_run
+from sparse_rnn.inference.load import load_best, read_run, reraise_damaged
 from sparse_rnn.runs.folder import RunFolder, runs_root
+from sparse_rnn.runs.rows import read_rows
 from sparse_rnn.training.session import train
 from sparse_rnn.training.trainer import Trainer
 
@@ -40,7 +40,8 @@ def train_and_measure(overrides: Sequence[str]) -> Shown:
     record, _ = read_run(folder)
     densities = _best_densities(run, folder, record["sizes"])
     picture = folder.path / "demo.png"
-    rows = [json.loads(line) for line in folder.metrics.read_text().splitlines()]
+    with reraise_damaged():
+        rows = read_rows(folder.metrics)
     epochs = [row for row in rows if "valid/loss" in row]
     _draw(picture, epochs, densities, untrained, 1 - run.sparsifier.sparsity)
     trained = record["results"]["valid/perplexity"]

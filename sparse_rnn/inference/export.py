@@ -22,6 +22,7 @@ from torch.nn.modules.module import register_module_parameter_registration_hook
 from sparse_rnn.config.schema import Run
 from sparse_rnn.config.stored import run_from_dict
 from sparse_rnn.core.errors import ConfigError, DamagedFile, RunFailed
+from sparse_rnn.core.reading import check_plain
 from sparse_rnn.core.tensor_files import save_tensors
 from sparse_rnn.core.wording import counted
 from sparse_rnn.inference.load import last_weights, load_best, load_data, read_run, reraise_damaged
@@ -167,6 +168,7 @@ def load_exported(path: Path | str) -> nn.Module:
 
 
 def _read(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
+    check_plain(path)
     with safe_open(path, framework="pt") as stored:
         metadata = dict(stored.metadata() or {})
         if missing := METADATA.keys() - metadata.keys():

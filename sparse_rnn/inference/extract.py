@@ -10,6 +10,7 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor, nn
 
 from sparse_rnn.core.errors import ConfigError, DamagedFile, RunFailed
+from sparse_rnn.core.reading import check_plain
 from sparse_rnn.core.tensor_files import save_tensors
 from sparse_rnn.inference.load import load_best, read_run, reraise_damaged
 from sparse_rnn.models.base import LanguageModel, ModelConfig
@@ -143,6 +144,7 @@ def save_extracted(path: Path, extracted: Extracted, run: str) -> None:
 def load_extracted(path: Path) -> UnevenLSTM | RHN:
     """The model that `save_extracted` wrote, ready to evaluate or to train on. Raises DamagedFile."""
     try:
+        check_plain(path)
         with safe_open(path, framework="pt") as stored:
             tensors = {name: stored.get_tensor(name) for name in stored.keys()}  # noqa: SIM118
             settings = json.loads(stored.metadata()["config"])

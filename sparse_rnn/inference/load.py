@@ -11,7 +11,7 @@ from sparse_rnn.config.schema import Run
 from sparse_rnn.config.stored import run_from_dict
 from sparse_rnn.core.errors import ConfigError, DamagedFile
 from sparse_rnn.data.base import Data
-from sparse_rnn.runs.folder import RunFolder, read_record
+from sparse_rnn.runs.folder import RunFolder, load_record
 from sparse_rnn.runs.weights import load_weights
 from sparse_rnn.sparsity.method import make_topology
 from sparse_rnn.sparsity.topology import SparseTopology
@@ -20,10 +20,16 @@ from sparse_rnn.training.trainer import Trainer
 
 def read_run(folder: RunFolder) -> tuple[dict[str, Any], Run]:
     """Record and configuration; raises ConfigError."""
-    record = read_record(folder)
+    with reraise_damaged():
+        record = load_record(folder)
     if record is None:
-        raise ConfigError(f"{folder.path} holds no run: its record.json is missing or cannot be read.")
-    return record, run_from_dict(record["config"])
+        raise ConfigError(f"{folder.path} holds no run: its record.json is missing.")
+    if not record.get("sizes"):
+        raise ConfigError(f"{folder.record} does not say for which sizes its model is built: it is damaged.")
+    try:
+        return record, run_from_dict(record["config"])
+    except ConfigError as error:
+        raise ConfigError(f"{folder.path} cannot be used: {error}") from None
 
 
 def load_data(folder: RunFolder, record: dict[str, Any], run: Run) -> Data:
@@ -40,10 +46,14 @@ def load_best(run: Run, sizes: Sequence[int], folder: RunFolder) -> tuple[nn.Mod
         raise ConfigError(
             f"{folder.path} has no best weights (checkpoint.keep=none, or no checkpoint since the first epoch)."
         )
-    model = run.model.build(*sizes)
-    topology = make_topology(run.sparsifier, model)
+    try:
+        model = run.model.build(*sizes)
+        topology = make_topology(run.sparsifier, model)
+    except (TypeError, ValueError, ArithmeticError, RuntimeError) as error:
+        reason = str(error).partition("\n")[0].rstrip(".")
+        raise ConfigError(f"{folder.record} is damaged: it describes no model that can be built ({reason}).") from error
     origin = load_weights(folder.best, model, topology)
-    return model, topology, f"best, {origin['weights']}, epoch {origin['epoch']}"
+    return model, topology, f"best, {origin.get('weights', 'unknown')}, epoch {origin.get('epoch', 'unknown')}"
 
 
 @contextmanager

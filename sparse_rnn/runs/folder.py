@@ -1,16 +1,39 @@
 """The folder of a run: its files, and the record in it. Imports nothing heavy."""
 
-import json
 import os
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Required, TypedDict
 
-from sparse_rnn.core.errors import ConfigError
+from sparse_rnn.core.command_line import warn
+from sparse_rnn.core.errors import ConfigError, DamagedFile
 from sparse_rnn.core.files import replace
+from sparse_rnn.core.reading import load_object
+from sparse_rnn.core.shapes import is_number
 
 SCHEMA = 2  # of the record, and of the keys that W&B gets besides the rows
 PROVENANCE = ("schema", "data_sha256", "sizes", "threads", "started", "environment", "device")
+
+
+class Record(TypedDict, total=False):
+    """The shape of a record, as far as it is the same in all versions; see `config.stored` for its configuration."""
+
+    config: Required[dict[str, Any]]
+    status: Required[str]
+    data_sha256: Required[str]
+    run_id: str
+    error: str
+    results: dict[str, float | str | bool | None]
+    environment: dict[str, Any]
+    sizes: list[int]
+    threads: int
+    device: str
+    started: float
+    seconds: float
+    tokens_per_second: float | None
+    active_parameters: int
+    sparsity: float
 
 
 @dataclass(frozen=True)
@@ -63,13 +86,25 @@ def runs_root() -> Path:
     return Path(root)
 
 
+def load_record(folder: RunFolder) -> dict[str, Any] | None:
+    """The record, None if there is none; raises DamagedFile with a sentence that names it if it cannot be used."""
+    return load_object(folder.record, Record, "the record of a run")
+
+
 def read_record(folder: RunFolder) -> dict[str, Any] | None:
-    """The record, or None if there is none or it cannot be read."""
+    """The record, None if there is none or, with a warning, if it cannot be used."""
     try:
-        record = json.loads(folder.record.read_text(encoding="utf-8"))
-    except (FileNotFoundError, ValueError):
+        return load_record(folder)
+    except DamagedFile as error:
+        warn(f"{str(error).removesuffix('.')}: it counts as none.")
         return None
-    return record if isinstance(record, dict) and record.keys() >= {"config", "status", "data_sha256"} else None
+
+
+def has_results(record: Mapping[str, Any]) -> bool:
+    """Whether a record tells what its run came to, and not only that it is finished."""
+    results = record.get("results", {})
+    kinds = ("perplexity", "accuracy")
+    return all(any(is_number(results.get(f"{split}/{kind}")) for kind in kinds) for split in ("valid", "test"))
 
 
 def keep_next_best(folder: RunFolder) -> None:

@@ -8,6 +8,7 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor, nn
 
 from sparse_rnn.core.errors import DamagedFile
+from sparse_rnn.core.reading import check_plain
 from sparse_rnn.core.tensor_files import save_tensors
 from sparse_rnn.sparsity.topology import SparseTopology, SparseWeight, pack_bits, unpack_bits
 
@@ -39,6 +40,7 @@ def stored_weights(model: nn.Module, topology: SparseTopology) -> dict[str, Tens
 def weights_epoch(path: Path) -> int:
     """The epoch, from 1, whose weights a file of `save_weights` holds; 0 if there is no file or it cannot be read."""
     try:
+        check_plain(path)
         with safe_open(path, framework="pt") as stored:
             return int((stored.metadata() or {}).get("epoch", 0))
     except (OSError, SafetensorError, ValueError):
@@ -52,6 +54,7 @@ def load_weights(path: Path, model: nn.Module, topology: SparseTopology) -> dict
     Raises DamagedFile if the file cannot be read or is not of this model.
     """
     try:
+        check_plain(path)
         with safe_open(path, framework="pt") as stored:
             tensors = {name: stored.get_tensor(name) for name in stored.keys()}  # noqa: SIM118
             metadata = dict(stored.metadata() or {})

@@ -12,7 +12,9 @@ from pathlib import Path
 from typing import Any
 
 from sparse_rnn.core.conf import config_dir
-from sparse_rnn.core.files import read_json, write_json
+from sparse_rnn.core.files import write_json
+from sparse_rnn.core.reading import read_cache
+from sparse_rnn.core.shapes import misfit
 from sparse_rnn.tables.run_facts import RunFacts
 
 READ_BY_SIZE = ("text", "labelled_text")  # data sets of the user's files, on whose sizes the facts depend
@@ -29,7 +31,7 @@ class Catalogue:
     def facts(self, overrides: Sequence[str]) -> RunFacts:
         """The facts of the run with these overrides; raises ConfigError."""
         key = json.dumps(list(overrides))
-        if key in self._known:
+        if key in self._known and not misfit(self._known[key], RunFacts):
             return RunFacts(**self._known[key])
         facts = self._compose(overrides)
         if facts.config["dataset"]["name"] not in READ_BY_SIZE:
@@ -47,7 +49,7 @@ class Catalogue:
 
     @cached_property
     def _known(self) -> dict[str, Any]:
-        stored = read_json(self._path)
+        stored = read_cache(self._path)
         known = stored.get("runs") if stored.get("fingerprint") == self._fingerprint else None
         return known if isinstance(known, dict) else {}
 

@@ -8,6 +8,7 @@ import torch
 
 from sparse_rnn.core.errors import DamagedFile
 from sparse_rnn.core.files import atomic
+from sparse_rnn.core.reading import check_plain
 
 
 def save_checkpoint(path: Path, state: Mapping[str, Any]) -> None:
@@ -27,6 +28,7 @@ def load_checkpoint(path: Path) -> dict[str, Any] | None:
     if not path.exists():
         return None
     try:
+        check_plain(path)
         state = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:
         raise DamagedFile(f"{path} is damaged: remove it to restart the run.") from error

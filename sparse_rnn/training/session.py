@@ -18,7 +18,7 @@ from sparse_rnn.core.output import safe_output
 from sparse_rnn.core.wording import duration, shown_metric
 from sparse_rnn.data.base import Data
 from sparse_rnn.runs.claim import claim
-from sparse_rnn.runs.folder import PROVENANCE, SCHEMA, RunFolder, keep_finished, read_record, runs_root
+from sparse_rnn.runs.folder import PROVENANCE, SCHEMA, RunFolder, has_results, keep_finished, read_record, runs_root
 from sparse_rnn.runs.record import digest, environment, write_record
 from sparse_rnn.training.announcement import announce
 from sparse_rnn.training.assembly import check_method
@@ -31,6 +31,8 @@ from sparse_rnn.training.state import Diverged, RunState, Stopped
 from sparse_rnn.training.trainer import Trainer
 
 FAILED = 1
+SUMMARISED = {"results", "active_parameters", "sparsity", "seconds"}  # what the summary of a finished run needs
+RESULTS = {"valid/loss", "weights", "best_epoch"}
 FAILURES = (Diverged, DamagedFile, OSError)
 
 
@@ -86,14 +88,25 @@ def _result_if_finished(folder: RunFolder, config: dict[str, Any], terminal: Ter
     record = read_record(folder)
     if record is None:
         return None
-    if changed := differences(record["config"], config):
+    try:
+        changed = differences(record["config"], config)
+    except ConfigError as error:
+        raise ConfigError(f"{folder.path} cannot be used: {error}") from None
+    if changed:
         raise ConfigError(
             f"{folder.path} is stale: it holds a run with other values of {', '.join(changed)}; "
             "move it away to train from the start."
         )
     if record["status"] != "finished":
         return None
-    keep_finished(folder, record["config"]["checkpoint"]["keep"])  # a process may have been killed just before
+    if SUMMARISED - record.keys() or RESULTS - record["results"].keys() or not has_results(record):
+        raise ConfigError(
+            f"{folder.record} says that its run is finished and not with what results: move {folder.path} away to "
+            "train from the start."
+        )
+    keep_finished(
+        folder, record["config"].get("checkpoint", {}).get("keep", "best")
+    )  # a process may have been killed just before
     terminal.say(f"{folder.path} is finished: {summary(record)}")
     return float(record["results"]["valid/loss"])
 
