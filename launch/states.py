@@ -11,13 +11,13 @@ from sparse_rnn.core.command_line import warn
 from sparse_rnn.core.errors import ConfigError
 from sparse_rnn.core.wording import shown_metric
 from sparse_rnn.runs.folder import RunFolder, has_results
-from sparse_rnn.runs.rows import parse_row
+from sparse_rnn.runs.rows import is_begun, parse_row
 
 from .heartbeats import living_holder
 from .job import EXIT_LINE, JobFiles, last_bytes, last_error, tail
 
 STATES = ("missing", "queued", "running", "failed", "finished", "stale")
-END_OF_LOG = 20_000  # bytes of a run's rows that are looked at
+END_OF_LOG = 100_000  # bytes of a run's rows that are looked at
 ENDED_WELL = ("COMPLETED", "CANCELLED", "TIMEOUT", "PREEMPTED", "NODE_FAIL", "REQUEUED")
 
 
@@ -110,14 +110,14 @@ def _last_row(metrics: Path) -> dict[str, Any]:
     except OSError as error:
         warn(f"{metrics} cannot be read ({error.strerror or error}).")
         return {}
-    # What follows the last line's end is still being written, and the first line may have been cut by the limit.
-    lines, problem, found = content.split(b"\n")[len(content) == END_OF_LOG : -1], "", {}
-    for line in reversed(lines):
+    # The first line may have been cut by the limit; what follows the last line's end is still being written.
+    *lines, rest = content.split(b"\n")[len(content) == END_OF_LOG :] or [b""]
+    problem, found = "" if is_begun(rest) and (lines or len(content) < END_OF_LOG) else "no row ends there", {}
+    for line in lines:
         try:
             found = parse_row(line)
-            break
         except ValueError as error:
-            problem = problem or str(error)
+            problem = str(error)
     if problem:
         warn(f"{metrics} is damaged in its last lines ({problem}): they are left out.")
     return found

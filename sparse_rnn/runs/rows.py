@@ -22,6 +22,11 @@ def parse_row(line: bytes) -> Row:
     return dict(row)
 
 
+def is_begun(rest: bytes) -> bool:
+    """Whether what follows the end of the last line is the beginning of a row, or nothing."""
+    return not rest or rest.startswith(b"{")
+
+
 def read_rows(metrics: Path) -> list[Row]:
     """The rows of a file in the order in which they were logged; none if there is no file.
 
@@ -29,9 +34,11 @@ def read_rows(metrics: Path) -> list[Row]:
     """
     rows: list[Row] = []
     try:
-        # What follows the last line's end is part of a line, or nothing.
-        for line in read_bytes(metrics).split(b"\n")[:-1]:
+        *lines, rest = read_bytes(metrics).split(b"\n")
+        for line in lines:
             rows.append(parse_row(line))
+        if not is_begun(rest):
+            raise ValueError("it is no JSON")
     except FileNotFoundError:
         return []
     except OSError as error:
