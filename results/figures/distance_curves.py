@@ -9,6 +9,7 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.ticker import MaxNLocator
 
+from sparse_rnn.core.command_line import warn
 from sparse_rnn.runs.folder import RunFolder, runs_root
 from sparse_rnn.tables.declaration import Block
 
@@ -16,7 +17,7 @@ from ..gathering import Gathered, Planned
 from ..sources.logs import LoggedRun
 from .distance import distances
 from .panels import by_block, drawing
-from .snapshots import epochs, read
+from .snapshots import DamagedSnapshot, epochs, read
 from .style import Drawing, empty, line
 
 BEGIN = 5  # appendix J: alignment starts at the 5th epoch, when the model has learned something
@@ -55,8 +56,8 @@ class Compared:
 def draw(gathered: Gathered) -> Drawing:
     """One panel per block: with a single seed a run against its own past, otherwise the block's first two runs.
 
-    Curves begin at epoch 5, or at the first snapshot if training was too short. Raises ConfigError for snapshots that
-    cannot be read or compared.
+    Curves begin at epoch 5, or at the first snapshot if training was too short. Snapshots that cannot be
+    read leave their panel empty, with a warning; raises ConfigError for those that cannot be compared.
     """
     compared = [_compared(gathered, block) for block in gathered.spec.blocks]
     figure, axes = by_block(gathered.spec)
@@ -89,7 +90,11 @@ def _compared(gathered: Gathered, block: Block) -> Compared:
     if missing := [folder.parent.name for folder in folders if not epochs(folder)]:
         notes = (f"{block.label}: no snapshots here of {', '.join(missing)}; draw it where the runs were trained.",)
         return Compared(block.label, words="no snapshots", notes=notes)
-    return _over_time(block.label, folders[0]) if alone else _pair(block.label, folders, wanted)
+    try:
+        return _over_time(block.label, folders[0]) if alone else _pair(block.label, folders, wanted)
+    except DamagedSnapshot as error:
+        warn(str(error))
+        return Compared(block.label, words="damaged snapshots")
 
 
 def _snapshots(run: LoggedRun) -> Path:

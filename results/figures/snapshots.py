@@ -10,12 +10,18 @@ from numpy.typing import NDArray
 from safetensors import SafetensorError, safe_open
 
 from sparse_rnn.core.errors import ConfigError
+from sparse_rnn.core.reading import check_plain
 from sparse_rnn.core.wording import counted
 
 from .matching import Mask, States, standardised
 
+NAME = re.compile(r"epoch(\d{1,9})\.safetensors")
 OF_LSTM = re.compile(r"(?:(?:^|\.)(\d+)\.)?weight_(ih|hh)_l(\d+)$")
 OF_RHN = re.compile(r"highway\.(?:input|recurrent\.(\d+))\.weight$")
+
+
+class DamagedSnapshot(ConfigError):
+    """A snapshot that cannot be read."""
 
 
 @dataclass(frozen=True)
@@ -47,17 +53,18 @@ class Snapshot:
 
 def epochs(folder: Path) -> list[int]:
     """The epochs, from 1, for which a folder holds a snapshot; none if there is no such folder."""
-    return sorted(int(path.stem.removeprefix("epoch")) for path in folder.glob("epoch*.safetensors"))
+    return sorted(int(found[1]) for path in folder.glob("epoch*.safetensors") if (found := NAME.fullmatch(path.name)))
 
 
 def read(folder: Path, epoch: int) -> Snapshot:
     """The snapshot of an epoch.
 
-    Raises ConfigError for a file that cannot be read, and for a model whose units cannot be exchanged with one another;
-    those of the LSTMs and the RHN can.
+    Raises DamagedSnapshot for a file that cannot be read, and ConfigError for a model whose units cannot be exchanged
+    with one another; those of the LSTMs and the RHN can.
     """
     path = folder / f"epoch{epoch:04d}.safetensors"
     try:
+        check_plain(path)
         with safe_open(path, framework="numpy") as stored:
             shapes = {name.removeprefix("shape/"): shape for name, shape in (stored.metadata() or {}).items()}
             places = {name: place for name in shapes if (place := _place(name))}
@@ -67,8 +74,8 @@ def read(folder: Path, epoch: int) -> Snapshot:
         connections = [_connections(place, masks[name], states) for name, place in places.items()]
         if len({each.name for each in connections}) < len(connections):
             raise ValueError(f"more than one of {', '.join(places)} has the same place in the network")
-    except (OSError, SafetensorError, IndexError, ValueError) as error:
-        raise ConfigError(f"{path} cannot be read as a snapshot: {error}.") from error
+    except (OSError, SafetensorError, IndexError, TypeError, ValueError) as error:
+        raise DamagedSnapshot(f"{path} cannot be read as a snapshot: {error}.") from error
     if not connections:
         raise ConfigError(
             f"{path} holds no masks of an LSTM or RHN: other units, such as the ordered ones of on_lstm, "
@@ -98,6 +105,8 @@ def _connections(place: tuple[str, int, int | None], mask: Mask, states: tuple[S
 
 def _unpacked(bits: NDArray[np.uint8], shape: str) -> Mask:
     rows, columns = map(int, shape.split("x"))
+    if bits.dtype != np.uint8 or bits.ndim != 1 or min(rows, columns) < 1 or len(bits) != -(-rows * columns // 8):
+        raise ValueError(f"a mask is not of shape {shape[:40]}")
     return np.unpackbits(bits, count=rows * columns).view(np.bool_).reshape(rows, columns)
 
 

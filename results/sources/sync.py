@@ -12,12 +12,13 @@ from typing import Any
 import wandb
 
 from sparse_rnn.core.command_line import warn
+from sparse_rnn.core.errors import ConfigError
 from sparse_rnn.core.wandb_environment import own_run_only
 from sparse_rnn.core.wording import counted
 
-from ..names import RUNS
+from ..names import RECORDS, RUNS
 from . import offline
-from .choice import offline_folder
+from .choice import MIRROR, ONLINE, offline_folder
 from .logs import Row, merged, place, plain, skipped
 from .online import connect, explained, history, is_missing, with_progress
 from .wandb_file import Segment, read_rows
@@ -31,6 +32,8 @@ def sync(project: str, source: str = RUNS, *, unfinished: bool = False) -> None:
     If a run is online already, only the rows that are missing at its end are sent. unfinished: whether to upload runs
     that are not finished, too. Raises ConfigError.
     """
+    if source == RECORDS or source.startswith((f"{RECORDS}:", MIRROR, ONLINE)):
+        raise ConfigError(f"--source {source}: sync uploads W&B's offline logs, give {RUNS} or a folder of them.")
     segments, problems = offline.find_segments(offline_folder(source))
     ready = []
     for found in segments.values():
