@@ -86,7 +86,7 @@ def make_corpus(texts: Mapping[str, list[str]], min_count: int = 1) -> Corpus:
 def read_words(path: Path, name: str, *, blank_lines: bool = False) -> list[str]:
     """The words of a text file, with `<eos>` after each line that is not blank, or after every line with `blank_lines`.
 
-    name: of the split, for errors. Raises ConfigError if the file is missing, empty or not UTF-8.
+    name: of the split, for errors. Raises ConfigError if the file is missing, empty or not UTF-8, or has NUL bytes.
     """
     try:
         text = path.read_text(encoding="utf-8-sig")
@@ -96,6 +96,10 @@ def read_words(path: Path, name: str, *, blank_lines: bool = False) -> list[str]
         raise ConfigError(f"dataset.{name}={path} is not UTF-8 text (byte {error.start}); convert it first.") from None
     except OSError as error:
         raise ConfigError(f"dataset.{name}={path} cannot be read: {error.strerror}.") from None
+    before, nul, _ = text.partition("\0")
+    if nul:  # ASCII characters in UTF-16 have one each, and are UTF-8 as well
+        line = before.count("\n") + 1
+        raise ConfigError(f"dataset.{name}={path}, line {line}, has a NUL byte, as UTF-16 has: convert it to UTF-8.")
     if not text.strip():
         raise ConfigError(f"dataset.{name}={path} is empty.")
     words: list[str] = []

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import os
 import platform
 import socket
 import subprocess
@@ -14,6 +15,7 @@ import torch
 from torch import nn
 
 from sparse_rnn.config.identity import identity
+from sparse_rnn.core.conf import config_dir
 from sparse_rnn.core.device import device_facts
 from sparse_rnn.core.files import write_text
 from sparse_rnn.runs.folder import RunFolder
@@ -36,18 +38,25 @@ def environment(device: torch.device) -> dict[str, Any]:
 
 
 def _commit() -> dict[str, Any]:
-    """The commit, and whether tracked files were modified; None outside of a checkout."""
-    here = Path(__file__).parent
+    """The commit, and whether tracked files were modified; None unless this code lies in a checkout of its own."""
+    root = config_dir().parent
     try:
-        head = _git(here, "rev-parse", "HEAD")
-        return {"commit": head, "modified": bool(_git(here, "status", "--porcelain", "--untracked-files=no"))}
+        # An installed package has its configuration inside; git would find whatever repository surrounds it.
+        if root == Path(__file__).parents[1] or Path(_git(root, "rev-parse", "--show-toplevel")) != root.resolve():
+            return {"commit": None, "modified": None}
+        _git(root, "ls-files", "--error-unmatch", str(Path(__file__).relative_to(root)), "pyproject.toml")
+        head = _git(root, "rev-parse", "HEAD")
+        return {"commit": head, "modified": bool(_git(root, "status", "--porcelain", "--untracked-files=no"))}
     except (OSError, subprocess.SubprocessError):
         return {"commit": None, "modified": None}
 
 
 def _git(folder: Path, *arguments: str) -> str:
-    done = subprocess.run(["git", *arguments], cwd=folder, capture_output=True, text=True, check=True, timeout=10)
-    return done.stdout.strip()
+    # GIT_DIR and the like, which hooks set, name another repository.
+    own = {name: value for name, value in os.environ.items() if not name.startswith("GIT_")}
+    command = ["git", "--no-optional-locks", *arguments]
+    done = subprocess.run(command, cwd=folder, env=own, capture_output=True, check=True, timeout=10)
+    return os.fsdecode(done.stdout).rstrip("\n")
 
 
 def digest(config: Mapping[str, Any], metrics: Path, model: nn.Module, topology: SparseTopology) -> str:
