@@ -98,8 +98,8 @@ def read_words(path: Path, name: str, *, blank_lines: bool = False) -> list[str]
         raise ConfigError(f"dataset.{name}={path} cannot be read: {error.strerror}.") from None
     before, nul, _ = text.partition("\0")
     if nul:  # ASCII characters in UTF-16 have one each, and are UTF-8 as well
-        line = before.count("\n") + 1
-        raise ConfigError(f"dataset.{name}={path}, line {line}, has a NUL byte, as UTF-16 has: convert it to UTF-8.")
+        number = before.count("\n") + 1
+        raise ConfigError(f"dataset.{name}={path}, line {number}, has a NUL byte, as UTF-16 has: convert it to UTF-8.")
     if not text.strip():
         raise ConfigError(f"dataset.{name}={path} is empty.")
     words: list[str] = []

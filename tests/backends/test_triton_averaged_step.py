@@ -4,6 +4,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from sparse_rnn.optim import averaged_sgd
 from sparse_rnn.optim.averaged_sgd import AveragedSGD
 
 pytest.importorskip("triton", reason="triton is not installed")
@@ -83,6 +84,21 @@ def test_steps_that_are_not_plain_are_left_to_the_optimizer():
             applied.append(training.fused.applies if training.fused else None)
             training.step()
     assert applied[:4] == [True, False, True, True]
+    for ours, theirs in zip(*(training.averages() for training in both), strict=True):
+        torch.testing.assert_close(ours, theirs, rtol=1e-6, atol=1e-6)
+
+
+def test_steps_that_fold_the_sums_are_left_to_the_optimizer(monkeypatch):
+    monkeypatch.setattr(averaged_sgd, "FOLD", 3)
+    both = [Training(clip=0.25, fused=fused) for fused in (True, False)]
+    applied = []
+    for training in both:
+        training.optimizer.start_averaging()
+        for _ in range(7):
+            applied.append(training.fused.applies if training.fused else None)
+            training.step()
+    assert applied[:7] == [True, True, False, True, True, False, True]
+    assert_same(*both)
     for ours, theirs in zip(*(training.averages() for training in both), strict=True):
         torch.testing.assert_close(ours, theirs, rtol=1e-6, atol=1e-6)
 

@@ -96,18 +96,16 @@ def test_a_wrong_encoding_is_refused(content: bytes, byte: int, tmp_path: Path) 
         (GOOD.encode("utf-16-le"), 1),
         (GOOD.encode("utf-16-be"), 1),
         (GOOD.encode("utf-32-le"), 1),
-        ("猫 坐\n垫 上\n".encode("utf-16-le"), 1),
         (f"{GOOD}a b\0 c\n".encode(), 3),
         (b"\0" * 4096, 1),
         (GOOD.encode() + b"\0", 3),
     ],
-    ids=["16 LE", "16 BE", "32 LE", "16 LE, Chinese", "third line", "zeros alone", "at the end"],
+    ids=["16 LE", "16 BE", "32 LE", "third line", "zeros alone", "at the end"],
 )
 def test_nul_bytes_are_refused(content: bytes, line: int, split: str, tmp_path: Path) -> None:
+    begin = f"dataset.{split}={tmp_path}/{split}.txt, line {line}, has a NUL byte"
     sentence = refusal(text_files(tmp_path, **{split: content}))
-    if "UTF-8 text (byte" not in sentence:  # some characters in UTF-16 are not even UTF-8
-        begin = f"dataset.{split}={tmp_path}/{split}.txt, line {line}, has a NUL byte"
-        assert sentence == f"{begin}, as UTF-16 has: convert it to UTF-8."
+    assert sentence == f"{begin}, as UTF-16 has: convert it to UTF-8."
 
 
 def test_a_missing_file_is_refused(tmp_path: Path) -> None:

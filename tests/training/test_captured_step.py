@@ -9,6 +9,7 @@ import torch
 from run_helpers import Train, record_of, rows_of
 from torch.optim import Optimizer
 
+from sparse_rnn.optim import averaged_sgd
 from sparse_rnn.optim.averaged_sgd import AveragedSGD
 from sparse_rnn.training import assembly
 from sparse_rnn.training.captured_step import WARM_UP, CapturedStep, CUDAGraphs
@@ -95,6 +96,23 @@ def test_a_recorded_run_has_the_digest_of_a_computed_one(
     assert record_of(folder)["digest"] == record_of(computed)["digest"]
     (recorder,) = recorders
     assert recorder.replayed > recorder.recorded > 0
+
+
+def test_a_recorded_run_folds_its_sums_as_a_computed_one(
+    tiny: list[str],
+    train_here: Train,
+    rates_are_tensors: None,
+    monkeypatch: pytest.MonkeyPatch,
+    request: pytest.FixtureRequest,
+) -> None:
+    monkeypatch.setattr(averaged_sgd, "FOLD", 7)
+    overrides = [*tiny, *METHODS[0].split(), MASKED]
+    computed = train_here(overrides, "computed")
+    recorders: list[Repeats] = request.getfixturevalue("recorders")
+    assert record_of(train_here(overrides))["digest"] == record_of(computed)["digest"]
+    monkeypatch.setattr(averaged_sgd, "FOLD", 256)
+    assert record_of(train_here(overrides, "without folds"))["digest"] != record_of(computed)["digest"]
+    assert recorders[0].replayed > recorders[0].recorded > 0
 
 
 def test_records_are_made_anew_once_averaging_has_begun(
