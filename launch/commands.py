@@ -96,7 +96,8 @@ def _print_sent(found: Plan, sent: list[Entry], verb: str) -> None:
         say(f"  {entry.run_id}  {entry.label}")
     say(f"{report.counts(found)}; {len(sent)} {verb}.")
     for entry in found.runs("stale"):
-        say(f"{entry.run_id} is stale: move its folder away, and submit again.")
+        why = found.statuses[entry.run_id].detail
+        say(f"{entry.run_id} is stale, {why}: move that folder away, and submit again.")
     failed, again = found.runs("failed"), {entry.run_id for entry in sent}
     if failed and not again.issuperset(entry.run_id for entry in failed):
         print("--retry sends the failed ones again.")

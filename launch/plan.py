@@ -5,8 +5,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from sparse_rnn.config.stored import run_from_dict
 from sparse_rnn.core.errors import ConfigError
+from sparse_rnn.data.content import CHANGED, content, remembered
 from sparse_rnn.runs.folder import RunFolder, read_record
+from sparse_rnn.tables.run_facts import RunFacts
 
 from . import slurm
 from .job import JobFiles
@@ -58,12 +61,37 @@ def make_plan(entries: Sequence[Entry], root: Path, *, strict: bool = False) -> 
         warning = f"{error} Runs that wait in a queue count as missing."
     # Records are read again after the queues: a run that has finished in between is in neither otherwise.
     records |= {run_id: read_record(folders[run_id]) for run_id in open_runs}
-    configs = {entry.run_id: entry.facts.config if entry.facts else None for entry in entries}
+    facts, data = {entry.run_id: entry.facts for entry in entries}, DataHere()
+    configs = {run_id: known.config if known else None for run_id, known in facts.items()}
     statuses = {
-        run_id: find_status(folder, records[run_id], configs[run_id], queue, ended)
+        run_id: find_status(folder, records[run_id], configs[run_id], queue, ended, data.sha256(facts[run_id]))
         for run_id, folder in folders.items()
     }
     return Plan(entries, statuses, warning)
+
+
+class DataHere:
+    """The data on this machine, each data set looked at once."""
+
+    def __init__(self) -> None:
+        self._known: dict[str, str | None] = {}
+
+    def sha256(self, facts: RunFacts | None) -> str | None:
+        """Of the data that a run would be trained on; None if they are not here, were never read, or are unknown."""
+        if facts is None:
+            return None
+        dataset = facts.config["dataset"]
+        if facts.data_sha256 is None and repr(dataset) not in self._known:
+            found = remembered(dataset)
+            self._known[repr(dataset)] = _content(facts) if found == CHANGED else found
+        return facts.data_sha256 or self._known[repr(dataset)]
+
+
+def _content(facts: RunFacts) -> str | None:
+    try:
+        return content(run_from_dict(facts.config).dataset)
+    except ConfigError:  # whatever is there now, it cannot be read
+        return CHANGED
 
 
 def _has_begun(folder: Path) -> bool:

@@ -11,6 +11,7 @@ from sparse_rnn.core.command_line import warn
 from sparse_rnn.core.errors import ConfigError
 from sparse_rnn.core.wording import shown_metric
 from sparse_rnn.runs.folder import RunFolder, has_results
+from sparse_rnn.runs.other_data import earlier_run
 from sparse_rnn.runs.rows import is_begun, parse_row
 
 from .heartbeats import living_holder
@@ -37,17 +38,22 @@ def find_status(
     config: Mapping[str, Any] | None,
     queue: Mapping[str, str],
     ended: Mapping[str, str],
+    data_sha256: str | None = None,
 ) -> RunStatus:
     """The status of one run.
 
     record: as it lies in the folder, read after `queue`. config: what is asked for now, to notice a folder that holds
     something else. queue: state and reason by run id of what waits or runs in the cluster. ended: SLURM's state of jobs
-    that are over, by job.
+    that are over, by job. data_sha256: of the data that are here; None: unknown.
     """
     files = JobFiles(folder.path)
     log = job_log(folder.path)
     if record is not None and (holds := _other_run(folder, record, config)):
         return RunStatus("stale", f"its folder holds a run {holds}")
+    if record is not None and data_sha256 not in (None, record["data_sha256"]):
+        return RunStatus("stale", "its folder holds a run that was trained on other data")
+    if record is None and config is not None and (other := earlier_run(folder, config, data_sha256)):
+        return RunStatus("stale", f"{other} was trained on other data of the same files")
     if record is not None and is_finished(record):
         return RunStatus("finished", _result(record), 0.0, log)
     done, progress = _progress(folder, record)

@@ -1,7 +1,6 @@
 """Published files, downloaded from the first mirror that has them and checked by SHA-256."""
 
 import hashlib
-import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -29,11 +28,6 @@ class RemoteFile:
     name: str
     sha256: str
     urls: Sequence[str]
-
-
-def data_root() -> Path:
-    """The folder of all data sets: the variable SPARSE_RNN_DATA, or else `data`."""
-    return Path(os.path.expanduser(os.environ.get("SPARSE_RNN_DATA", "data")))
 
 
 def fetch(

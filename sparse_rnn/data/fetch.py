@@ -5,11 +5,10 @@ from typing import Any
 
 from sparse_rnn.core.errors import ConfigError, suggest
 from sparse_rnn.core.registry import choices, lookup
+from sparse_rnn.data.content import OWN
 from sparse_rnn.data.labelled import published  # noqa: F401  (fill the registry)
 from sparse_rnn.data.labelled.texts import LabelledTexts
 from sparse_rnn.data.language import corpora  # noqa: F401  (fill the registry)
-
-OWN = ("text", "labelled_text")  # files of the user
 
 
 def select(names: list[str]) -> list[str]:

@@ -15,9 +15,9 @@ from sparse_rnn.core.conf import config_dir
 from sparse_rnn.core.files import write_json
 from sparse_rnn.core.reading import read_cache
 from sparse_rnn.core.shapes import misfit
+from sparse_rnn.data.content import OWN
 from sparse_rnn.tables.run_facts import RunFacts
 
-READ_BY_SIZE = ("text", "labelled_text")  # data sets of the user's files, on whose sizes the facts depend
 NOT_OF_A_RUN = ("cluster", "table", "figure")  # folders of conf that do not change what overrides mean
 
 
@@ -34,7 +34,7 @@ class Catalogue:
         if key in self._known and not misfit(self._known[key], RunFacts):
             return RunFacts(**self._known[key])
         facts = self._compose(overrides)
-        if facts.config["dataset"]["name"] not in READ_BY_SIZE:
+        if facts.config["dataset"]["name"] not in OWN:  # what their files hold decides the facts
             self._known[key] = asdict(facts)
             self._changed = True
         return facts

@@ -4,8 +4,11 @@ from collections.abc import Sequence
 
 from sparse_rnn.config.composer import Composer
 from sparse_rnn.config.identity import as_dict, run_id
+from sparse_rnn.data.content import OWN, content
 from sparse_rnn.runs.flops import Flops, run_flops
 from sparse_rnn.tables.run_facts import RunFacts
+
+READ_FOR_SIZES = (*OWN, "pydoc", "pydoc_topics")
 
 
 class Composition:
@@ -23,4 +26,6 @@ class Composition:
         if seedless not in self._flops:
             self._flops[seedless] = run_flops(run)
         flops = self._flops[seedless]
-        return RunFacts(run_id(run), config, flops.tokens, flops.train, flops.test, flops.train_ratio, flops.test_ratio)
+        costs = flops.tokens, flops.train, flops.test, flops.train_ratio, flops.test_ratio
+        data = content(run.dataset) if run.dataset.name in READ_FOR_SIZES else None
+        return RunFacts(run_id(run), config, *costs, data)

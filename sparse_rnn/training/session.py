@@ -4,6 +4,7 @@ import signal
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -17,8 +18,10 @@ from sparse_rnn.core.lock import RunLock
 from sparse_rnn.core.output import safe_output
 from sparse_rnn.core.wording import duration, shown_metric
 from sparse_rnn.data.base import Data
+from sparse_rnn.data.content import content, files_of
 from sparse_rnn.runs.claim import claim
 from sparse_rnn.runs.folder import PROVENANCE, SCHEMA, RunFolder, has_results, keep_finished, read_record, runs_root
+from sparse_rnn.runs.other_data import earlier_run
 from sparse_rnn.runs.record import digest, environment, write_record
 from sparse_rnn.training.announcement import announce
 from sparse_rnn.training.assembly import check_method
@@ -46,11 +49,11 @@ def train(run: Run, overrides: Sequence[str]) -> float:
     config, device = as_dict(run), device_of(run)
     set_up_device(device, run.precision, deterministic=run.deterministic)
     check_method(run, device)
-    folder = RunFolder(runs_root() / run_id(run))
+    folder, data_sha256 = RunFolder(runs_root() / run_id(run)), content(run.dataset)
     terminal = Terminal(run.training.epochs, device.type == "cpu", run.budget.name)
     try:
         with _usable(folder):
-            finished = _result_if_finished(folder, config, terminal)
+            finished = _result_if_finished(folder, config, data_sha256, terminal)
         if finished is not None:
             return finished
         data = run.dataset.load().limited(run.budget.train_tokens, run.budget.eval_tokens)
@@ -59,7 +62,7 @@ def train(run: Run, overrides: Sequence[str]) -> float:
             with RunLock(folder.lock, on_wait=terminal.say):
                 claim(folder)
                 # While the data were read, another process may have finished the run.
-                finished = _result_if_finished(folder, config, terminal)
+                finished = _result_if_finished(folder, config, data_sha256, terminal)
                 return _train_locked(run, data, folder, device, terminal, overrides) if finished is None else finished
     except KeyboardInterrupt:
         raise SystemExit(128 + signal.SIGINT) from None
@@ -83,10 +86,18 @@ def _usable(folder: RunFolder) -> Iterator[None]:
         ) from None
 
 
-def _result_if_finished(folder: RunFolder, config: dict[str, Any], terminal: Terminal) -> float | None:
-    """The best validation loss of a finished run, else None; raises ConfigError for another configuration's folder."""
+def _result_if_finished(
+    folder: RunFolder, config: dict[str, Any], data_sha256: str | None, terminal: Terminal
+) -> float | None:
+    """The best validation loss of a finished run, else None.
+
+    data_sha256: of the data that are here; None: unknown. Raises ConfigError for the folder of another configuration,
+    and where a run of this one was trained on other data.
+    """
     record = read_record(folder)
     if record is None:
+        if other := earlier_run(folder, config, data_sha256):
+            raise _on_other_data(other)
         return None
     try:
         changed = differences(record["config"], config)
@@ -97,6 +108,8 @@ def _result_if_finished(folder: RunFolder, config: dict[str, Any], terminal: Ter
             f"{folder.path} is stale: it holds a run with other values of {', '.join(changed)}; "
             "move it away to train from the start."
         )
+    if data_sha256 not in (None, record["data_sha256"]):
+        raise _on_other_data(folder.path)
     if record["status"] != "finished":
         return None
     if SUMMARISED - record.keys() or RESULTS - record["results"].keys() or not has_results(record):
@@ -168,9 +181,7 @@ def _open_record(run: Run, data: Data, folder: RunFolder, device: torch.device, 
         torch.set_num_threads(run.threads)
     old = read_record(folder) or {}
     if old.get("data_sha256", data.sha256) != data.sha256:
-        raise ConfigError(
-            f"{folder.path} was trained on other data (their SHA-256 differs): move it away to train from the start."
-        )
+        raise _on_other_data(folder.path)
     threads = torch.get_num_threads()
     if old.get("threads", threads) != threads and folder.checkpoint.exists():
         terminal.say(
@@ -188,6 +199,7 @@ def _open_record(run: Run, data: Data, folder: RunFolder, device: torch.device, 
         "status": "running",
         "config": as_dict(run),
         "data_sha256": data.sha256,
+        "data_files": files_of(as_dict(run.dataset)),
         data.unit: data.counts,
         "sizes": list(data.sizes),
         "threads": threads,
@@ -196,6 +208,12 @@ def _open_record(run: Run, data: Data, folder: RunFolder, device: torch.device, 
     }
     write_record(folder, record)
     return record
+
+
+def _on_other_data(folder: Path) -> ConfigError:
+    return ConfigError(
+        f"{folder} was trained on other data (their SHA-256 differs): move it away to train from the start."
+    )
 
 
 def changed_device(old: Mapping[str, Any], here: Mapping[str, Any], device: str) -> str:

@@ -23,7 +23,10 @@ COMBINATIONS = [
 ]
 
 
-def test_the_same_configurations_as_one_by_one():
+def test_the_same_configurations_as_one_by_one(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for name in ("a b", "b", "c"):
+        (tmp_path / name).write_text("two words\n")
     composer = Composer()
     for overrides in [*COMBINATIONS, *COMBINATIONS]:
         run = composer.compose(overrides)

@@ -7,6 +7,7 @@ from typing import ClassVar
 
 from sparse_rnn.core.errors import ConfigError
 from sparse_rnn.data import download
+from sparse_rnn.data.content import data_root
 from sparse_rnn.data.labelled.encoded_cache import cached, file_stats
 from sparse_rnn.data.labelled.readers import Example, find_file
 from sparse_rnn.data.labelled.texts import Encoding, Labelled, LabelledTexts, make_labelled_texts
@@ -44,11 +45,20 @@ class LabelledDataset:
     @property
     def folder(self) -> Path:
         """The folder of its files and of its cache."""
-        return download.data_root() / self.name
+        return data_root() / self.name
 
     def sources(self) -> list[Path]:
         """The files, or the folders of files, that it is read from; raises ConfigError if they cannot be had."""
         raise NotImplementedError
+
+    def content_sources(self) -> list[Path]:
+        """The files that are here and that no published SHA-256 checks, or their folders; of those downloaded, none."""
+        if hasattr(self, "fetch"):
+            return []
+        try:
+            return self.sources()
+        except ConfigError:
+            return []
 
     def examples(self) -> Mapping[str, Iterable[Example]]:
         """The examples in the files, by split: "train" alone where the files have no splits."""

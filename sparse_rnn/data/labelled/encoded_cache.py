@@ -2,9 +2,8 @@
 
 import hashlib
 import json
-import os
 import zlib
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack, suppress
 from pathlib import Path
 
@@ -12,6 +11,7 @@ from filelock import FileLock
 from safetensors import SafetensorError, safe_open
 
 from sparse_rnn.core.tensor_files import save_tensors
+from sparse_rnn.data.content import file_facts
 from sparse_rnn.data.corpus import SPLITS
 from sparse_rnn.data.labelled.readers import reading
 from sparse_rnn.data.labelled.texts import LabelledSplit, LabelledTexts
@@ -42,23 +42,13 @@ def cached(folder: Path, key: object, make: Callable[[], LabelledTexts]) -> Labe
         return made
 
 
-def file_stats(sources: Sequence[Path]) -> list[tuple[str, int, int]]:
-    """Path, size in bytes and time of the last change in ns of each file, and of each file in a folder."""
-    found = []
+def file_stats(sources: Sequence[Path]) -> list[tuple[str, int, int, int, int]]:
+    """The facts of each file, and of each file in a folder, that change with its content; raises ConfigError."""
+    found: list[tuple[str, int, int, int, int]] = []
     for source in sources:
         with reading(source):
-            found += [(path, status.st_size, status.st_mtime_ns) for path, status in _files(source.resolve())]
+            found += file_facts(source.resolve())
     return found
-
-
-def _files(source: Path) -> Iterator[tuple[str, os.stat_result]]:
-    if not source.is_dir():
-        yield str(source), source.stat()
-        return
-    with os.scandir(source) as entries:
-        for entry in sorted(entries, key=lambda entry: entry.name):
-            if not entry.is_dir():
-                yield entry.path, entry.stat()
 
 
 def _read(path: Path) -> LabelledTexts | None:

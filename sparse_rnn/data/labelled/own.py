@@ -105,6 +105,10 @@ class PyDocTopics(LabelledDataset):
         if self.topics < 2:
             raise ConfigError(f"dataset.topics={self.topics} must be at least 2.")
 
+    def content_sources(self) -> list[Path]:
+        """The module of the text."""
+        return [Path(reference.__file__)]
+
     def load(self) -> LabelledTexts:
         """The encoded paragraphs, without the cache: they are few."""
         return self.encode()

@@ -61,6 +61,10 @@ class IMDB(LabelledDataset):
         archive = self.folder / IMDB_ARCHIVE
         return [archive if archive.exists() else self.fetch()[IMDB_ARCHIVE]]
 
+    def content_sources(self) -> list[Path]:
+        """The four folders of reviews, if they are there: nothing but the number of their files is checked."""
+        return self.sources() if (self.folder / "aclImdb").is_dir() else []
+
     def fetch(self) -> dict[str, Path]:
         """The unpacked folder if it is there, or else the archive, downloaded if need be."""
         unpacked = self.folder / "aclImdb"
@@ -128,6 +132,10 @@ class YelpPolarity(LabelledDataset):
         if unpacked := self._unpacked():
             return list(unpacked.values())
         return [archive if archive.exists() else self.fetch()[YELP_POLARITY_ARCHIVE]]
+
+    def content_sources(self) -> list[Path]:
+        """Both files, if they are there unpacked: nothing but the number of their reviews is checked."""
+        return list(self._unpacked().values())
 
     def fetch(self) -> dict[str, Path]:
         """Both files if they are there unpacked, or else the archive, downloaded if need be."""

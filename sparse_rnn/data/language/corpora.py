@@ -14,6 +14,7 @@ from sparse_rnn.core.errors import ConfigError
 from sparse_rnn.core.random import generator
 from sparse_rnn.core.registry import register
 from sparse_rnn.data import download
+from sparse_rnn.data.content import data_root
 from sparse_rnn.data.corpus import END_OF_SENTENCE, SPLITS, Corpus, make_corpus, read_words
 
 PTB_MIRRORS = (
@@ -45,7 +46,7 @@ class PTB:
     def fetch(self) -> dict[str, Path]:
         """Paths of the three files by name; missing ones are downloaded."""
         remote = download.mirrored(PTB_MIRRORS, PTB_FILES)
-        return download.fetch(download.data_root() / self.name, remote, dataset=self.name)
+        return download.fetch(data_root() / self.name, remote, dataset=self.name)
 
     def sizes(self) -> tuple[int, ...]:
         """The number of words, as published."""
@@ -88,7 +89,7 @@ class WikiText2:
     def fetch(self) -> dict[str, Path]:
         """Paths of the three files by name; missing ones are downloaded."""
         remote = download.mirrored(WIKITEXT2_MIRRORS, WIKITEXT2_FILES)
-        return download.fetch(download.data_root() / self.name, remote, dataset=self.name)
+        return download.fetch(data_root() / self.name, remote, dataset=self.name)
 
     def sizes(self) -> tuple[int, ...]:
         """The number of words, as published."""
@@ -124,6 +125,10 @@ class Text:
     def load(self) -> Corpus:
         """The three files."""
         return make_corpus({split: read_words(Path(getattr(self, split)), split) for split in SPLITS}, self.min_count)
+
+    def content_sources(self) -> list[Path]:
+        """The three files."""
+        return [Path(getattr(self, split)) for split in SPLITS]
 
     def sizes(self) -> tuple[int, ...]:
         """The number of words, counted in the files."""
@@ -161,6 +166,10 @@ class PyDoc:
             for split, (start, stop) in zip(SPLITS, pairwise(edges), strict=True)
         }
         return make_corpus(texts, self.min_count)
+
+    def content_sources(self) -> list[Path]:
+        """The module of the text."""
+        return [Path(reference.__file__)]
 
     def sizes(self) -> tuple[int, ...]:
         """The number of words, counted in the text."""

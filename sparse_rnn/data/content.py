@@ -1,0 +1,101 @@
+"""What a data set holds, by its SHA-256, remembered as long as its files stay as they are. Imports nothing heavy."""
+
+import hashlib
+import json
+import os
+import sys
+from collections.abc import Iterator, Mapping
+from contextlib import suppress
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from sparse_rnn.core.files import write_json
+from sparse_rnn.core.reading import read_cache
+
+if TYPE_CHECKING:  # it brings torch, for which `launch status` must not wait
+    from sparse_rnn.data.base import DatasetConfig
+
+OWN = ("text", "labelled_text")  # data sets of the user's files: what these hold counts, not where they are
+FILE_KEYS = ("train", "valid", "test")  # their settings that name files
+CHANGED = ""  # in the place of a SHA-256: another one than before, whichever
+
+_loaded: dict[tuple[str, str], str] = {}  # by setting and facts of the files; the data folder may be read-only
+
+
+def data_root() -> Path:
+    """The folder of all data sets: the variable SPARSE_RNN_DATA, or else `data`."""
+    return Path(os.path.expanduser(os.environ.get("SPARSE_RNN_DATA", "data")))
+
+
+def files_of(config: Mapping[str, Any]) -> list[str]:
+    """The user's files that a data set's configuration names, however it spells them; none for other data sets."""
+    named = [config.get(key) for key in FILE_KEYS] if config["name"] in OWN else []
+    return [os.path.realpath(name) for name in named if name]
+
+
+def content(dataset: "DatasetConfig") -> str | None:
+    """The SHA-256 of the data that `load` would give now; they are read unless they are remembered.
+
+    None where there is nothing to compare: what is downloaded is checked by its own SHA-256, and files that the user
+    has to get may not be here. Raises ConfigError for data that cannot be read.
+    """
+    find = getattr(dataset, "content_sources", None)
+    sources = find() if find else []
+    if not any(source.exists() for source in sources):
+        return None
+    key, facts = _key(asdict(dataset)), _facts(sources)  # type: ignore[call-overload]
+    entry = read_cache(_memory()).get(key, {})
+    if entry.get("facts") == facts:
+        return str(entry["sha256"])
+    if (key, facts) not in _loaded:
+        _loaded[key, facts] = dataset.load().sha256
+    _remember(key, {"sources": [os.path.abspath(source) for source in sources], "facts": facts}, _loaded[key, facts])
+    return _loaded[key, facts]
+
+
+def remembered(config: Mapping[str, Any]) -> str | None:
+    """`content` of the data set with this configuration as far as it is known without reading data.
+
+    None if it was never read here; CHANGED if its files are not as they were then.
+    """
+    entry = read_cache(_memory()).get(_key(config))
+    if not isinstance(entry, dict):
+        return None
+    sources = [Path(source) for source in entry["sources"]]
+    if not any(source.exists() for source in sources):
+        return None
+    return str(entry["sha256"]) if _facts(sources) == entry["facts"] else CHANGED
+
+
+def file_facts(source: Path) -> Iterator[tuple[str, int, int, int, int]]:
+    """Path and what changes with the content, of a file, or of each file in a folder; raises OSError.
+
+    Size and time of the last change in ns may be set back by whoever changes a file. Inode and ctime may not.
+    """
+    if source.is_dir():
+        with os.scandir(source) as entries:
+            found = sorted((entry.path, entry.stat()) for entry in entries if not entry.is_dir())
+    else:
+        found = [(str(source), source.stat())]
+    for path, status in found:
+        yield path, status.st_size, status.st_mtime_ns, status.st_ctime_ns, status.st_ino
+
+
+def _facts(sources: list[Path]) -> str:
+    facts = [list(file_facts(source.resolve())) if source.exists() else None for source in sources]
+    return hashlib.sha256(json.dumps(facts).encode()).hexdigest()
+
+
+def _key(config: Mapping[str, Any]) -> str:
+    given = [{**config, **dict.fromkeys(FILE_KEYS)} if config["name"] in OWN else dict(config), files_of(config)]
+    return hashlib.sha256(json.dumps([sys.version, given], sort_keys=True).encode()).hexdigest()[:16]
+
+
+def _memory() -> Path:
+    return data_root() / ".contents.json"
+
+
+def _remember(key: str, entry: dict[str, Any], sha256: str) -> None:
+    with suppress(OSError):  # it only saves time
+        write_json(_memory(), read_cache(_memory()) | {key: {**entry, "sha256": sha256}})
