@@ -77,7 +77,7 @@ class DataHere:
         self._known: dict[str, str | None] = {}
 
     def sha256(self, facts: RunFacts | None) -> str | None:
-        """Of the data that a run would be trained on; None if they are not here, were never read, or are unknown."""
+        """Of the data that a run would be trained on; None if they are unknown, not here, or were never read here."""
         if facts is None:
             return None
         dataset = facts.config["dataset"]
