@@ -1,4 +1,4 @@
-"""Selfish-RNN's training as its authors' code does it, written from its description and sharing nothing with sparse_rnn.
+"""Selfish-RNN's training as its authors' code does it, written from its description; it shares no code with sparse_rnn.
 
 Plain loops in float64 with torch's autograd alone. Growth order and rounding are as here: round(p n) weights are
 removed, and the first free entries grow, or those with the largest gradient. Weights, tokens and dropout masks follow
@@ -20,6 +20,7 @@ DENSITY, REMOVAL_RATE, FINAL_RATE, CLIP, DECAY = 0.4, 0.6, 0.005, 0.25, 1.2e-3
 RATES = {"snt_asgd": 3.0, "adam": 0.02, "momentum_sgd": 0.8}
 DROPOUT = {"off": 0.0, "on": 0.3}
 GROWTH = {"off": "gradient", "on": "first"}  # without and with dropout
+Output = tuple[Tensor, list[Tensor]]
 CASES = list(product(("stacked_lstm", "rhn"), DROPOUT, RATES))
 
 
@@ -82,9 +83,7 @@ def start(model: str) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
     return weights, masks
 
 
-def lstm(
-    w: dict[str, Tensor], window: Tensor, state: list[Tensor], p: float, draws: Draws
-) -> tuple[Tensor, list[Tensor]]:
+def lstm(w: dict[str, Tensor], window: Tensor, state: list[Tensor], p: float, draws: Draws) -> Output:
     """Logits [BPTT, BATCH, WORDS] and the state after the window: h and c of both layers."""
     x = w["embedding.weight"][window]
     x, after = x * draws.dropped(x.shape, p), []
@@ -104,9 +103,7 @@ def lstm(
     return x @ w["decoder.weight"].T + w["decoder.bias"], after
 
 
-def rhn(
-    w: dict[str, Tensor], window: Tensor, state: list[Tensor], p: float, draws: Draws
-) -> tuple[Tensor, list[Tensor]]:
+def rhn(w: dict[str, Tensor], window: Tensor, state: list[Tensor], p: float, draws: Draws) -> Output:
     """As `lstm`; every mask is the same in all steps, and a dropped word is dropped wherever it occurs."""
     rows = draws.dropped((WORDS, 1), p)
     x = w["embedding.weight"][window] * (rows[window] if p else 1.0)
@@ -147,7 +144,7 @@ class Training:
     """A whole training. losses: of every step. valid: after every epoch, of the averages once there are any."""
 
     def __init__(self, model: str, dropout: str, optimizer: str) -> None:
-        self.network: Callable[..., tuple[Tensor, list[Tensor]]] = rhn if model == "rhn" else lstm
+        self.network: Callable[..., Output] = rhn if model == "rhn" else lstm
         self.states = 1 if model == "rhn" else 4
         self.p, self.growth, self.optimizer = DROPOUT[dropout], GROWTH[dropout], optimizer
         self.weights, self.masks = start(model)
@@ -174,9 +171,7 @@ class Training:
     def zeros(self) -> list[Tensor]:
         return [torch.zeros(BATCH, HIDDEN, dtype=torch.float64) for _ in range(self.states)]
 
-    def loss(
-        self, weights: dict[str, Tensor], window: Tensor, state: list[Tensor], p: float
-    ) -> tuple[Tensor, list[Tensor]]:
+    def loss(self, weights: dict[str, Tensor], window: Tensor, state: list[Tensor], p: float) -> Output:
         logits, state = self.network(weights, window[:-1], state, p, self.draws)
         log_p = logits - logits.exp().sum(-1, keepdim=True).log()
         return -log_p.gather(-1, window[1:, :, None]).mean(), state
