@@ -1,4 +1,4 @@
-"""Under protocol=official_code, every loss is that of an independent reimplementation, also after updates and trigger."""
+"""Under protocol=official_code, every loss is that of an independent reimplementation, through updates and trigger."""
 
 import json
 from pathlib import Path
