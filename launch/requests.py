@@ -4,13 +4,15 @@ import shlex
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import product
+from math import prod
 from pathlib import Path
 
+from sparse_rnn.core.bounds import refuse_runs
 from sparse_rnn.core.errors import ConfigError, suggest
 from sparse_rnn.tables.catalogue import Catalogue
-from sparse_rnn.tables.declaration import ALL, load
+from sparse_rnn.tables.declaration import ALL, TableSpec, load
 from sparse_rnn.tables.declaration import names as table_names
-from sparse_rnn.tables.expansion import expand
+from sparse_rnn.tables.expansion import count_runs, expand
 from sparse_rnn.tables.overrides import parse_seeds, values_of
 from sparse_rnn.tables.run_facts import RunFacts
 
@@ -93,27 +95,31 @@ def entries(request: Request, catalogue: Catalogue) -> list[Entry]:
     """All runs that a request names, in order; raises ConfigError."""
     if not request.names and not request.sweep:
         raise ConfigError("Which runs? Give tables or figures, as in `plan table2 figure5`, or all, or --sweep '...'.")
+    specs = [load(name) for name in (table_names() if ALL in request.names else dict.fromkeys(request.names))]
+    sweep = _values(request)
+    refuse_runs(sum(count_runs(spec, request.seeds) for spec in specs) + (prod(map(len, sweep)) if sweep else 0))
     try:
-        return [*_of_tables(request, catalogue), *_of_sweep(request, catalogue)]
+        return [*_of_tables(specs, request, catalogue), *_of_sweep(sweep, request, catalogue)]
     finally:
         catalogue.save()
 
 
-def _of_tables(request: Request, catalogue: Catalogue) -> Iterator[Entry]:
-    names = table_names() if ALL in request.names else list(dict.fromkeys(request.names))
-    for name in names:
-        spec = load(name)
+def _of_tables(specs: Sequence[TableSpec], request: Request, catalogue: Catalogue) -> Iterator[Entry]:
+    for spec in specs:
         for run in expand(spec, catalogue.facts, seeds=request.seeds, overrides=request.overrides):
             x = f", {run.x}" if run.x is not None else ""
-            block = f"{name}: {run.block}" if run.block else name
+            block = f"{spec.name}: {run.block}" if run.block else spec.name
             yield Entry(run.run_id, block, f"{run.row}{x}, seed {run.seed}", run.overrides, run.facts)
 
 
-def _of_sweep(request: Request, catalogue: Catalogue) -> Iterator[Entry]:
-    if not request.sweep:
-        return
-    swept = [f"seed={','.join(map(str, request.seeds))}"] if request.seeds else []
-    for point in product(*map(values_of, [*request.sweep, *swept])):
+def _values(request: Request) -> list[list[str]]:
+    """What each override of a sweep becomes in turn; empty without a sweep."""
+    swept = [f"seed={','.join(map(str, request.seeds))}"] if request.sweep and request.seeds else []
+    return list(map(values_of, [*request.sweep, *swept]))
+
+
+def _of_sweep(sweep: Sequence[Sequence[str]], request: Request, catalogue: Catalogue) -> Iterator[Entry]:
+    for point in product(*sweep) if sweep else ():
         facts = catalogue.facts([*request.overrides, *point])
         yield Entry(facts.run_id, "sweep", " ".join(point), (*request.overrides, *point), facts)
 

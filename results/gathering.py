@@ -5,11 +5,12 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 
 from sparse_rnn.config.stored import changed_keys
+from sparse_rnn.core.bounds import refuse_runs
 from sparse_rnn.core.errors import ConfigError
 from sparse_rnn.runs.folder import runs_root
 from sparse_rnn.tables.catalogue import Catalogue
 from sparse_rnn.tables.declaration import TableSpec, load
-from sparse_rnn.tables.expansion import PlannedRun, expand
+from sparse_rnn.tables.expansion import PlannedRun, count_runs, expand
 from sparse_rnn.tables.run_facts import RunFacts
 
 from .names import RUNS
@@ -106,6 +107,7 @@ def gather(
 
     source: see `sources.choice.load`. overrides, seeds: as on the command line of `launch`. Raises ConfigError.
     """
+    refuse_runs(sum(count_runs(load(name), seeds) for name in names))
     catalogue = Catalogue(runs_root() / ".launch")
     try:
         found = [plan(name, catalogue, overrides=overrides, seeds=seeds) for name in names]

@@ -2,10 +2,12 @@
 
 import sys
 
+from sparse_rnn.core.bounds import check_device
 from sparse_rnn.core.command_line import (
     check_weights,
     one_of,
     optional_number,
+    optional_threads,
     parse_keys,
     say,
     start,
@@ -37,7 +39,8 @@ def evaluate(run: str, split: str, weights: str, batch: str, device: str, thread
     """A line with the loss and the metric; arguments as on the command line. Raises ConfigError."""
     one_of("split", split, SPLITS)
     check_weights(weights)
-    sequences, number = optional_number("batch", batch), optional_number("threads", threads)
+    check_device(device)
+    sequences, number = optional_number("batch", batch), optional_threads(threads)
     folder = find_run(run)
     from sparse_rnn.inference.evaluate import evaluate_folder
 

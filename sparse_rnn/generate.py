@@ -3,11 +3,18 @@
 import math
 import sys
 
-from sparse_rnn.core.command_line import optional_number, parse_keys, start, whole_number
+from sparse_rnn.core.command_line import (
+    optional_threads,
+    parse_keys,
+    seed_number,
+    start,
+    whole_number,
+)
 from sparse_rnn.core.errors import ConfigError
 from sparse_rnn.core.wording import counted, one_line
 from sparse_rnn.inference.find_run import find_run
 
+MOST_WORDS = 1_000_000
 DEFAULTS = {"run": "", "prompt": "", "words": "50", "temperature": "1", "seed": "1", "threads": ""}
 HELP = """\
 Text drawn word by word from a trained language model, by the weights of its best validation.
@@ -34,8 +41,8 @@ def main() -> None:
 
 def generate(run: str, prompt: str, words: str, temperature: str, seed: str, threads: str) -> str:
     """Prompt and text; arguments as on the command line. Facts go to stderr. Raises ConfigError."""
-    count, number, heat = whole_number("words", words), whole_number("seed", seed, 0), _temperature(temperature)
-    limit = optional_number("threads", threads)
+    count, number, heat = whole_number("words", words, most=MOST_WORDS), seed_number(seed), _temperature(temperature)
+    limit = optional_threads(threads)
     folder = find_run(run)
     from sparse_rnn.inference.generate import write_text
 

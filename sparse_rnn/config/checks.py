@@ -1,12 +1,16 @@
 """Checks of a configuration, each with one sentence for what it refuses, before any data is loaded."""
 
 import re
+from collections.abc import Iterator
 from dataclasses import fields, is_dataclass
+from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from sparse_rnn.config.schema import Run, RunConfig
+from sparse_rnn.core.bounds import LARGEST, MOST_THREADS, check_device, check_real, check_seed, check_whole
+from sparse_rnn.core.conf import GROUPS
 from sparse_rnn.core.device import PRECISIONS
 from sparse_rnn.core.errors import ConfigError, suggest
 from sparse_rnn.core.hydra_errors import explain
@@ -14,6 +18,7 @@ from sparse_rnn.core.registry import choices, lookup
 from sparse_rnn.sparsity.method import check_composition
 
 OFFICIAL_CODE_MODELS = ("stacked_lstm", "rhn")
+SEEDS = ("seed", "init_seed")
 
 
 def check(composed: DictConfig) -> Run:
@@ -25,8 +30,9 @@ def check(composed: DictConfig) -> Run:
         raise ConfigError(explain(error)) from error
     assert isinstance(run, RunConfig)
     checked = Run(**{f.name: getattr(run, f.name) for f in fields(RunConfig)})
-    _check_choices(checked)
+    _check_names(checked)
     _check_values(checked)
+    _check_choices(checked)
     return checked
 
 
@@ -66,13 +72,42 @@ def _check_choices(run: Run) -> None:
         raise ConfigError(f"protocol=official_code has no working code for model={run.model.name}; use protocol=paper.")
 
 
+def _check_names(run: Run) -> None:
+    """Refuse a name that is not that of the component: it would stand for another one in ids and records."""
+    for group in GROUPS:
+        component = getattr(run, group)
+        name, known = component.name, choices(group)
+        registered = [each for each in known if lookup(group, each) is type(component)]
+        if (name in known or registered) and name not in registered:
+            raise ConfigError(
+                f"{group}.name={name} is not the name of {group}={(*registered, 'NAME')[0]}: leave it out."
+            )
+        if not re.fullmatch(r"[\w.-]+", name):  # it becomes a part of the name of the run's folder
+            raise ConfigError(f"{group}.name={name} must be one word of letters, digits, '_', '-' and '.'.")
+
+
+def _numbers(config: Any, prefix: str = "") -> Iterator[tuple[str, int | float]]:
+    """Dotted key and value of every number, those in lists included; true and false are none."""
+    for f in fields(config):
+        value, key = getattr(config, f.name), f"{prefix}{f.name}"
+        if is_dataclass(value):
+            yield from _numbers(value, f"{key}.")
+        else:
+            each = value if isinstance(value, list) else [value]
+            yield from ((key, n) for n in each if isinstance(n, int | float) and not isinstance(n, bool))
+
+
 def _check_values(run: Run) -> None:
     """Refuse values out of range that belong to no component; the components check their own."""
-    if run.threads is not None and run.threads < 1:
-        raise ConfigError(f"threads={run.threads} must be at least 1.")
-    if run.seed < 0 or run.init_seed < 0:
-        raise ConfigError("seed and init_seed must not be negative.")
-    if not re.fullmatch(r"auto|cpu|cuda(:\d+)?", run.device):
-        raise ConfigError(f"device={run.device} must be auto, cpu, cuda or cuda:N.")
+    if run.threads is not None:
+        check_whole("threads", run.threads, 1, MOST_THREADS)
+    for key in SEEDS:
+        check_seed(key, getattr(run, key))
+    for key, value in _numbers(run):
+        if isinstance(value, float):
+            check_real(key, value)
+        elif key not in SEEDS:
+            check_whole(key, value, -LARGEST)
+    check_device(run.device)
     if run.precision not in PRECISIONS:
         raise ConfigError(f"precision={run.precision} must be one of {', '.join(PRECISIONS)}.")

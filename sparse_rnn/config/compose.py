@@ -8,13 +8,14 @@ from omegaconf.errors import OmegaConfBaseException
 
 from sparse_rnn.config.checks import check
 from sparse_rnn.config.schema import Run, RunConfig
-from sparse_rnn.core.conf import SHORTHANDS, config_dir
+from sparse_rnn.core.conf import GROUPS, SHORTHANDS, config_dir
 from sparse_rnn.core.errors import ConfigError, suggest
 from sparse_rnn.core.hydra_errors import explain
 from sparse_rnn.core.hydra_files import compose_file
 from sparse_rnn.core.registry import choices, lookup
 
 OPTIONAL_GROUPS = ("size", "tuning", "pairing")
+LONGEST_KEY = 200  # Hydra looks for a file of this name
 
 
 def compose_run(overrides: Sequence[str]) -> Run:
@@ -46,10 +47,22 @@ def expand_shorthands(overrides: Sequence[str]) -> list[str]:
     expanded = []
     for override in overrides:
         key, equals, value = override.partition("=")
+        _check_key(override, key.lstrip("+~").partition("@")[0].strip())
         if key in OPTIONAL_GROUPS:
             value = ",".join(_option(key, name) for name in value.split(","))
         expanded.append(SHORTHANDS.get(key, key) + equals + value)
     return expanded
+
+
+def _check_key(override: str, key: str) -> None:
+    """Refuse what Hydra fails on, and a name that is not chosen by its group: it would stand for another component."""
+    group, _, rest = key.partition(".")
+    if not key and "=" in override:
+        raise ConfigError(f"{override} has no key: write key=value.")
+    if group in GROUPS and rest == "name":
+        raise ConfigError(f"{override} gives another name to what is chosen by {group}=NAME: leave it out.")
+    if len(key) > LONGEST_KEY:
+        raise ConfigError(f"{key[:LONGEST_KEY]}... is not a key of the configuration.")
 
 
 def _option(group: str, name: str) -> str:

@@ -6,6 +6,7 @@ from typing import Any
 from omegaconf import II, MISSING
 
 from sparse_rnn import models  # noqa: F401  (fill the registry)
+from sparse_rnn.core.bounds import LARGEST, check_whole
 from sparse_rnn.core.errors import ConfigError
 from sparse_rnn.core.protocol import ProtocolConfig
 from sparse_rnn.data.base import DatasetConfig
@@ -18,6 +19,7 @@ from sparse_rnn.sparsity.method import SparsifierConfig
 from sparse_rnn.sparsity.rules.growth import GrowthRule
 
 SWITCHES = ("auto", "on", "off")
+MOST = {"epochs": 1_000_000, "bptt": 1_000_000, "max_bptt": 1_000_000}
 
 
 @dataclass
@@ -67,9 +69,8 @@ class TrainingConfig:
             if getattr(self, key) not in SWITCHES:
                 raise ConfigError(f"training.{key}={getattr(self, key)} must be one of {', '.join(SWITCHES)}.")
         for key in ("epochs", "batch", "bptt", "valid_batch", "test_batch", "max_bptt", "sub_batch"):
-            value = getattr(self, key)
-            if value is not None and value < 1:
-                raise ConfigError(f"training.{key}={value} must be at least 1.")
+            if (value := getattr(self, key)) is not None:
+                check_whole(f"training.{key}", value, 1, MOST.get(key, LARGEST))
         if self.clip is not None and not self.clip > 0:
             raise ConfigError(f"training.clip={self.clip} must be greater than 0, or null for none.")
 
@@ -86,6 +87,13 @@ class BudgetConfig:
     average_by: float = 1.0
     train_tokens: int | None = None
     eval_tokens: int | None = None
+
+    def __post_init__(self) -> None:
+        if not 0 < self.average_by <= 1:
+            raise ConfigError(f"budget.average_by={self.average_by} must lie in (0, 1].")
+        for key in ("train_tokens", "eval_tokens"):
+            if (value := getattr(self, key)) is not None:
+                check_whole(f"budget.{key}", value, 2)
 
 
 @dataclass

@@ -6,6 +6,7 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from importlib import import_module
 from pathlib import Path
 
+from sparse_rnn.core.bounds import LARGEST, LARGEST_SEED, MOST_THREADS, is_whole
 from sparse_rnn.core.errors import ConfigError, suggest
 from sparse_rnn.core.output import OutputLost, lost_output, safe_output
 from sparse_rnn.core.wording import one_line
@@ -45,16 +46,28 @@ def parse_keys(arguments: Sequence[str], defaults: Mapping[str, str]) -> dict[st
     return own
 
 
-def whole_number(key: str, text: str, least: int = 1) -> int:
-    """A number of at least `least`; raises ConfigError."""
-    if not text.isdecimal() or int(text) < least:
+def whole_number(key: str, text: str, least: int = 1, most: int = LARGEST) -> int:
+    """A number from `least` to `most`; raises ConfigError."""
+    if not is_whole(text) or int(text) < least:
         raise ConfigError(f"{key}={text} must be a whole number of at least {least}.")
+    if int(text) > most:
+        raise ConfigError(f"{key}={text} must be at most {most:,}.")
     return int(text)
 
 
-def optional_number(key: str, text: str) -> int | None:
-    """A number of at least 1, None if the text is empty; raises ConfigError."""
-    return whole_number(key, text) if text else None
+def optional_number(key: str, text: str, most: int = LARGEST) -> int | None:
+    """A number from 1 to `most`, None if the text is empty; raises ConfigError."""
+    return whole_number(key, text, most=most) if text else None
+
+
+def optional_threads(text: str) -> int | None:
+    """A number of threads, None if the text is empty; raises ConfigError."""
+    return optional_number("threads", text, MOST_THREADS)
+
+
+def seed_number(text: str) -> int:
+    """A seed; raises ConfigError."""
+    return whole_number("seed", text, 0, LARGEST_SEED)
 
 
 def one_of(key: str, value: str, known: Collection[str]) -> str:

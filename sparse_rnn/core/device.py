@@ -11,6 +11,7 @@ from typing import Any
 
 import torch
 
+from sparse_rnn.core.bounds import check_device
 from sparse_rnn.core.errors import ConfigError, DeviceLost, RunFailed
 
 PRECISIONS = ("fp32", "tf32", "bf16")
@@ -37,6 +38,7 @@ def make_device(name: str) -> torch.device:
     A GPU becomes torch's current one, after a first computation on it. Raises ConfigError if that fails, or DeviceLost
     if it has broken down.
     """
+    check_device(name)
     if name == "auto":
         name = "cuda" if torch.cuda.is_available() else "cpu"
     device = torch.device(name)

@@ -1,13 +1,16 @@
 """Checks of a model's settings, before any data is loaded. Each raises ConfigError, naming the setting."""
 
+from sparse_rnn.core.bounds import check_whole
 from sparse_rnn.core.errors import ConfigError
+
+WIDEST = 1_000_000
+MOST_PARTS = {"layers": 1_000, "depth": 1_000, "experts": 1_000}  # each is a module or more, built one by one
 
 
 def check_sizes(**sizes: int) -> None:
-    """Sizes must be at least 1."""
+    """Sizes must be at least 1, and not larger than any machine can hold."""
     for key, value in sizes.items():
-        if value < 1:
-            raise ConfigError(f"model.{key}={value} must be at least 1.")
+        check_whole(f"model.{key}", value, 1, MOST_PARTS.get(key, WIDEST))
 
 
 def check_dropouts(**dropouts: float) -> None:

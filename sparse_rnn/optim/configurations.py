@@ -11,6 +11,7 @@ from omegaconf import II, MISSING
 from torch import nn
 from torch.optim import Optimizer
 
+from sparse_rnn.core.bounds import check_whole
 from sparse_rnn.core.errors import ConfigError
 from sparse_rnn.core.protocol import ProtocolConfig
 from sparse_rnn.core.registry import register
@@ -55,12 +56,19 @@ class _WithPlateau:
         _check_rates(self.lr, self.weight_decay)
         if not 0 < self.plateau_factor <= 1:
             raise ConfigError(f"optimizer.plateau_factor={self.plateau_factor} must lie in (0, 1].")
+        check_whole("optimizer.plateau_patience", self.plateau_patience, 0)
 
     def schedule(self, optimizer: Optimizer, epochs: int) -> Schedule:
         """The learning rate falls on a plateau of the validation loss; with plateau_factor=1 it is constant."""
         if self.plateau_factor == 1:
             return ConstantRate()
         return Plateau(optimizer, self.plateau_factor, self.plateau_patience)
+
+
+def _check_shares(**shares: float) -> None:
+    for key, value in shares.items():
+        if not 0 <= value < 1:
+            raise ConfigError(f"optimizer.{key}={value} must lie in [0, 1).")
 
 
 @register("optimizer", "sgd")
@@ -108,6 +116,12 @@ class AdamConfig(_WithPlateau):
     beta2: float = 0.999
     epsilon: float = 1e-9
 
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        _check_shares(beta1=self.beta1, beta2=self.beta2)
+        if not self.epsilon > 0:
+            raise ConfigError(f"optimizer.epsilon={self.epsilon} must be greater than 0.")
+
     def build(self, parameters: Iterable[nn.Parameter], protocol: ProtocolConfig) -> Optimizer:
         """The optimizer over `parameters`."""
         given, betas = list(parameters), (self.beta1, self.beta2)
@@ -126,6 +140,10 @@ class MomentumSGDConfig(_WithPlateau):
     momentum: float = 0.9
     plateau_factor: float = 1 / 1.33
     plateau_patience: int = 1
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        _check_shares(momentum=self.momentum)
 
     def build(self, parameters: Iterable[nn.Parameter], protocol: ProtocolConfig) -> Optimizer:
         """The optimizer over `parameters`."""
@@ -158,6 +176,8 @@ class _Averaged:
             raise ConfigError(f"optimizer.nonmono={self.nonmono} must not be negative.")
         if not 0 < self.average_by <= 1:
             raise ConfigError(f"optimizer.average_by={self.average_by} must lie in (0, 1].")
+        for epoch in self.restarts:
+            check_whole("optimizer.restarts", epoch, 1)
 
     def build(self, parameters: Iterable[nn.Parameter], protocol: ProtocolConfig) -> Optimizer:
         """The optimizer over `parameters`."""

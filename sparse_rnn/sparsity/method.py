@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from omegaconf import II, MISSING
 from torch import nn
 
+from sparse_rnn.core.bounds import LARGEST, is_whole
 from sparse_rnn.core.declarations import Structures
 from sparse_rnn.core.errors import ConfigError, suggest
 from sparse_rnn.core.registry import choices, lookup
@@ -79,7 +80,7 @@ class SparsifierConfig:
                 f"sparsifier.update_until={self.update_until} lies before sparsifier.prune_end={self.prune_end}: the "
                 "requested sparsity would never be reached."
             )
-        steps = self.update_interval.isdecimal() and int(self.update_interval) > 0
+        steps = is_whole(self.update_interval) and 0 < int(self.update_interval) <= LARGEST
         if self.update_interval != "epoch" and not steps:
             raise ConfigError(f"sparsifier.update_interval={self.update_interval} must be epoch or a number of steps.")
 

@@ -73,6 +73,11 @@ def expand(
     return planned
 
 
+def count_runs(spec: TableSpec, seeds: Sequence[int] | None = None) -> int:
+    """How many runs `expand` would compose, one that stands in several rows as often as it does there."""
+    return sum(len(seeds or block.seeds or spec.seeds) for block, _, _ in _cells(spec))
+
+
 def _cells(spec: TableSpec) -> Iterator[tuple[Block, Row, Value | None]]:
     for block in spec.blocks:
         for row in block.rows:

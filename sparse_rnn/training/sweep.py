@@ -3,18 +3,23 @@
 import os
 import sys
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, redirect_stderr
+from io import StringIO
 
 import hydra
+from hydra._internal.utils import get_args_parser
 from hydra.core.hydra_config import HydraConfig
+from hydra.errors import HydraException
 from omegaconf import DictConfig
 from submitit.core.utils import FailedSubmissionError, UncompletedJobError
 
 from sparse_rnn.config.checks import check
 from sparse_rnn.config.compose import expand_shorthands, register_schemas
 from sparse_rnn.config.launchers import register_launchers
+from sparse_rnn.config.sweep_size import refuse_too_many
 from sparse_rnn.core.conf import config_dir
 from sparse_rnn.core.errors import ConfigError, RunFailed
+from sparse_rnn.core.hydra_errors import explain
 from sparse_rnn.training.session import train
 
 
@@ -26,9 +31,11 @@ def train_all(arguments: Sequence[str]) -> list[ConfigError]:
     os.environ["HYDRA_FULL_ERROR"] = "1"  # so that Hydra raises instead of printing
     register_schemas()
     register_launchers()
+    _check_arguments(arguments)
     # Hydra takes no arguments but those of the process, and wants -m before the overrides.
     sys.argv[1:] = sorted(expand_shorthands(arguments), key=lambda argument: argument not in ("-m", "--multirun"))
     failures: list[ConfigError] = []
+    own: list[Exception] = []
 
     @hydra.main(config_path=str(config_dir()), config_name="config", version_base="1.3")
     def run(composed: DictConfig) -> float | None:
@@ -42,10 +49,40 @@ def train_all(arguments: Sequence[str]) -> list[ConfigError]:
                 raise
             failures.append(error)
             return None
+        except Exception as error:
+            own.append(error)
+            raise
 
-    with jobs_without_result():
+    with jobs_without_result(), composition_explained(own):
         run()
     return sorted(failures, key=lambda failure: -failure.exit_code)
+
+
+def _check_arguments(arguments: Sequence[str]) -> None:
+    """Raise ConfigError for options that Hydra does not know, and for a sweep over more runs than a command takes."""
+    with redirect_stderr(StringIO()) as said:
+        try:
+            given = get_args_parser().parse_args(arguments)
+        except SystemExit as end:
+            if not end.code:
+                raise
+            reason = said.getvalue().strip().rpartition("error: ")[2]
+            raise ConfigError(f"These arguments cannot be read ({reason}): --help shows what there is.") from None
+    if given.multirun:
+        refuse_too_many(expand_shorthands(given.overrides))
+
+
+@contextmanager
+def composition_explained(own: Sequence[Exception]) -> Iterator[None]:
+    """Turn what Hydra raises of Python's own errors into ConfigError, but for those of a run, which are in `own`."""
+    try:
+        yield
+    except (ConfigError, HydraException):
+        raise
+    except (ValueError, TypeError, OSError) as error:
+        if error in own:
+            raise
+        raise ConfigError(explain(error)) from error
 
 
 @contextmanager

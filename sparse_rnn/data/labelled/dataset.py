@@ -5,6 +5,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import ClassVar
 
+from sparse_rnn.core.bounds import check_whole
 from sparse_rnn.core.errors import ConfigError
 from sparse_rnn.data import download
 from sparse_rnn.data.content import data_root
@@ -36,9 +37,8 @@ class LabelledDataset:
     valid_share: float = 0.1
 
     def __post_init__(self) -> None:
-        for key, least in (("vocabulary", 2), ("length", 1)):
-            if getattr(self, key) < least:
-                raise ConfigError(f"dataset.{key}={getattr(self, key)} must be at least {least}.")
+        for key, least, most in (("vocabulary", 2, 10_000_000), ("length", 1, 1_000_000)):
+            check_whole(f"dataset.{key}", getattr(self, key), least, most)
         if not 0 < self.valid_share < 1:
             raise ConfigError(f"dataset.valid_share={self.valid_share} must be between 0 and 1, both excluded.")
 
