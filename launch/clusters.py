@@ -12,14 +12,28 @@ from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
+from sparse_rnn.core.bounds import MOST_THREADS, check_whole
 from sparse_rnn.core.conf import config_dir
 from sparse_rnn.core.errors import ConfigError, suggest
 from sparse_rnn.core.hydra_errors import explain
 from sparse_rnn.core.hydra_files import compose_file
 
+from .sbatch_options import check_option, check_text
+
 WITH_ANY_KEY = ("sbatch", "models")
-RESERVED = ("job_name", "output", "error", "array", "signal", "open_mode", "requeue", "time", "wrap")
 NO_GPU = ("-1", "NoDevFiles")  # what else than an empty CUDA_VISIBLE_DEVICES hides all GPUs
+MOST = {  # of whole numbers: SLURM counts minutes in 32 bits, tasks up to 4,000,001, seconds of a signal in 16 bits
+    "runs": MOST_THREADS,
+    "threads": MOST_THREADS,
+    "cpus": MOST_THREADS,
+    "gpus": 1_000,
+    "runs_per_gpu": 1_000,
+    "time": 1_000_000,
+    "parallel": 1_000_000,
+    "array": 1_000_000,
+    "warning": 65_535,
+}
+LEAST_MEMORY_GB, MOST_MEMORY_GB = 0.001, 1_000_000
 EARLY_SECONDS = 30  # how much too early the signal before the time limit may come: measured on SLURM 22.05
 
 
@@ -39,8 +53,7 @@ class LocalCluster:
     runs_per_gpu: int = 1
 
     def __post_init__(self) -> None:
-        _at_least(1, self, "runs", "threads", "runs_per_gpu")
-        _at_least(0, self, "gpus")
+        _check_numbers(self, "runs", "threads", "runs_per_gpu", "gpus")
         if self.runs_per_gpu > 1 and self.gpus == 0:
             raise ConfigError(
                 f"cluster.runs_per_gpu={self.runs_per_gpu} needs a GPU, and cluster.gpus=0 hides them all."
@@ -101,23 +114,26 @@ class SlurmCluster:
     models: dict[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        _at_least(1, self, "time", "runs_per_gpu", "cpus", "threads", "parallel", "array", "warning")
-        _at_least(0, self, "gpus")
+        _check_numbers(self, *MOST.keys() & vars(self).keys())
         if self.runs_per_gpu > 1 and (self.gpus > 1 or not self.has_gpus()):
             raise ConfigError(
                 f"cluster.runs_per_gpu={self.runs_per_gpu} needs jobs with one GPU each, and cluster.gpus={self.gpus}: "
                 "set cluster.gpus=1."
             )
-        if self.memory_gb is not None and self.memory_gb <= 0:
-            raise ConfigError(f"cluster.memory_gb={self.memory_gb:g} must be greater than 0, or null for SLURM's own.")
+        if self.memory_gb is not None and not LEAST_MEMORY_GB <= self.memory_gb <= MOST_MEMORY_GB:  # 0 is all of a node
+            raise ConfigError(
+                f"cluster.memory_gb={self.memory_gb:g} must be at least {LEAST_MEMORY_GB} and at most "
+                f"{MOST_MEMORY_GB:,}, or null for SLURM's own."
+            )
         if 60 * self.time < self.warning + EARLY_SECONDS:
             raise ConfigError(
                 f"cluster.time={self.time} leaves a run no time: SLURM's signal comes {self.warning} s "
                 f"(cluster.warning) before the end, and up to {EARLY_SECONDS} s earlier."
             )
-        for option in self.sbatch:
-            if str(option).replace("-", "_") in RESERVED:
-                raise ConfigError(f"cluster.sbatch.{option} would take away what `launch` relies on: leave it out.")
+        for option, value in self.sbatch.items():
+            check_option(option, value)
+        for key in ("partition", "account"):
+            check_text(f"cluster.{key}", getattr(self, key))
 
     def has_gpus(self) -> bool:
         """Whether a job has a GPU; `sbatch` may ask for one as well, as {gres: gpu:a100:1}."""
@@ -140,11 +156,10 @@ class SlurmCluster:
 Cluster = LocalCluster | SlurmCluster
 
 
-def _at_least(least: int, cluster: Any, *keys: str) -> None:
-    for key in keys:
-        value = getattr(cluster, key)
-        if value is not None and value < least:
-            raise ConfigError(f"cluster.{key}={value} must be at least {least}.")
+def _check_numbers(cluster: Any, *keys: str) -> None:
+    for key in sorted(keys):
+        if (value := getattr(cluster, key)) is not None:
+            check_whole(f"cluster.{key}", value, 0 if key == "gpus" else 1, MOST[key])
 
 
 def _cores() -> int:
@@ -188,8 +203,18 @@ def _checked(node: DictConfig) -> Cluster:
         for model in cluster.models:
             if model not in models:
                 raise ConfigError(f"cluster.models.{model} is not a model{suggest(model, models)}.")
+            _check_own(model, cluster.models[model])
             try:
                 cluster.of_model(model)
             except OmegaConfBaseException as error:
                 raise ConfigError(f"cluster.models.{model}: {str(error).splitlines()[0]}.") from error
     return cluster
+
+
+def _check_own(model: str, own: Any) -> None:
+    """Refuse what is no mapping of keys that a model may have for itself."""
+    if not isinstance(own, dict):
+        raise ConfigError(f"cluster.models.{model}={own} must be a mapping of keys, as in {{{model}: {{time: 600}}}}.")
+    for key in ("name", "models"):
+        if key in own:
+            raise ConfigError(f"cluster.models.{model}.{key} cannot differ from model to model: leave it out.")

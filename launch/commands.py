@@ -18,11 +18,12 @@ from sparse_rnn.runs.folder import RunFolder, read_record, runs_root
 from sparse_rnn.tables.catalogue import Catalogue
 
 from . import report
-from .clusters import compose_cluster
+from .clusters import SlurmCluster, compose_cluster
 from .estimate import Throughput, UnfinishedRun, estimate
 from .job import JobFiles
 from .plan import Plan, make_plan
 from .requests import Entry, Request, entries, sent_before
+from .slurm import check_folder
 from .states import job_log
 from .submission import cancel_runs, check_data, send, submission_lock
 
@@ -44,8 +45,8 @@ def plan(request: Request) -> None:
 
 def _chosen(request: Request, root: Path) -> list[Entry]:
     """The runs that a request names; raises ConfigError, also for a wrong cluster, whatever the command."""
-    if request.cluster:
-        compose_cluster(request.cluster)
+    if request.cluster and isinstance(compose_cluster(request.cluster), SlurmCluster):
+        check_folder(root)
     return entries(request, Catalogue(root / ".launch"))
 
 

@@ -48,6 +48,15 @@ class Refused(ConfigError):
     """SLURM did not take a job; the text is what it said."""
 
 
+def check_folder(root: Path) -> None:
+    """Raise ConfigError for a folder of runs that SLURM would not find again in the names of logs."""
+    if found := re.search(r"[%\\\n]", str(root.absolute())):
+        raise ConfigError(
+            f"The runs folder {root} has {found.group()!r} in its path, which SLURM replaces in the names of logs: "
+            "choose another with SPARSE_RNN_RUNS."
+        )
+
+
 def submit(runs: Sequence[ToSend], cluster: SlurmCluster, root: Path) -> Iterator[tuple[str, list[str]]]:
     """Send runs (id, overrides, model) as arrays, at least one per set of resources; yields each array's job and runs.
 
@@ -125,7 +134,7 @@ def _parameters(resources: SlurmCluster, runs: int) -> dict[str, Any]:
         "stderr_to_stdout": True,
         "setup": [KEEP_SHELL, WRITE_EXIT_CODE, ALL_CPUS, *resources.setup],
         "teardown": QUEUE_AGAIN.splitlines(),
-        "additional_parameters": {"requeue": True, **resources.sbatch},
+        "additional_parameters": {"requeue": True, "ntasks": 1, **resources.sbatch},
     }
 
 

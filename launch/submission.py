@@ -9,6 +9,7 @@ from filelock import FileLock
 from sparse_rnn.config.stored import run_from_dict
 from sparse_rnn.core.files import write_json
 from sparse_rnn.core.wording import counted, plural
+from sparse_rnn.data.base import Data
 
 from . import slurm
 from .clusters import Cluster, LocalCluster
@@ -27,11 +28,17 @@ def submission_lock(root: Path) -> FileLock:
 def check_data(entries: Sequence[Entry]) -> None:
     """Fetch, read and cache the data of these runs here, once; raises ConfigError if they cannot be had.
 
-    Compute nodes often have no network, and each of a hundred jobs would begin by encoding the same texts.
+    Compute nodes often have no network, and each of a hundred jobs would begin by encoding the same texts. Data that
+    are too few for a run's batches raise as well.
     """
-    configs = {repr(entry.facts.config["dataset"]): entry.facts.config for entry in entries if entry.facts}
-    for config in configs.values():
-        run_from_dict(config).dataset.load()
+    from sparse_rnn.training.assembly import limited  # brings torch, for which `status` need not wait
+
+    loaded: dict[str, Data] = {}
+    for config in (entry.facts.config for entry in entries if entry.facts):
+        run, name = run_from_dict(config), repr(config["dataset"])
+        if name not in loaded:
+            loaded[name] = run.dataset.load()
+        limited(run, loaded[name])
 
 
 def send(entries: Sequence[Entry], cluster: Cluster, root: Path) -> str:

@@ -31,6 +31,8 @@ class Incomplete(ConfigError):
 
 def table(request: Request) -> None:
     """Print tables, or write them to files. Raises ConfigError; Incomplete once all are written."""
+    if request.out is not None:
+        _files(request, request.names[0])  # refuses what cannot be written to, before the logs are read
     gathered = _gather(request, [name for name in request.names if name not in DECLARED_TABLES])
     for name in request.names:
         _write_table(request, name, make_table(name, gathered.get(name), request.again("table", name)))
@@ -122,7 +124,10 @@ def site(request: Request) -> None:
     """Write one HTML page with all tables, figures and runs."""
     from .page.document import write_page  # imports matplotlib and torch
 
-    print(write_page(request, request.out or SITE))
+    out = request.out or SITE
+    if out.is_dir():
+        raise ConfigError(f"--out {out} is a folder: name the file of the page, as in --out {out / SITE.name}.")
+    print(write_page(request, out))
 
 
 def fetch(request: Request) -> None:

@@ -12,11 +12,14 @@ from pathlib import Path
 import matplotlib
 from markupsafe import Markup
 
+from sparse_rnn.core.bounds import refuse_runs
 from sparse_rnn.core.command_line import warn_of
 from sparse_rnn.core.errors import ConfigError
 from sparse_rnn.core.wording import counted
 from sparse_rnn.runs.folder import runs_root
 from sparse_rnn.tables.catalogue import Catalogue
+from sparse_rnn.tables.declaration import load
+from sparse_rnn.tables.expansion import count_runs
 
 from .. import names
 from ..figures import by_name as figures
@@ -61,12 +64,31 @@ class Chapter:
 
 def write_page(request: Request, out: Path) -> Path:
     """Write the page to a file. Raises ConfigError, also if the overrides suit no table and no figure."""
+    _refuse_unsuitable(request)
     logs = sources.load(request.source)
     warn_of(logs.problems)
     text = page(request, logs, out.parent)
     with replacing(out) as draft:
         draft.write_text(text, encoding="utf-8")
     return out
+
+
+def _refuse_unsuitable(request: Request) -> None:
+    """Raise ConfigError if the overrides suit no table and no figure, before any log is read."""
+    catalogue, refused = Catalogue(runs_root() / ".launch"), list[tuple[str, ConfigError]]()
+    known = [name for name in (*names.tables(), *names.figures()) if name not in WITHOUT_RUNS]
+    refuse_runs(sum(count_runs(load(name), request.seeds) for name in known))
+    try:
+        for name in known:
+            try:
+                plan(name, catalogue, overrides=request.overrides, seeds=request.seeds)
+                return
+            except ConfigError as error:
+                refused.append((name, error))
+    finally:
+        catalogue.save()
+    name, reason = refused[0]
+    raise ConfigError(f"These overrides suit no table and no figure. Of {name}: {reason}") from reason
 
 
 def page(request: Request, logs: Logs, folder: Path) -> str:
@@ -105,9 +127,6 @@ def _chapters(request: Request, logs: Logs) -> list[Chapter]:
         of_figures = _chapter("figures", names.figures(), gather, _figure)
     finally:
         catalogue.save()
-    refused = of_tables.refused + of_figures.refused
-    if refused and {*names.tables(), *names.figures()} - {*WITHOUT_RUNS} == {name for name, _ in refused}:
-        raise ConfigError(f"These overrides suit no table and no figure. Of {refused[0][0]}: {refused[0][1]}")
     return [of_tables, of_figures]
 
 

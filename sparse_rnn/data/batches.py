@@ -21,14 +21,20 @@ class Batch:
     targets: Tensor
 
 
+def rows_of(tokens: int, batch: int, *, split: str) -> int:
+    """The number of rows of a text side by side; raises ConfigError for fewer than two, naming the split."""
+    rows = tokens // batch
+    if rows < 2:
+        raise ConfigError(f"The {split} split has {counted(tokens, 'token')}: too few for a batch of {batch}.")
+    return rows
+
+
 def side_by_side(tokens: Tensor, batch: int, *, split: str) -> Tensor:
     """A text cut into `batch` columns of consecutive tokens, int64 [rows, batch]; what does not fill a row is dropped.
 
     Raises ConfigError for a text of fewer than two rows, naming the split.
     """
-    rows = tokens.numel() // batch
-    if rows < 2:
-        raise ConfigError(f"The {split} split has {counted(tokens.numel(), 'token')}: too few for a batch of {batch}.")
+    rows = rows_of(tokens.numel(), batch, split=split)
     return tokens[: rows * batch].view(batch, rows).t().contiguous()
 
 

@@ -11,6 +11,7 @@ from sparse_rnn.config.schema import Run
 from sparse_rnn.core.protocol import ProtocolConfig
 from sparse_rnn.core.registry import lookup
 from sparse_rnn.data.base import Data
+from sparse_rnn.data.corpus import Corpus
 from sparse_rnn.optim.averaged_sgd import AveragedSGD
 from sparse_rnn.sparsity.iss.penalty import ISS, ISSConfig
 from sparse_rnn.sparsity.method import make_topology
@@ -36,6 +37,19 @@ def check_method(run: Run, device: torch.device | None = None) -> None:
         topology = make_topology(run.sparsifier, model)
         on = device or torch.device("cpu")
         refuse_backend(run.sparsifier, run.optimizer, run.protocol, model, topology, on, run.precision)
+
+
+def load_data(run: Run) -> Data:
+    """The data of a run, cut to its budget; raises ConfigError if they cannot be had or are too few for its batches."""
+    return limited(run, run.dataset.load())
+
+
+def limited(run: Run, data: Data) -> Data:
+    """The part of a data set that the budget of a run takes; raises ConfigError if it is too little for its batches."""
+    part = data.limited(run.budget.train_tokens, run.budget.eval_tokens)
+    if isinstance(part, Corpus):
+        language_modelling.check_batches(run.training, part)
+    return part
 
 
 def make_task(run: Run, data: Data, model: nn.Module, device: torch.device) -> Task:

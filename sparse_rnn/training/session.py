@@ -24,10 +24,10 @@ from sparse_rnn.runs.folder import PROVENANCE, SCHEMA, RunFolder, has_results, k
 from sparse_rnn.runs.other_data import earlier_run
 from sparse_rnn.runs.record import digest, environment, write_record
 from sparse_rnn.training.announcement import announce
-from sparse_rnn.training.assembly import check_method
+from sparse_rnn.training.assembly import check_method, load_data
 from sparse_rnn.training.loggers.base import Logger, Loggers
 from sparse_rnn.training.loggers.terminal import Terminal
-from sparse_rnn.training.loggers.wandb import WandB
+from sparse_rnn.training.loggers.wandb import WandB, check_login
 from sparse_rnn.training.parameter_counts import recorded_sizes
 from sparse_rnn.training.signals import stop_on_signals
 from sparse_rnn.training.state import Diverged, RunState, Stopped
@@ -49,6 +49,7 @@ def train(run: Run, overrides: Sequence[str]) -> float:
     config, device = as_dict(run), device_of(run)
     set_up_device(device, run.precision, deterministic=run.deterministic)
     check_method(run, device)
+    check_login(run.logger)
     folder, data_sha256 = RunFolder(runs_root() / run_id(run)), content(run.dataset)
     terminal = Terminal(run.training.epochs, device.type == "cpu", run.budget.name)
     try:
@@ -56,7 +57,7 @@ def train(run: Run, overrides: Sequence[str]) -> float:
             finished = _result_if_finished(folder, config, data_sha256, terminal)
         if finished is not None:
             return finished
-        data = run.dataset.load().limited(run.budget.train_tokens, run.budget.eval_tokens)
+        data = load_data(run)
         with _usable(folder):
             folder.path.mkdir(parents=True, exist_ok=True)
             with RunLock(folder.lock, on_wait=terminal.say):

@@ -20,6 +20,7 @@ from sparse_rnn.config.sweep_size import refuse_too_many
 from sparse_rnn.core.conf import config_dir
 from sparse_rnn.core.errors import ConfigError, RunFailed
 from sparse_rnn.core.hydra_errors import explain
+from sparse_rnn.runs.folder import runs_root
 from sparse_rnn.training.session import train
 
 
@@ -70,6 +71,11 @@ def _check_arguments(arguments: Sequence[str]) -> None:
             raise ConfigError(f"These arguments cannot be read ({reason}): --help shows what there is.") from None
     if given.multirun:
         refuse_too_many(expand_shorthands(given.overrides))
+    if "hydra/launcher=submitit_slurm" in arguments and "%" in str(runs_root().absolute()):
+        raise ConfigError(
+            f"The runs folder {runs_root()} has a % in its path, which SLURM replaces in the names of logs: choose "
+            "another with SPARSE_RNN_RUNS."
+        )
 
 
 @contextmanager

@@ -13,6 +13,26 @@ from sparse_rnn.core.wandb_environment import own_run_only
 from sparse_rnn.training.loggers.base import Row
 
 
+def check_login(config: LoggerConfig) -> None:
+    """Raise ConfigError if the run is to be sent to W&B, and there is no key to do so."""
+    if not config.wandb or config.mode != "online":
+        return
+    import wandb
+
+    wandb.setup(wandb.Settings(silent=True))
+    try:
+        found = wandb.login(prompt=False, verify=False)
+    except wandb.errors.Error as error:
+        raise _no_login(error) from None
+    if not found:
+        raise ConfigError("logger.mode=online needs a key of W&B: log in by `wandb login`, or use logger.mode=offline.")
+
+
+def _no_login(error: Exception) -> ConfigError:
+    reason = str(error).splitlines()[0].rstrip(".")
+    return ConfigError(f"logger.mode=online failed ({reason}): log in, or use logger.mode=offline.")
+
+
 class WandB:
     """A W&B run under the run's id. `step` and `epoch` are columns of their own: W&B's step restarts on resume.
 
@@ -50,8 +70,7 @@ class WandB:
             reason = ": ".join(line.strip() for line in str(error).splitlines()[1:3]).partition(" [")[0]
             raise ConfigError(f"A variable WANDB_* of the environment is wrong ({reason}).") from None
         except wandb.errors.Error as error:
-            reason = str(error).splitlines()[0].rstrip(".")
-            raise ConfigError(f"logger.mode=online failed ({reason}): log in, or use logger.mode=offline.") from None
+            raise _no_login(error) from None
         _report(name for name, value in ignored.items() if (name, value) != ("WANDB_MODE", config.mode))
         self._last_step = int(self._run.summary.get("step", 0))
 

@@ -11,10 +11,21 @@ from sparse_rnn.config.schema import TrainingConfig
 from sparse_rnn.core.device import autocast
 from sparse_rnn.core.registry import register
 from sparse_rnn.data.baselines import word_models
-from sparse_rnn.data.batches import Batch, Windows, side_by_side
+from sparse_rnn.data.batches import Batch, Windows, rows_of, side_by_side
 from sparse_rnn.data.corpus import Corpus
 from sparse_rnn.models.base import Hidden, LanguageModel, detach
 from sparse_rnn.training.tasks.base import BatchTotals, Totals, evaluation
+
+
+def batch_sizes(config: TrainingConfig) -> dict[str, int]:
+    """Sequences side by side, by split."""
+    return {"train": config.batch, "valid": config.valid_batch, "test": config.test_batch}
+
+
+def check_batches(config: TrainingConfig, corpus: Corpus) -> None:
+    """Raise ConfigError if a split has too few tokens for its batch."""
+    for split, size in batch_sizes(config).items():
+        rows_of(corpus.counts[split], size, split=split)
 
 
 @register("task", "language_modelling")
@@ -38,10 +49,9 @@ class LanguageModelling:
     ) -> None:
         self.config, self.seed, self.corpus, self.model = config, seed, corpus, model
         self.device, self.precision = device, precision
-        batches = {"train": config.batch, "valid": config.valid_batch, "test": config.test_batch}
+        sizes = batch_sizes(config)
         self._rows = {
-            split: side_by_side(tokens, batches[split], split=split).to(device)
-            for split, tokens in corpus.splits.items()
+            split: side_by_side(tokens, sizes[split], split=split).to(device) for split, tokens in corpus.splits.items()
         }
 
     def batches(self, epoch: int) -> Windows:
