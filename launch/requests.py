@@ -98,10 +98,9 @@ def entries(request: Request, catalogue: Catalogue) -> list[Entry]:
     specs = [load(name) for name in (table_names() if ALL in request.names else dict.fromkeys(request.names))]
     sweep = _values(request)
     refuse_runs(sum(count_runs(spec, request.seeds) for spec in specs) + (prod(map(len, sweep)) if sweep else 0))
-    try:
-        return [*_of_tables(specs, request, catalogue), *_of_sweep(sweep, request, catalogue)]
-    finally:
-        catalogue.save()
+    found = [*_of_tables(specs, request, catalogue), *_of_sweep(sweep, request, catalogue)]
+    catalogue.save()
+    return found
 
 
 def _of_tables(specs: Sequence[TableSpec], request: Request, catalogue: Catalogue) -> Iterator[Entry]:

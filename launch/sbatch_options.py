@@ -47,9 +47,8 @@ def check_option(option: Any, value: Any) -> None:
     """Raise ConfigError for an option that `launch` cannot do with, or a value that sbatch could not read."""
     name, key = str(option).replace("_", "-"), f"cluster.sbatch.{option}"
     if not re.fullmatch(r"[a-z][a-z0-9-]*", name):
-        raise ConfigError(
-            f"cluster.sbatch has {str(option)!r}, which is no option of sbatch: write them as in {{qos: high}}."
-        )
+        raise ConfigError(f"cluster.sbatch: {str(option)!r} is no option of sbatch: write options as in {{qos: high}}.")
+
     # sbatch takes the beginning of an option for the option.
     meant = [name] if name in REASONS else [full for full in REASONS if full.startswith(name)]
     if meant and name not in BEGINNINGS_ALLOWED:

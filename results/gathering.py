@@ -109,9 +109,7 @@ def gather(
     """
     refuse_runs(sum(count_runs(load(name), seeds) for name in names))
     catalogue = Catalogue(runs_root() / ".launch")
-    try:
-        found = [plan(name, catalogue, overrides=overrides, seeds=seeds) for name in names]
-    finally:
-        catalogue.save()
+    found = [plan(name, catalogue, overrides=overrides, seeds=seeds) for name in names]
+    catalogue.save()
     logs = sources.load(source, {run.run_id for gathered in found for run in gathered.planned})
     return [gathered.with_logs(logs) for gathered in found]

@@ -78,15 +78,14 @@ def _refuse_unsuitable(request: Request) -> None:
     catalogue, refused = Catalogue(runs_root() / ".launch"), list[tuple[str, ConfigError]]()
     known = [name for name in (*names.tables(), *names.figures()) if name not in WITHOUT_RUNS]
     refuse_runs(sum(count_runs(load(name), request.seeds) for name in known))
-    try:
-        for name in known:
-            try:
-                plan(name, catalogue, overrides=request.overrides, seeds=request.seeds)
-                return
-            except ConfigError as error:
-                refused.append((name, error))
-    finally:
-        catalogue.save()
+    for name in known:
+        try:
+            plan(name, catalogue, overrides=request.overrides, seeds=request.seeds)
+        except ConfigError as error:
+            refused.append((name, error))
+        else:
+            catalogue.save()
+            return
     name, reason = refused[0]
     raise ConfigError(f"These overrides suit no table and no figure. Of {name}: {reason}") from reason
 

@@ -79,9 +79,8 @@ def _check_names(run: Run) -> None:
         name, known = component.name, choices(group)
         registered = [each for each in known if lookup(group, each) is type(component)]
         if (name in known or registered) and name not in registered:
-            raise ConfigError(
-                f"{group}.name={name} is not the name of {group}={(*registered, 'NAME')[0]}: leave it out."
-            )
+            chosen = registered[0] if registered else "NAME"
+            raise ConfigError(f"{group}.name={name} is not the name of {group}={chosen}: leave it out.")
         if not re.fullmatch(r"[\w.-]+", name):  # it becomes a part of the name of the run's folder
             raise ConfigError(f"{group}.name={name} must be one word of letters, digits, '_', '-' and '.'.")
 

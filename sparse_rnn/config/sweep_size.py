@@ -11,12 +11,12 @@ from sparse_rnn.core.bounds import refuse_runs
 from sparse_rnn.core.errors import ConfigError
 
 
-def refuse_too_many(overrides: Iterable[str], runs: int = 1) -> None:
-    """Raise ConfigError if a sweep over all these overrides, for each of `runs` runs, has more runs than one may ask.
+def refuse_too_many(overrides: Iterable[str]) -> None:
+    """Raise ConfigError if a sweep over all these overrides has more runs than a command takes.
 
     An override that cannot be read counts once: whoever composes it has the sentence for it.
     """
-    parser, total = OverridesParser.create(), float(runs)
+    parser, total = OverridesParser.create(), 1.0
     for override in overrides:
         try:
             total *= sweep_size(parser.parse_override(override))

@@ -32,9 +32,10 @@ def train_all(arguments: Sequence[str]) -> list[ConfigError]:
     os.environ["HYDRA_FULL_ERROR"] = "1"  # so that Hydra raises instead of printing
     register_schemas()
     register_launchers()
-    _check_arguments(arguments)
     # Hydra takes no arguments but those of the process, and wants -m before the overrides.
-    sys.argv[1:] = sorted(expand_shorthands(arguments), key=lambda argument: argument not in ("-m", "--multirun"))
+    ordered = sorted(expand_shorthands(arguments), key=lambda argument: argument not in ("-m", "--multirun"))
+    _check_arguments(ordered)
+    sys.argv[1:] = ordered
     failures: list[ConfigError] = []
     own: list[Exception] = []
 
@@ -70,7 +71,7 @@ def _check_arguments(arguments: Sequence[str]) -> None:
             reason = said.getvalue().strip().rpartition("error: ")[2]
             raise ConfigError(f"These arguments cannot be read ({reason}): --help shows what there is.") from None
     if given.multirun:
-        refuse_too_many(expand_shorthands(given.overrides))
+        refuse_too_many(given.overrides)
     if "hydra/launcher=submitit_slurm" in arguments and "%" in str(runs_root().absolute()):
         raise ConfigError(
             f"The runs folder {runs_root()} has a % in its path, which SLURM replaces in the names of logs: choose "
