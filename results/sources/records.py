@@ -4,7 +4,8 @@ from collections.abc import Collection
 from pathlib import Path
 
 from sparse_rnn.core.errors import DamagedFile
-from sparse_rnn.runs.folder import PROVENANCE, RunFolder, load_record
+from sparse_rnn.core.reading import read_bytes
+from sparse_rnn.runs.folder import PROVENANCE, RunFolder, load_record, metrics_are_intact
 from sparse_rnn.runs.rows import read_rows
 
 from .logs import LoggedRun, Logs, Row, joined, logged_run, refuse_renamed, skipped
@@ -37,6 +38,8 @@ def _run(folder: RunFolder) -> LoggedRun:
     if record is None:
         raise ValueError("it has gone")
     rows = _rows(folder.metrics)  # all of them: a figure is not to find out halfway that one is damaged
+    if "metrics_sha256" in record and not metrics_are_intact(record, read_bytes(folder.metrics)):
+        raise DamagedFile(f"{folder.metrics} is damaged: its rows are not those that were written.")
     run = logged_run(
         record.get("run_id", folder.path.name),
         record["config"] | {"record": {name: record[name] for name in PROVENANCE if name in record}},

@@ -89,6 +89,8 @@ def output_file(out: str, default: Path) -> Path:
         raise ConfigError(f"out={out} cannot be written: its folder does not exist.")
     if out and Path(out).is_dir():
         raise ConfigError(f"out={out} is a folder: name a file.")
+    if out and os.path.lexists(out) and (Path(out).is_symlink() or not Path(out).is_file()):
+        raise ConfigError(f"out={out} is no plain file: name another.")
     return Path(out) if out else default
 
 

@@ -5,26 +5,36 @@ There are two ways to write one. `atomic` is for what a run must not lose: it wa
 may write the same file, each through a draft of its own. A file of a locked run is written under the lock only.
 """
 
+import errno
 import json
 import os
 import secrets
+import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 from sparse_rnn.core.lock import confirm_lock, unfinished
 
 
 @contextmanager
-def atomic(path: Path) -> Iterator[Path]:
-    """A draft to write, which replaces `path` and survives a power failure; on an error the old file stays."""
+def atomic(path: Path, previous: Path | None = None) -> Iterator[Path]:
+    """A draft to write, which replaces `path` and survives a power failure; on an error the old file stays.
+
+    previous: the name that the old file is kept under. The draft is there already, empty, with the mode that the umask
+    gives. Raises OSError, also if there is something at `path` that is no plain file.
+    """
+    refuse_special(path)
     draft = path.with_name(f".{path.name}.{secrets.token_hex(8)}.tmp")
     unfinished.add(draft)
     try:
+        _create(draft)
         yield draft
         with draft.open("rb+") as stream:
             os.fsync(stream.fileno())
+        if previous is not None and path.exists():
+            replace(path, previous)
         replace(draft, path)
     finally:
         draft.unlink(missing_ok=True)
@@ -48,6 +58,32 @@ def replace(file: Path, by_name: Path) -> None:
         os.close(descriptor)
 
 
+def _create(draft: Path) -> None:
+    """Make an empty file, with the mode that the umask gives; raises OSError if there is anything of that name."""
+    os.close(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666))
+
+
+def refuse_special(path: Path) -> None:
+    """Raise OSError if there is something at `path` that is no plain file: a device, a folder, a pipe, a link."""
+    try:
+        mode = path.lstat().st_mode
+    except FileNotFoundError:
+        return
+    if not stat.S_ISREG(mode):
+        raise FileExistsError(errno.EEXIST, f"{path.name} is no plain file", str(path))
+
+
+def open_to_append(path: Path) -> BinaryIO:
+    """Open a file to read it and append to it; raises OSError for anything but a plain file, also for a link to one."""
+    refuse_special(path)  # first: opening a pipe would wait for ever
+    flags = os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK
+    descriptor = os.open(path, flags, 0o666)
+    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+        os.close(descriptor)
+        raise FileExistsError(errno.EEXIST, f"{path.name} is no plain file", str(path))
+    return os.fdopen(descriptor, "ab+")
+
+
 def write_text(path: Path, text: str) -> None:
     """Write a text file by `atomic`."""
     with atomic(path) as draft:
@@ -58,6 +94,7 @@ def write_json(path: Path, content: dict[str, Any]) -> None:
     """Write an object, so that no reader sees half of it."""
     draft = path.with_name(f".{path.name}.{secrets.token_hex(8)}")
     try:
+        _create(draft)
         draft.write_text(json.dumps(content) + "\n", encoding="utf-8")
         draft.replace(path)
     finally:

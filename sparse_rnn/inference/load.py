@@ -1,5 +1,6 @@
 """A trained run, read from its folder: configuration, record, data, weights."""
 
+import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
@@ -61,9 +62,11 @@ def last_weights(
     run: Run, data: Data, folder: RunFolder, weights: str, device: torch.device
 ) -> Iterator[tuple[Trainer, str]]:
     """A trainer at the last checkpoint with its raw or averaged weights, and which they are; raises ConfigError."""
-    if not folder.checkpoint.exists():
+    if not (folder.checkpoint.exists() or folder.previous_checkpoint.exists()):
         raise ConfigError(f"{folder.path} has no checkpoint; weights={weights} needs an unfinished run or keep=last.")
     trainer = Trainer(run, data, folder, device, read_only=True)
+    if trainer.damage:
+        print(f"warning: {trainer.damage}: the checkpoint before is used", file=sys.stderr)
     if weights == "raw":
         yield trainer, f"raw, step {trainer.state.step}"
         return

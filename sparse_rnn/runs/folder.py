@@ -1,5 +1,6 @@
 """The folder of a run: its files, and the record in it. Imports nothing heavy."""
 
+import hashlib
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -58,6 +59,11 @@ class RunFolder:
         return self.path / "checkpoint.pt"
 
     @property
+    def previous_checkpoint(self) -> Path:
+        """The checkpoint before that one, for the case that it is damaged."""
+        return self.path / "checkpoint.previous.pt"
+
+    @property
     def best(self) -> Path:
         """The weights of the best validation, as far as the checkpoint knows of it."""
         return self.path / "best.safetensors"
@@ -66,6 +72,11 @@ class RunFolder:
     def next_best(self) -> Path:
         """The weights of a later, better validation; they become `best` together with the next checkpoint."""
         return self.path / "best.next.safetensors"
+
+    @property
+    def previous_best(self) -> Path:
+        """The best weights that the previous checkpoint knows of, if they are others."""
+        return self.path / "best.previous.safetensors"
 
     @property
     def lock(self) -> Path:
@@ -108,16 +119,32 @@ def has_results(record: Mapping[str, Any]) -> bool:
 
 
 def keep_next_best(folder: RunFolder) -> None:
-    """Let the weights of the newest best validation take the place of the earlier ones, if there are any."""
-    if folder.next_best.exists():
-        replace(folder.next_best, folder.best)
+    """After a checkpoint: let the weights of a later best validation, if there are any, take their place.
+
+    The earlier ones stay as those of the previous checkpoint, as long as that knows of no later ones. Whatever a kill
+    leaves in between, a checkpoint finds its weights in one of the three files by their checksum.
+    """
+    if not folder.next_best.exists():
+        folder.previous_best.unlink(missing_ok=True)
+        return
+    if folder.best.exists():
+        replace(folder.best, folder.previous_best)
+    replace(folder.next_best, folder.best)
+
+
+def metrics_are_intact(record: Mapping[str, Any], metrics: bytes) -> bool:
+    """Whether the content of metrics.jsonl is what the record of a finished run says; older records say nothing."""
+    expected = record.get("metrics_sha256")
+    return record["status"] != "finished" or expected in (None, hashlib.sha256(metrics).hexdigest())
 
 
 def keep_finished(folder: RunFolder, keep: str) -> None:
     """Remove from a finished run what checkpoint.keep does not keep.
 
-    best: the best weights stay; last: also the checkpoint; none: neither.
+    best: the best weights stay; last: also the last checkpoint; none: neither.
     """
+    folder.previous_checkpoint.unlink(missing_ok=True)
+    folder.previous_best.unlink(missing_ok=True)
     if keep != "last":
         folder.checkpoint.unlink(missing_ok=True)
     if keep == "none":

@@ -4,12 +4,10 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import torch
-from safetensors import SafetensorError, safe_open
 from torch import Tensor, nn
 
 from sparse_rnn.core.errors import DamagedFile
-from sparse_rnn.core.reading import check_plain
-from sparse_rnn.core.tensor_files import save_tensors
+from sparse_rnn.core.tensor_files import CHECKSUM, read_tensors, save_tensors
 from sparse_rnn.sparsity.topology import SparseTopology, SparseWeight, pack_bits, unpack_bits
 
 
@@ -37,29 +35,28 @@ def stored_weights(model: nn.Module, topology: SparseTopology) -> dict[str, Tens
     return tensors
 
 
-def weights_epoch(path: Path) -> int:
-    """The epoch, from 1, whose weights a file of `save_weights` holds; 0 if there is no file or it cannot be read."""
+def are_weights_of(path: Path, epoch: int, checksum: str | None) -> bool:
+    """Whether a file of `save_weights` is sound and holds the weights of this epoch, from 1, with this checksum.
+
+    checksum: None if it is not known, as older versions have none. Raises OSError.
+    """
     try:
-        check_plain(path)
-        with safe_open(path, framework="pt") as stored:
-            return int((stored.metadata() or {}).get("epoch", 0))
-    except (OSError, SafetensorError, ValueError):
-        return 0
+        _, metadata = read_tensors(path)
+    except (FileNotFoundError, ValueError):
+        return False
+    return metadata.get("epoch") == str(epoch) and checksum in (None, metadata.get(CHECKSUM))
 
 
 @torch.no_grad()
 def load_weights(path: Path, model: nn.Module, topology: SparseTopology) -> dict[str, str]:
     """Read what `save_weights` wrote into a model and its topology; returns the metadata.
 
-    Raises DamagedFile if the file cannot be read or is not of this model.
+    Raises DamagedFile if it is missing, damaged or not of this model, and OSError if it cannot be read.
     """
     try:
-        check_plain(path)
-        with safe_open(path, framework="pt") as stored:
-            tensors = {name: stored.get_tensor(name) for name in stored.keys()}  # noqa: SIM118
-            metadata = dict(stored.metadata() or {})
+        tensors, metadata = read_tensors(path)
         _restore(tensors, dict(model.named_parameters()), {weight.name: weight for weight in topology})
-    except (SafetensorError, OSError, KeyError, ValueError, RuntimeError) as error:
+    except (FileNotFoundError, KeyError, ValueError, RuntimeError) as error:
         raise DamagedFile(
             f"{path} does not hold the weights of this run ({error}): move its folder away to train the run again."
         ) from error

@@ -55,6 +55,8 @@ def announce(trainer: Trainer, data: Data, terminal: Terminal, overrides: Sequen
             f"warning: this run started with backend={trainer.saved_by} and resumes with {trainer.backend.name}: its "
             "numbers will be those of an uninterrupted run up to rounding"
         )
+    if trainer.damage:
+        terminal.say(f"warning: {trainer.damage}: the run resumes from the checkpoint before")
     if trainer.state.step:
         terminal.say(f"Resuming after step {trainer.state.step}.")
 

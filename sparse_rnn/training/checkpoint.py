@@ -1,38 +1,53 @@
-"""The checkpoint that a run resumes from."""
+"""The checkpoint that a run resumes from. The one before it is kept, for the case that it is damaged."""
 
+import errno
+import zipfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import torch
 
+from sparse_rnn.core.device import device_failure
 from sparse_rnn.core.errors import DamagedFile
 from sparse_rnn.core.files import atomic
-from sparse_rnn.core.reading import check_plain
+from sparse_rnn.core.reading import open_plain
 
 
-def save_checkpoint(path: Path, state: Mapping[str, Any]) -> None:
-    """Write a checkpoint atomically; `state` holds tensors, numbers, texts, lists and dictionaries only.
+def save_checkpoint(path: Path, state: Mapping[str, Any], previous: Path | None = None) -> None:
+    """Write a checkpoint atomically; `previous`: the name that the old one is kept under.
 
-    Raises OSError if the disk is full or the folder cannot be written.
+    `state` holds tensors, numbers, texts, lists and dictionaries only. Raises OSError if the disk is full or the folder
+    cannot be written.
     """
-    with atomic(path) as draft:
+    with atomic(path, previous) as draft, draft.open("rb+") as stream:
         try:
-            torch.save(dict(state), draft)
-        except RuntimeError as error:  # torch reports a failed write so
-            raise OSError(f"writing {path.name} failed: {str(error).splitlines()[0]}") from error
+            torch.save(dict(state), stream)
+        except RuntimeError as error:  # torch's, in place of what the system has said
+            raise error.__context__ if isinstance(error.__context__, OSError) else error from None
 
 
 def load_checkpoint(path: Path) -> dict[str, Any] | None:
-    """What `save_checkpoint` wrote, on the CPU; None if there is no file. Runs no code from it. Raises DamagedFile."""
-    if not path.exists():
-        return None
+    """What `save_checkpoint` wrote, on the CPU; None if there is no file. Runs no code from it.
+
+    Raises DamagedFile, and OSError if the file, which may be sound, cannot be read.
+    """
     try:
-        check_plain(path)
-        state = torch.load(path, map_location="cpu", weights_only=True)
+        with open_plain(path) as stream:
+            if zipfile.ZipFile(stream).testzip() is not None:  # torch does not look at the checksums
+                raise ValueError
+            stream.seek(0)
+            state = torch.load(stream, map_location="cpu", weights_only=True)
+    except FileNotFoundError:
+        return None
     except Exception as error:
-        raise DamagedFile(f"{path} is damaged: remove it to restart the run.") from error
-    assert isinstance(state, dict)
+        if isinstance(error, OSError) and error.errno != errno.EIO:
+            raise
+        if failure := device_failure(error):
+            raise failure from error
+        raise DamagedFile(f"{path} is damaged") from error
+    if not isinstance(state, dict):
+        raise DamagedFile(f"{path} is damaged")
     return state
 
 

@@ -1,5 +1,6 @@
 """One process's work on one run: folder, lock, signals, record."""
 
+import errno
 import signal
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -36,6 +37,7 @@ from sparse_rnn.training.trainer import Trainer
 FAILED = 1
 SUMMARISED = {"results", "active_parameters", "sparsity", "seconds"}  # what the summary of a finished run needs
 RESULTS = {"valid/loss", "weights", "best_epoch"}
+DISK_FULL = (errno.ENOSPC, errno.EDQUOT)
 FAILURES = (Diverged, DamagedFile, OSError)
 
 
@@ -154,6 +156,7 @@ def _train_locked(
     finally:
         loggers.finish(exit_code)
     record |= {"status": "finished", **speed(trainer.state), "finished": time.time(), "results": results}
+    record["metrics_sha256"] = trainer.rows.sha256
     record |= recorded_sizes(trainer.model, trainer.sparsifier)  # with ISS they are known only now
     record["digest"] = digest(record["config"], folder.metrics, trainer.model, trainer.topology)
     write_record(folder, record)
@@ -253,7 +256,9 @@ def _open_loggers(
 def _sentence(folder: RunFolder, error: BaseException) -> str:
     """What to tell the user of one of FAILURES."""
     if isinstance(error, OSError):
-        return f"{folder.path} cannot be written ({error.strerror or error}); the last checkpoint is intact."
+        verb = "written" if error.errno in DISK_FULL else "used"
+        intact = "; the last checkpoint is intact" if folder.checkpoint.exists() else ""
+        return f"{error.filename or folder.path} cannot be {verb} ({error.strerror or error}){intact}."
     return str(error)
 
 

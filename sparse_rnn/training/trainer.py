@@ -14,23 +14,23 @@ from sparse_rnn.backends.choice import Choice
 from sparse_rnn.config.schema import Run
 from sparse_rnn.core.device import restore_rng, rng_state
 from sparse_rnn.core.errors import DamagedFile
-from sparse_rnn.core.lock import confirm_lock
-from sparse_rnn.core.tensor_files import save_tensors
+from sparse_rnn.core.tensor_files import CHECKSUM, save_tensors
 from sparse_rnn.data.base import Data
 from sparse_rnn.data.batches import Batch
 from sparse_rnn.models.base import map_hidden
 from sparse_rnn.optim.averaged_sgd import AveragedSGD
 from sparse_rnn.runs.folder import RunFolder, keep_next_best
-from sparse_rnn.runs.weights import load_weights, stored_weights, weights_epoch
+from sparse_rnn.runs.weights import load_weights, stored_weights
 from sparse_rnn.sparsity.checkpoint_format import load_states, saved_states
 from sparse_rnn.sparsity.method import make_topology
 from sparse_rnn.sparsity.sparsifier import Clock, UpdateReport
 from sparse_rnn.sparsity.statistics import sparsities
 from sparse_rnn.training.assembly import make_optimizer, make_sparsifier, make_step, make_task, use_backend
-from sparse_rnn.training.checkpoint import load_checkpoint, save_checkpoint, sent_to_host
+from sparse_rnn.training.checkpoint import save_checkpoint, sent_to_host
+from sparse_rnn.training.generations import restore_newest
 from sparse_rnn.training.log_rows import closing_facts, large_weight_facts, topology_facts
 from sparse_rnn.training.loggers.base import Loggers
-from sparse_rnn.training.loggers.json_lines import JsonLines
+from sparse_rnn.training.loggers.json_lines import EMPTY, JsonLines
 from sparse_rnn.training.loggers.terminal import Terminal
 from sparse_rnn.training.parameter_counts import parameter_counts
 from sparse_rnn.training.running_sums import RunningSums
@@ -62,12 +62,10 @@ class Trainer:
         self.stop_requested, self.stop_signal = False, 0
         torch.manual_seed(run.seed)
         self.saved_by, self.steps_read = self.backend.name, 0
-        saved = load_checkpoint(folder.checkpoint)
-        if saved:
-            self.restore(saved)
+        self.best_checksum: str | None = None
+        saved, self.damage = restore_newest(folder, self.restore, read_only=read_only)
         if not read_only:
-            self.settle_best()
-            self.rows = JsonLines(folder.metrics, cut_at=saved["metrics"] if saved else 0)
+            self.rows = JsonLines(folder.metrics, saved["metrics"] if saved else EMPTY)
             self.step = make_step(run, self.model, self.task, self.sparsifier, self.optimizer, self.sums)
 
     def fit(self, loggers: Loggers, terminal: Terminal) -> dict[str, Any]:
@@ -211,14 +209,11 @@ class Trainer:
         """Write the weights that the model holds as those of the best validation; `weights`: averaged or raw."""
         tensors = stored_weights(self.model, self.topology)
         origin = {"epoch": str(self.state.best_epoch), "weights": weights}
-        self.writer.submit(partial(save_tensors, self.folder.next_best, tensors, origin))
+        self.writer.submit(partial(self._write_best, tensors, origin))
 
-    def settle_best(self) -> None:
-        """After a kill, best weights that the checkpoint does not know of are dropped: their epoch is trained again."""
-        if weights_epoch(self.folder.next_best) == self.state.best_epoch > 0:
-            keep_next_best(self.folder)
-        confirm_lock(self.folder.next_best)
-        self.folder.next_best.unlink(missing_ok=True)
+    def _write_best(self, tensors: dict[str, torch.Tensor], origin: dict[str, str]) -> None:
+        """Write best weights; the checkpoint that comes next holds their checksum."""
+        self.best_checksum = save_tensors(self.folder.next_best, tensors, origin)
 
     def save(self) -> None:
         """Write everything that a resumed run needs to equal an uninterrupted one."""
@@ -243,7 +238,7 @@ class Trainer:
         """Write a checkpoint, then let the best weights that it knows of take their place."""
         if arrived is not None:
             arrived.synchronize()
-        save_checkpoint(self.folder.checkpoint, state)
+        save_checkpoint(self.folder.checkpoint, state | {"best": self.best_checksum}, self.folder.previous_checkpoint)
         keep_next_best(self.folder)
 
     def restore(self, saved: dict[str, Any]) -> None:
@@ -261,17 +256,16 @@ class Trainer:
             self.hidden = map_hidden(lambda tensor: tensor.to(self.device), saved["hidden"])
             self.steps_read = state.step
             restore_rng(saved["rng"], self.device)
+            self.best_checksum = saved.get("best")
         except (KeyError, TypeError, ValueError, RuntimeError) as error:
-            raise DamagedFile(
-                f"{self.folder.checkpoint} is damaged or of another version: remove it to restart the run."
-            ) from error
+            raise DamagedFile(f"{self.folder.checkpoint} is damaged or of another version") from error
 
     def finish(self) -> dict[str, Any]:
         """Test the best weights, log them in the last row, and return the results."""
         origin = load_weights(self.folder.best, self.model, self.topology)
-        if origin["epoch"] != str(self.state.best_epoch):
+        if (origin["epoch"], origin.get(CHECKSUM)) != (str(self.state.best_epoch), self.best_checksum):
             raise DamagedFile(
-                f"{self.folder.best} holds the weights of epoch {origin['epoch']}, and the best epoch was "
+                f"{self.folder.best} holds weights of epoch {origin['epoch']}, which are not those of the best epoch, "
                 f"{self.state.best_epoch}: move its folder away to train the run again."
             )
         test = self.task.evaluate("test", between=self.stop_if_requested)
@@ -284,5 +278,5 @@ class Trainer:
         kept |= parameter_counts(self.model, self.sparsifier) | sparsities(self.topology)
         row = closing_facts(state, kept, self.schedule.facts())
         self.loggers.row({"step": state.step, "epoch": state.epoch, **row})
-        self.rows.position()
+        self.rows.check()
         return {**results, "best_epoch": state.best_epoch, "weights": origin["weights"], **self.schedule.facts()}
