@@ -7,10 +7,9 @@ from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
-from safetensors import SafetensorError, safe_open
 
 from sparse_rnn.core.errors import ConfigError
-from sparse_rnn.core.reading import check_plain
+from sparse_rnn.core.tensor_files import read_tensors
 from sparse_rnn.core.wording import counted
 
 from .matching import Mask, States, standardised
@@ -64,17 +63,16 @@ def read(folder: Path, epoch: int) -> Snapshot:
     """
     path = folder / f"epoch{epoch:04d}.safetensors"
     try:
-        check_plain(path)
-        with safe_open(path, framework="numpy") as stored:
-            shapes = {name.removeprefix("shape/"): shape for name, shape in (stored.metadata() or {}).items()}
-            places = {name: place for name in shapes if (place := _place(name))}
-            masks = {name: _unpacked(stored.get_tensor(f"mask/{name}"), shapes[name]) for name in places}
-            layers = sum(name.startswith("hidden/") for name in stored.keys())  # noqa: SIM118
-            states = tuple(stored.get_tensor(f"hidden/{layer}").astype(np.float32) for layer in range(layers))
+        stored, metadata = read_tensors(path)
+        shapes = {name.removeprefix("shape/"): shape for name, shape in metadata.items()}
+        places = {name: place for name in shapes if (place := _place(name))}
+        masks = {name: _unpacked(stored[f"mask/{name}"].numpy(), shapes[name]) for name in places}
+        layers = sum(name.startswith("hidden/") for name in stored)
+        states = tuple(stored[f"hidden/{layer}"].numpy().astype(np.float32) for layer in range(layers))
         connections = [_connections(place, masks[name], states) for name, place in places.items()]
         if len({each.name for each in connections}) < len(connections):
             raise ValueError(f"more than one of {', '.join(places)} has the same place in the network")
-    except (OSError, SafetensorError, IndexError, TypeError, ValueError) as error:
+    except (OSError, LookupError, TypeError, ValueError) as error:
         raise DamagedSnapshot(f"{path} cannot be read as a snapshot: {error}.") from error
     if not connections:
         raise ConfigError(
@@ -105,7 +103,7 @@ def _connections(place: tuple[str, int, int | None], mask: Mask, states: tuple[S
 
 def _unpacked(bits: NDArray[np.uint8], shape: str) -> Mask:
     rows, columns = map(int, shape.split("x"))
-    if bits.dtype != np.uint8 or bits.ndim != 1 or min(rows, columns) < 1 or len(bits) != -(-rows * columns // 8):
+    if bits.dtype != np.uint8 or min(rows, columns) < 1 or bits.shape != (-(-rows * columns // 8),):
         raise ValueError(f"a mask is not of shape {shape[:40]}")
     return np.unpackbits(bits, count=rows * columns).view(np.bool_).reshape(rows, columns)
 

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 from collections.abc import Collection, Iterable, Mapping
 from itertools import chain
 from pathlib import Path
@@ -40,6 +41,11 @@ def load(folder: Path, wanted: Collection[str] | None = None) -> Logs:
             except (ValueError, OSError) as reason:
                 problems.append(skipped(path, reason))
     return Logs(f"mirror:{folder}", runs, tuple(problems))
+
+
+def is_file_name(run_id: str) -> bool:
+    """Whether a run id from a server can be the name of a file: it leads to no other folder and hides no file."""
+    return re.fullmatch(r"\w[\w.-]{0,199}", run_id, re.ASCII) is not None
 
 
 def copies(folder: Path) -> dict[str, Path]:

@@ -1,6 +1,7 @@
 """W&B's server: a project's runs, and what can go wrong in talking to it. Importing this imports W&B's client."""
 
 import re
+import sys
 import tempfile
 from collections.abc import Collection, Iterator
 from contextlib import contextmanager
@@ -36,6 +37,9 @@ def fetch(project: str, folder: Path, wanted: Collection[str] | None = None) -> 
     with explained(project):
         mirror.check_project(folder, project)
         online = {run.id: run for run in connect(project).runs(project)}
+        for run_id in [run_id for run_id in online if not mirror.is_file_name(run_id)]:
+            del online[run_id]
+            print(f"warning: the run {run_id!r} is skipped: its id cannot be a file's name", file=sys.stderr)
         folder.mkdir(parents=True, exist_ok=True)
         for run_id, path in mirror.copies(folder).items():
             if run_id not in online:

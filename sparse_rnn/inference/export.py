@@ -9,24 +9,21 @@ first count as columns). The metadata are texts: `METADATA`.
 import json
 import math
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError, safe_open
 from torch import Tensor, nn
-from torch.nn.modules.module import register_module_parameter_registration_hook
 
 from sparse_rnn.config.schema import Run
 from sparse_rnn.config.stored import run_from_dict
 from sparse_rnn.core.errors import ConfigError, DamagedFile, RunFailed
-from sparse_rnn.core.reading import check_plain
-from sparse_rnn.core.tensor_files import save_tensors
+from sparse_rnn.core.tensor_files import CHECKSUM, read_tensors, save_tensors
 from sparse_rnn.core.wording import counted
 from sparse_rnn.inference.load import last_weights, load_best, load_data, read_run, reraise_damaged
 from sparse_rnn.inference.sparse_indices import PARTS, expect, pack_positions, unpack_positions
+from sparse_rnn.inference.untrusted import UNREADABLE, reason, refuse_large_sizes, refuse_other_names, skeleton_of
 from sparse_rnn.models.base import ModelConfig
 from sparse_rnn.runs.folder import RunFolder
 from sparse_rnn.sparsity.topology import SparseTopology
@@ -45,13 +42,10 @@ METADATA = {
     "sparsity": "inactive share of the sparse weights",
     "parameters": "their number",
     "active_parameters": "those that are not masked; csr and coo hold no others",
+    CHECKSUM: "of the tensors and the other metadata; a file without it is not compared with it",
 }
 
 LARGEST_GROWTH = 1000  # from a file to its model in memory: a file that grows more is an attempt to fill the memory
-UNREADABLE = (
-    *(SafetensorError, OSError, MemoryError, RecursionError, ArithmeticError),
-    *(KeyError, TypeError, ValueError, AttributeError, RuntimeError),
-)
 
 
 @dataclass(frozen=True)
@@ -152,9 +146,7 @@ def load_exported(path: Path | str) -> nn.Module:
     try:
         tensors, metadata = _read(path)
         run, sizes = _described(metadata, most=path.stat().st_size)
-        # On the meta device a huge model costs nothing, but a huge number of layers would. Tied weights count twice.
-        with torch.device("meta"), _no_more_parameters_than(2 * len(tensors)):
-            skeleton = dict(run.model.build(*sizes).named_parameters())
+        skeleton = skeleton_of(run.model, sizes, 2 * len(tensors))  # tied weights count twice
         _check_tensors(tensors, skeleton, metadata, path.stat().st_size)
         model = _build(run.model, sizes)
         with torch.no_grad():
@@ -162,51 +154,28 @@ def load_exported(path: Path | str) -> nn.Module:
                 sparse = name not in tensors
                 parameter.copy_(_unpack(tensors, name, parameter, metadata["layout"]) if sparse else tensors[name])
     except UNREADABLE as error:
-        reason = (str(error) or type(error).__name__).splitlines()[0][:300].rstrip(".")
-        raise DamagedFile(f"{path} does not hold an exported model ({reason}).") from error
+        raise DamagedFile(f"{path} does not hold an exported model ({reason(error)}).") from error
     return model.eval()
 
 
 def _read(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
-    check_plain(path)
-    with safe_open(path, framework="pt") as stored:
-        metadata = dict(stored.metadata() or {})
-        if missing := METADATA.keys() - metadata.keys():
-            raise ValueError(f"its metadata have no {', '.join(sorted(missing))}")
-        if (metadata["format"], metadata["version"]) != (FORMAT, VERSION):
-            raise ValueError(f"it is {metadata['format']!r} of version {metadata['version']!r}, not {VERSION}")
-        if metadata["layout"] not in LAYOUTS:
-            raise ValueError(f"its layout {metadata['layout']!r} is none of {', '.join(LAYOUTS)}")
-        return {name: stored.get_tensor(name) for name in stored.keys()}, metadata  # noqa: SIM118
+    tensors, metadata = read_tensors(path)
+    if missing := METADATA.keys() - {CHECKSUM} - metadata.keys():
+        raise ValueError(f"its metadata have no {', '.join(sorted(missing))}")
+    if (metadata["format"], metadata["version"]) != (FORMAT, VERSION):
+        raise ValueError(f"it is {metadata['format']!r} of version {metadata['version']!r}, not {VERSION}")
+    if metadata["layout"] not in LAYOUTS:
+        raise ValueError(f"its layout {metadata['layout']!r} is none of {', '.join(LAYOUTS)}")
+    return tensors, metadata
 
 
 def _described(metadata: Mapping[str, str], most: int) -> tuple[Run, list[int]]:
     """Configuration and sizes; raises ValueError if a size of the model is larger than `most`."""
     run, sizes = run_from_dict(json.loads(metadata["config"])), json.loads(metadata["sizes"])
-    if not isinstance(sizes, list) or not all(type(size) is int and size > 0 for size in sizes):
-        raise ValueError("its sizes are not numbers of at least 1")
-    for number in (*sizes, *vars(run.model).values()):
-        if isinstance(number, int) and number > most:
-            raise ValueError("a size is larger than the file")
+    if not isinstance(sizes, list):
+        raise ValueError("its sizes are not a list")
+    refuse_large_sizes(run.model, sizes, most)
     return run, sizes
-
-
-@contextmanager
-def _no_more_parameters_than(most: int) -> Iterator[None]:
-    """Raise ValueError as soon as the modules built inside have more parameters than `most`."""
-    count = 0
-
-    def registered(module: nn.Module, name: str, parameter: nn.Parameter) -> None:
-        nonlocal count
-        count += 1
-        if count > most:
-            raise ValueError("its configuration has more weights than the file")
-
-    handle = register_module_parameter_registration_hook(registered)
-    try:
-        yield
-    finally:
-        handle.remove()
 
 
 def _check_tensors(
@@ -224,9 +193,7 @@ def _check_tensors(
     if sparse and metadata["layout"] == "dense":
         raise ValueError("its layout is dense and it has sparse weights")
     parts = ("shape", "values", *PARTS.get(metadata["layout"], ()))
-    expected = {f"{name}.{part}" for name in sparse for part in parts} | (skeleton.keys() - sparse)
-    if wrong := sorted(expected ^ tensors.keys()):
-        raise ValueError(f"{wrong[0]!r} is {'missing' if wrong[0] in expected else 'not of the model'}")
+    refuse_other_names({f"{name}.{part}" for name in sparse for part in parts} | (skeleton.keys() - sparse), tensors)
     for name, parameter in skeleton.items():
         if name not in sparse:
             expect(tensors[name], name, parameter.dtype, list(parameter.shape))

@@ -6,13 +6,13 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 import torch
-from safetensors import SafetensorError, safe_open
 from torch import Tensor, nn
 
 from sparse_rnn.core.errors import ConfigError, DamagedFile, RunFailed
-from sparse_rnn.core.reading import check_plain
-from sparse_rnn.core.tensor_files import save_tensors
+from sparse_rnn.core.tensor_files import read_tensors, save_tensors
 from sparse_rnn.inference.load import load_best, read_run, reraise_damaged
+from sparse_rnn.inference.sparse_indices import expect
+from sparse_rnn.inference.untrusted import UNREADABLE, reason, refuse_large_sizes, refuse_other_names, skeleton_of
 from sparse_rnn.models.base import LanguageModel, ModelConfig
 from sparse_rnn.models.rhn import RHN, RHNConfig
 from sparse_rnn.models.stacked_lstm import StackedLSTMConfig
@@ -142,16 +142,22 @@ def save_extracted(path: Path, extracted: Extracted, run: str) -> None:
 
 
 def load_extracted(path: Path) -> UnevenLSTM | RHN:
-    """The model that `save_extracted` wrote, ready to evaluate or to train on. Raises DamagedFile."""
+    """The model that `save_extracted` wrote, ready to evaluate or to train on. Raises DamagedFile.
+
+    The file need not be trusted: nothing is allocated at a size that its tensors do not have.
+    """
     try:
-        check_plain(path)
-        with safe_open(path, framework="pt") as stored:
-            tensors = {name: stored.get_tensor(name) for name in stored.keys()}  # noqa: SIM118
-            settings = json.loads(stored.metadata()["config"])
-        schema = RHNConfig if settings["name"] == "rhn" else UnevenLSTMConfig
-        model = schema(**settings).build(len(tensors["embedding.weight"])).to(tensors["embedding.weight"])
+        tensors, metadata = read_tensors(path)
+        settings, embedding = json.loads(metadata["config"]), tensors["embedding.weight"]
+        config = (RHNConfig if settings["name"] == "rhn" else UnevenLSTMConfig)(**settings)
+        refuse_large_sizes(config, [len(embedding)], path.stat().st_size)
+        skeleton = skeleton_of(config, [len(embedding)], 2 * len(tensors))  # tied weights count twice
+        refuse_other_names(skeleton.keys(), tensors)
+        for name, parameter in skeleton.items():
+            expect(tensors[name], name, embedding.dtype, list(parameter.shape))
+        model = config.build(len(embedding)).to(embedding)
         for name, parameter in model.named_parameters():
             _fill(parameter, tensors[name])
-    except (SafetensorError, OSError, KeyError, TypeError, ValueError, RuntimeError) as error:
-        raise DamagedFile(f"{path} does not hold an extracted network ({error}).") from error
+    except UNREADABLE as error:
+        raise DamagedFile(f"{path} does not hold an extracted network ({reason(error)}).") from error
     return model

@@ -119,7 +119,8 @@ def test_full_disk(tiny: list[str], train_here: Train, commands: Commands, logge
         filler = fill(commands.root, leave)
         code, said = commands.run(overrides)
         assert code == (1 if leave else 2)  # 2: the run could not even begin
-        assert "No space left on device" in only_sentence(said) or "writing " in only_sentence(said)
+        assert "No space left on device" in only_sentence(said)
+        assert ("the last checkpoint is intact" in said) == folder.checkpoint.exists()
         record = read_record(folder)
         assert record is None or record["status"] in ("running", "failed")
         load_checkpoint(folder.checkpoint)
@@ -194,6 +195,7 @@ def test_damaged_checkpoint(
     tiny: list[str], train_here: Train, interrupted: RunFolder, tmp_path: Path, damage: str
 ) -> None:
     path, trap = interrupted.checkpoint, RunsCode(tmp_path / "code has run")
+    interrupted.previous_checkpoint.unlink()
     if damage == "code":
         torch.save({"model": trap}, path)
     elif damage == "other keys":
@@ -202,7 +204,7 @@ def test_damaged_checkpoint(
         whole = path.read_bytes()
         contents = {"truncated": whole[: len(whole) // 2], "empty": b"", "pickled code": pickle.dumps(trap)}
         path.write_bytes(contents[damage])
-    with pytest.raises(ConfigError, match=r"is damaged.*remove it to restart the run"):
+    with pytest.raises(ConfigError, match=r"is damaged.*: remove checkpoint\.pt to restart the run"):
         train_here([*tiny, CALM])
     assert not trap.path.exists()
     assert record_of(interrupted)["status"] == "failed"
