@@ -23,7 +23,7 @@ from sparse_rnn.core.wording import counted
 from . import mirror
 from .logs import Row, Unreachable, joined
 
-PROJECT = re.compile(r"[^/\s]+/[^/\s]+")
+PROJECT = re.compile(r"(?!\.\.?/)[^/\s]+/(?!\.\.?$)[^/\s]+")
 SECONDS = 10.0
 
 

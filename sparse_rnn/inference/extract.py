@@ -155,6 +155,8 @@ def load_extracted(path: Path) -> UnevenLSTM | RHN:
         refuse_other_names(skeleton.keys(), tensors)
         for name, parameter in skeleton.items():
             expect(tensors[name], name, embedding.dtype, list(parameter.shape))
+        if not embedding.is_floating_point():
+            raise ValueError(f"its weights are {embedding.dtype}")
         model = config.build(len(embedding)).to(embedding)
         for name, parameter in model.named_parameters():
             _fill(parameter, tensors[name])

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from numpy.typing import NDArray
 from safetensors.numpy import save_file
 
@@ -14,6 +15,7 @@ from results.figures.snapshots import Connections, Snapshot, epochs, read
 from sparse_rnn.config.compose import compose_run
 from sparse_rnn.config.identity import run_id
 from sparse_rnn.core.errors import ConfigError
+from sparse_rnn.core.tensor_files import save_tensors
 from sparse_rnn.runs.folder import RunFolder, runs_root
 from sparse_rnn.training.session import train
 
@@ -254,5 +256,42 @@ def test_damaged_and_foreign_files_are_refused(tmp_path: Path) -> None:
         read(tmp_path, 1)
 
 
-def test_no_folder_holds_no_epochs(tmp_path: Path) -> None:
+@pytest.mark.parametrize("shape", ["1000000000x1000000000", "16x", "16", "16x4x1", "-16x-4", "0x4", "16x3", "ax4", ""])
+def test_a_shape_that_does_not_fit_is_refused(shape: str, tmp_path: Path) -> None:
+    tensors = {"mask/lstm.weight_hh_l0": np.zeros(8, np.uint8), "hidden/0": np.zeros((5, 4), np.float16)}
+    save_file(tensors, tmp_path / "epoch0001.safetensors", {"shape/lstm.weight_hh_l0": shape})
+    with pytest.raises(ConfigError, match=r"^[^\n]*epoch0001\.safetensors cannot be read as a snapshot: [^\n]+\.$"):
+        read(tmp_path, 1)
+
+
+def test_a_missing_mask_or_odd_states_are_refused(tmp_path: Path) -> None:
+    bits, states = np.zeros(8, np.uint8), np.zeros((5, 4), np.float16)
+    name = "mask/lstm.weight_hh_l0"
+    for tensors in (
+        {"hidden/0": states},
+        {name: bits},
+        {name: bits, "hidden/1": states},
+        {name: bits, "hidden/0": states[0]},
+        {name: bits.astype(np.int64), "hidden/0": states},
+        {name: bits.reshape(2, 4), "hidden/0": states},
+    ):
+        save_file(tensors, tmp_path / "epoch0001.safetensors", {"shape/lstm.weight_hh_l0": "16x4"})
+        with pytest.raises(ConfigError, match="cannot be read as a snapshot"):
+            read(tmp_path, 1)
+
+
+def test_a_changed_value_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "epoch0001.safetensors"
+    tensors = {"mask/lstm.weight_hh_l0": torch.zeros(8, dtype=torch.uint8), "hidden/0": torch.zeros(5, 4)}
+    save_tensors(path, tensors, {"shape/lstm.weight_hh_l0": "16x4"})
+    assert not read(tmp_path, 1).connections[0].mask.any()
+    path.write_bytes(path.read_bytes()[:-1] + b"\x01")
+    with pytest.raises(ConfigError, match="its checksum is not that of what was written"):
+        read(tmp_path, 1)
+
+
+def test_files_of_other_names_are_no_epochs(tmp_path: Path) -> None:
     assert epochs(tmp_path / "snapshots") == []
+    for name in ("epoch0012.safetensors", "epochX.safetensors", "epoch0001.safetensors.tmp", "epoch.safetensors"):
+        (tmp_path / name).touch()
+    assert epochs(tmp_path) == [12]
