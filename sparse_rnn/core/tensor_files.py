@@ -2,8 +2,10 @@
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
@@ -30,16 +32,29 @@ def read_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
     Raises OSError, and ValueError if the file is damaged. A file without a checksum, which others or older versions
     have written, is taken as it is.
     """
-    open_plain(path).close()  # raises the system's own error, which safetensors words as its own
-    try:
-        with safe_open(path, framework="pt") as stored:
-            tensors = {name: stored.get_tensor(name) for name in stored.keys()}  # noqa: SIM118
-            metadata = dict(stored.metadata() or {})
-    except SafetensorError as error:
-        raise ValueError(str(error)) from error
+    with _opened(path) as stored:
+        tensors = {name: stored.get_tensor(name) for name in stored.keys()}  # noqa: SIM118
+        metadata = dict(stored.metadata() or {})
     if CHECKSUM in metadata and metadata[CHECKSUM] != _checksum(tensors, metadata):
         raise ValueError("its checksum is not that of what was written")
     return tensors, metadata
+
+
+def read_metadata(path: Path) -> dict[str, str]:
+    """The metadata of a safetensors file, without a look at its tensors. Raises OSError, ValueError."""
+    with _opened(path) as stored:
+        return dict(stored.metadata() or {})
+
+
+@contextmanager
+def _opened(path: Path) -> Iterator[Any]:
+    """A safetensors file. Raises the system's own OSError, which safetensors words anew, and ValueError."""
+    open_plain(path).close()
+    try:
+        with safe_open(path, framework="pt") as stored:
+            yield stored
+    except SafetensorError as error:
+        raise ValueError(str(error)) from error
 
 
 def _checksum(tensors: Mapping[str, Tensor], metadata: Mapping[str, str]) -> str:

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from sparse_rnn.core.errors import DamagedFile
-from sparse_rnn.core.tensor_files import CHECKSUM, read_tensors, save_tensors
+from sparse_rnn.core.tensor_files import CHECKSUM, read_metadata, read_tensors, save_tensors
 from sparse_rnn.sparsity.topology import SparseTopology, SparseWeight, pack_bits, unpack_bits
 
 
@@ -35,16 +35,26 @@ def stored_weights(model: nn.Module, topology: SparseTopology) -> dict[str, Tens
     return tensors
 
 
+def weights_epoch(path: Path) -> int:
+    """The epoch, from 1, whose weights a file of `save_weights` says to hold; 0 if there is none. Raises OSError."""
+    try:
+        return int(read_metadata(path).get("epoch", 0))
+    except (FileNotFoundError, ValueError):
+        return 0
+
+
 def are_weights_of(path: Path, epoch: int, checksum: str | None) -> bool:
     """Whether a file of `save_weights` is sound and holds the weights of this epoch, from 1, with this checksum.
 
     checksum: None if it is not known, as older versions have none. Raises OSError.
     """
+    if weights_epoch(path) != epoch:
+        return False  # without reading all of it
     try:
         _, metadata = read_tensors(path)
-    except (FileNotFoundError, ValueError):
+    except ValueError:
         return False
-    return metadata.get("epoch") == str(epoch) and checksum in (None, metadata.get(CHECKSUM))
+    return checksum in (None, metadata.get(CHECKSUM))
 
 
 @torch.no_grad()

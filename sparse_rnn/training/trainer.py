@@ -263,9 +263,10 @@ class Trainer:
     def finish(self) -> dict[str, Any]:
         """Test the best weights, log them in the last row, and return the results."""
         origin = load_weights(self.folder.best, self.model, self.topology)
-        if (origin["epoch"], origin.get(CHECKSUM)) != (str(self.state.best_epoch), self.best_checksum):
+        wrong = origin["epoch"] != str(self.state.best_epoch) and f"the weights of epoch {origin['epoch']}"
+        if wrong or origin.get(CHECKSUM) != self.best_checksum:
             raise DamagedFile(
-                f"{self.folder.best} holds weights of epoch {origin['epoch']}, which are not those of the best epoch, "
+                f"{self.folder.best} holds {wrong or 'other weights than were kept'}, and the best epoch was "
                 f"{self.state.best_epoch}: move its folder away to train the run again."
             )
         test = self.task.evaluate("test", between=self.stop_if_requested)
