@@ -11,13 +11,21 @@ from sparse_rnn.runs.description import describe
 from sparse_rnn.runs.flops import MOST_UPDATES
 from sparse_rnn.training.assembly import check_method
 
+ONE = "training.epochs=1"
 EMBEDDED = ["dataset=pydoc", "budget=smoke"]
 BASES = {
     "stacked_lstm": EMBEDDED,
     "rhn": ["model=rhn", "sparsifier=snfs", "optimizer=adam", *EMBEDDED],
     "awd_lstm_mos": ["model=awd_lstm_mos", "sparsifier=gmp", "optimizer=momentum_sgd", *EMBEDDED],
-    "on_lstm": ["model=on_lstm", "sparsifier=iss", "optimizer=sgd", "recipe=none", "optimizer.lr=1", *EMBEDDED[:1]]
-    + ["training.epochs=1"],
+    "on_lstm": [
+        "model=on_lstm",
+        "sparsifier=iss",
+        "optimizer=sgd",
+        "recipe=none",
+        "optimizer.lr=1",
+        *EMBEDDED[:1],
+        ONE,
+    ],
     "lstm_classifier": ["model=lstm_classifier", "dataset=pydoc_topics", "budget=smoke"],
 }
 

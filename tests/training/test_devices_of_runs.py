@@ -13,7 +13,7 @@ from run_helpers import Train, composed, folder_of, record_of, rows_of
 from stopping import poisoned_from, stop_at
 
 from sparse_rnn.core.errors import ConfigError, DeviceLost
-from sparse_rnn.runs.weights import weights_epoch
+from sparse_rnn.core.tensor_files import read_tensors
 from sparse_rnn.training import session
 from sparse_rnn.training.checkpoint import on_host, sent_to_host
 from sparse_rnn.training.session import changed_device, device_of
@@ -65,6 +65,10 @@ def test_no_checkpoint_is_written_of_a_loss_that_is_not_a_number(
     with pytest.raises(ConfigError, match="loss became nan in epoch 1, step 1"):
         train_here(overrides)
     assert not folder_of(overrides, root).checkpoint.exists()
+
+
+def weights_epoch(path: Path) -> int:
+    return int(read_tensors(path)[1]["epoch"])
 
 
 class Crash(BaseException):
