@@ -11,25 +11,14 @@ from sparse_rnn.runs.description import describe
 from sparse_rnn.runs.flops import MOST_UPDATES
 from sparse_rnn.training.assembly import check_method
 
-ONE = "training.epochs=1"
 EMBEDDED = ["dataset=pydoc", "budget=smoke"]
-BASES = {
-    "stacked_lstm": EMBEDDED,
-    "rhn": ["model=rhn", "sparsifier=snfs", "optimizer=adam", *EMBEDDED],
-    "awd_lstm_mos": ["model=awd_lstm_mos", "sparsifier=gmp", "optimizer=momentum_sgd", *EMBEDDED],
-    "on_lstm": [
-        "model=on_lstm",
-        "sparsifier=iss",
-        "optimizer=sgd",
-        "recipe=none",
-        "optimizer.lr=1",
-        *EMBEDDED[:1],
-        ONE,
-    ],
-    "lstm_classifier": ["model=lstm_classifier", "dataset=pydoc_topics", "budget=smoke"],
-}
-
-
+BASES = (
+    EMBEDDED,
+    ["model=rhn", "sparsifier=snfs", "optimizer=adam", *EMBEDDED],
+    ["model=awd_lstm_mos", "sparsifier=gmp", "optimizer=momentum_sgd", *EMBEDDED],
+    ["model=on_lstm", "sparsifier=iss", *EMBEDDED],
+    ["model=lstm_classifier", "dataset=pydoc_topics", "budget=smoke"],
+)
 COMPOSER = Composer()
 
 
@@ -48,20 +37,13 @@ def numbers(config, prefix=""):
             yield prefix + key, value
 
 
-@pytest.fixture(scope="module", params=BASES)
-def base(request):
-    return BASES[request.param]
-
-
-def test_every_number_is_refused_where_it_is_none_or_more_than_a_machine_can_do(base):
-    """Whatever a whole number counts, 10^10 is too many; no real number is infinite, nor beyond a float32."""
-    found = dict(numbers(as_dict(COMPOSER.compose(base))))
-    assert len(found) > 15
-    for key, value in found.items():
-        wrong = ("1e38", "-1e38", "inf", "nan") if isinstance(value, float) else ("99999999999999999999", "nan", "-9")
-        if key in ("optimizer.lr", "recipe.sparsity"):
-            wrong += ("99999999999999999999999999999999999999999",)
-        for text in wrong:
+def test_every_number_is_refused_where_it_is_none_or_more_than_a_machine_can_do():
+    """Whatever a whole number counts, 10^19 is too many; no real number is infinite, nor beyond a float32."""
+    wrong = {float: ("1e38", "-inf", "nan"), int: ("9999999999999999999", "-9")}
+    cases = {key: (base, wrong[type(n)]) for base in BASES for key, n in numbers(as_dict(COMPOSER.compose(base)))}
+    assert len(cases) > 50
+    for key, (base, texts) in cases.items():
+        for text in texts:
             sentence = refused([*base, f"{key}={text}"])
             assert sentence.endswith(".")
             assert "\n" not in sentence

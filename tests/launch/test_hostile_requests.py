@@ -48,11 +48,11 @@ def refused(*arguments: str) -> str:
         (["cluster.models={rhn: {sbatch: {exclusive: true}}}"], "cluster.sbatch.exclusive cannot be set"),
         (
             ["cluster.sbatch={parsable: true}"],
-            "cluster.sbatch.parsable cannot be set, because `launch` reads the number",
+            "cluster.sbatch.parsable cannot be set, because `launch` reads",
         ),
         (
             ["cluster.sbatch={no_requeue: true}"],
-            "cluster.sbatch.no_requeue cannot be set, because a run that is stopped",
+            "cluster.sbatch.no_requeue cannot be set, because a run",
         ),
         (["cluster.sbatch={exclusive: true}"], "cluster.sbatch.exclusive cannot be set, because a job is one task"),
         (["cluster.sbatch={exclusive: user}"], "cluster.sbatch.exclusive cannot be set"),
