@@ -86,8 +86,9 @@ def _refuse_unsuitable(request: Request) -> None:
         else:
             catalogue.save()
             return
-    name, reason = refused[0]
-    raise ConfigError(f"These overrides suit no table and no figure. Of {name}: {reason}") from reason
+    if refused:
+        name, reason = refused[0]
+        raise ConfigError(f"These overrides suit no table and no figure. Of {name}: {reason}") from reason
 
 
 def page(request: Request, logs: Logs, folder: Path) -> str:

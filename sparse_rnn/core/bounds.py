@@ -31,8 +31,10 @@ def check_real(key: str, value: float) -> None:
 
 def check_seed(key: str, value: int) -> None:
     """Raise ConfigError unless the number can seed torch's generators."""
-    if not 0 <= value <= LARGEST_SEED:
-        raise ConfigError(f"{key}={value} must not be negative, nor greater than {LARGEST_SEED}.")
+    if value < 0:
+        raise ConfigError(f"{key}={value} must not be negative.")
+    if value > LARGEST_SEED:
+        raise ConfigError(f"{key}={value} must be at most {LARGEST_SEED:,}.")
 
 
 def is_whole(text: str) -> bool:

@@ -198,7 +198,7 @@ def test_what_does_not_go_with_the_overrides_is_told_and_the_rest_is_made(tmp_pa
     assert "Cannot be made: figure7 figure7: conf/figure/figure7.yaml" in text
     assert "Without a finished run: table6" in text
     with pytest.raises(ConfigError, match=r"no table and no figure\. Of table6: .*smoky"):
-        document.page(request("budget=smoky"), Logs("runs", {}), tmp_path)
+        document.write_page(request("budget=smoky"), tmp_path / "page.html")
 
 
 def test_a_thousand_runs_have_a_line_each(configs, tmp_path, no_tables):

@@ -79,7 +79,7 @@ def test_runs_that_finish_and_one_that_fails(tiny: list[str], root: Path, starte
 def test_a_wrong_configuration_in_a_job_is_usage(tiny: list[str], root: Path, started: list[Multirun]) -> None:
     started.append(Multirun(root, *tiny, "logger=files", "seed=-1"))
     code, said = started[0].ended()
-    assert (code, said[-1]) == (2, "error: seed and init_seed must not be negative.")
+    assert (code, said[-1]) == (2, "error: seed=-1 must not be negative.")
 
 
 def test_a_job_told_to_queue_again_saves_and_resumes(
