@@ -16,7 +16,7 @@ from launch.plan import Plan
 from launch.requests import Entry, Request
 from launch.states import RunStatus
 from sparse_rnn import demo
-from sparse_rnn.data.download import data_root
+from sparse_rnn.data.content import data_root
 
 COLUMNS = 60
 DESCRIBE = [sys.executable, "-m", "sparse_rnn.describe", "model=stacked_lstm", "sparsifier=selfish"]

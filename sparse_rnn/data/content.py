@@ -8,10 +8,11 @@ from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypedDict
 
 from sparse_rnn.core.files import write_json
 from sparse_rnn.core.reading import read_cache
+from sparse_rnn.core.shapes import misfit
 
 if TYPE_CHECKING:  # it brings torch, for which `launch status` must not wait
     from sparse_rnn.data.base import DatasetConfig
@@ -21,6 +22,14 @@ FILE_KEYS = ("train", "valid", "test")  # their settings that name files
 CHANGED = ""  # in the place of a SHA-256: another one than before, whichever
 
 _loaded: dict[tuple[str, str], str] = {}  # by setting and facts of the files; the data folder may be read-only
+
+
+class _Entry(TypedDict):
+    """What is remembered of a data set: its source files, what their state was, the SHA-256 of what they hold."""
+
+    sources: list[str]
+    facts: str
+    sha256: str
 
 
 def data_root() -> Path:
@@ -45,13 +54,14 @@ def content(dataset: "DatasetConfig") -> str | None:
     if not any(source.exists() for source in sources):
         return None
     key, facts = _key(asdict(dataset)), _facts(sources)  # type: ignore[call-overload]
-    entry = read_cache(_memory()).get(key, {})
-    if entry.get("facts") == facts:
-        return str(entry["sha256"])
+    entry = _recalled(key)
+    if entry and entry["facts"] == facts:
+        return entry["sha256"]
     if (key, facts) not in _loaded:
         _loaded[key, facts] = dataset.load().sha256
-    _remember(key, {"sources": [os.path.abspath(source) for source in sources], "facts": facts}, _loaded[key, facts])
-    return _loaded[key, facts]
+    sha256 = _loaded[key, facts]
+    _remember(key, {"sources": [os.path.abspath(source) for source in sources], "facts": facts, "sha256": sha256})
+    return sha256
 
 
 def remembered(config: Mapping[str, Any]) -> str | None:
@@ -59,13 +69,13 @@ def remembered(config: Mapping[str, Any]) -> str | None:
 
     None if it was never read here; CHANGED if its files are not as they were then.
     """
-    entry = read_cache(_memory()).get(_key(config))
-    if not isinstance(entry, dict):
+    entry = _recalled(_key(config))
+    if entry is None:
         return None
     sources = [Path(source) for source in entry["sources"]]
     if not any(source.exists() for source in sources):
         return None
-    return str(entry["sha256"]) if _facts(sources) == entry["facts"] else CHANGED
+    return entry["sha256"] if _facts(sources) == entry["facts"] else CHANGED
 
 
 def file_facts(source: Path) -> Iterator[tuple[str, int, int, int, int]]:
@@ -96,6 +106,11 @@ def _memory() -> Path:
     return data_root() / ".contents.json"
 
 
-def _remember(key: str, entry: dict[str, Any], sha256: str) -> None:
+def _recalled(key: str) -> _Entry | None:
+    entry = read_cache(_memory()).get(key)
+    return None if misfit(entry, _Entry) else entry
+
+
+def _remember(key: str, entry: _Entry) -> None:
     with suppress(OSError):  # it only saves time
-        write_json(_memory(), read_cache(_memory()) | {key: {**entry, "sha256": sha256}})
+        write_json(_memory(), read_cache(_memory()) | {key: entry})

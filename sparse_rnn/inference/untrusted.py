@@ -17,7 +17,8 @@ UNREADABLE = (
 
 def reason(error: Exception) -> str:
     """An error in a few words of one line, for the end of a sentence."""
-    return (str(error) or type(error).__name__).splitlines()[0][:300].rstrip(".")
+    said = getattr(error, "strerror", None) or str(error) or type(error).__name__
+    return str(said).splitlines()[0][:300].rstrip(".")
 
 
 def refuse_large_sizes(config: Any, sizes: Collection[Any], most: int) -> None:

@@ -109,7 +109,7 @@ def test_an_on_lstm_gate_far_from_zero(value: float, gate: str, dtype: torch.dty
 @pytest.mark.parametrize(
     ("rows", "h", "bias", "message"),
     [
-        (30, torch.ones(3, 6), torch.ones(30), "the batch 2 sequences"),
+        (30, torch.ones(3, 6), torch.ones(30), "for a batch of 2"),
         (30, torch.ones(2, 6), torch.ones(29), "do not fit"),
         (30, torch.ones(2, 6).double(), torch.ones(30), "expected scalar type"),
         (34, torch.ones(2, 6), torch.ones(34), "do not fit"),  # 5 chunks of 6 units

@@ -1,5 +1,6 @@
 """What a data set holds is known again without reading it, until a file of it changes."""
 
+import json
 import os
 from collections.abc import Callable
 from dataclasses import asdict
@@ -80,8 +81,11 @@ def test_a_damaged_memory_or_none_only_costs_time(root: Path, tmp_path: Path) ->
     assert not root.exists()  # a text needs no data folder, so it makes none
     root.mkdir()
     content(dataset)
-    for damage in ("", "[]", "{", "null"):
-        (root / ".contents.json").write_text(damage)
+    memory = root / ".contents.json"
+    [key] = json.loads(memory.read_text())
+    entries = [{}, None, 1, {"sources": 1, "facts": "", "sha256": ""}, {"sources": ["a.txt"], "facts": 1, "sha256": 1}]
+    for damage in ("", "[]", "{", "null", *(json.dumps({key: entry}) for entry in entries)):
+        memory.write_text(damage)
         assert remembered(asdict(dataset)) is None
         assert content(dataset) == first
         assert remembered(asdict(dataset)) == first

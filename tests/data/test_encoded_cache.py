@@ -1,5 +1,6 @@
 """The cache of encoded texts: hits, damage, changed sources, several processes, folders that cannot be used."""
 
+import errno
 import os
 import subprocess
 import sys
@@ -7,11 +8,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from safetensors import SafetensorError
-from safetensors.torch import save
-from torch import Tensor
 
-from sparse_rnn.core import tensor_files
+from sparse_rnn.core import files
 from sparse_rnn.data.corpus import SPLITS
 from sparse_rnn.data.labelled.own import LabelledText, PyDocTopics
 from sparse_rnn.data.labelled.texts import LabelledTexts
@@ -138,12 +136,11 @@ def test_a_read_only_folder_means_no_cache(dataset: LabelledText, encoded: list[
 
 
 def test_a_full_disk_means_no_cache(dataset: LabelledText, encoded: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
-    def full(tensors: dict[str, Tensor], path: Path, metadata: dict[str, str]) -> None:
-        path.write_bytes(save(tensors, metadata)[:10])
-        raise SafetensorError("No space left on device")
+    def full(descriptor: int) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
     with monkeypatch.context() as patch:
-        patch.setattr(tensor_files, "save_file", full)
+        patch.setattr(files.os, "fsync", full)
         first = dataset.load()
     assert not [path for path in (dataset.folder / ".encoded").iterdir() if path.suffix != ".lock"]
     assert same(dataset.load(), first)

@@ -109,4 +109,4 @@ def test_a_changed_value_and_a_pipe_are_refused(tmp_path):
     refused(path, "its checksum is not that of what was written")
     path.unlink()
     os.mkfifo(path)
-    refused(path, "no plain file")
+    refused(path, "(it is a FIFO, no file).")

@@ -4,14 +4,18 @@ import json
 
 import pytest
 from fake_training import replace_training, starts_of
+from launch_helpers import SMALL
 
 from launch.job import DEVICE_LOST, KILLS_WITHOUT_PROGRESS, Supervisor
 from launch.states import RunStatus, find_status
+from sparse_rnn.config.compose import compose_run
+from sparse_rnn.config.identity import as_dict
 from sparse_rnn.core.errors import DeviceLost
 from sparse_rnn.runs.folder import RunFolder
 
 LOSE = "echo 'error: The GPU has fallen off the bus.' >&2; exit 4"
 LOSE_TWICE = f"echo >> run/lost; [ $(wc -l < run/lost) -gt 2 ] || {{ {LOSE}; }}"
+CONFIG = as_dict(compose_run(SMALL))
 
 
 @pytest.fixture
@@ -22,7 +26,7 @@ def folder(tmp_path, monkeypatch):
 
 
 def where(folder, queue=None) -> RunStatus:
-    record = {"status": "failed", "error": "The GPU has fallen off the bus.", "config": {"training": {"epochs": 4}}}
+    record = {"status": "failed", "error": "The GPU has fallen off the bus.", "config": CONFIG}
     return find_status(RunFolder(folder), record, None, queue or {}, {})
 
 

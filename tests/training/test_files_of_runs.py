@@ -25,7 +25,7 @@ def test_a_changed_value_in_the_rows_of_a_finished_run(tiny: list[str], train_he
     logs = records.load(root)
     assert not logs.runs
     (problem,) = logs.problems
-    assert problem.startswith(f"{folder.record} is skipped: metrics.jsonl beside it is damaged")
+    assert problem.startswith(f"{folder.metrics} is damaged: ")
     record = record_of(folder)
     del record["metrics_sha256"]  # as in older versions
     folder.record.write_text(json.dumps(record))
@@ -72,10 +72,14 @@ def test_weights_that_may_not_be_read_are_not_called_damaged(
 ) -> None:
     folder = train_here([*tiny, "checkpoint.keep=last"])
 
-    def forbidden(path: Any, *_: Any, **__: Any) -> int:
-        raise PermissionError(13, "Permission denied", str(path))
+    really_open = os.open
 
-    monkeypatch.setattr("sparse_rnn.core.files.os.open", forbidden)
+    def forbidden(path: Any, *others: Any, **named: Any) -> int:
+        if Path(path).suffix in (".safetensors", ".pt"):
+            raise PermissionError(13, "Permission denied", str(path))
+        return really_open(path, *others, **named)
+
+    monkeypatch.setattr("sparse_rnn.core.reading.os.open", forbidden)
     for weights in ("best", "raw"):
         with pytest.raises(PermissionError):
             evaluate(str(folder.path), "test", weights, "", "cpu", "1")

@@ -2,21 +2,19 @@
 
 import hashlib
 import json
-import zlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack, suppress
 from pathlib import Path
 
 from filelock import FileLock
-from safetensors import SafetensorError, safe_open
 
-from sparse_rnn.core.tensor_files import save_tensors
+from sparse_rnn.core.tensor_files import read_tensors, save_tensors
 from sparse_rnn.data.content import file_facts
 from sparse_rnn.data.corpus import SPLITS
 from sparse_rnn.data.labelled.readers import reading
 from sparse_rnn.data.labelled.texts import LabelledSplit, LabelledTexts
 
-VERSION = 1  # of the encoding and of the files
+VERSION = 2  # of the encoding and of the files
 
 
 def cached(folder: Path, key: object, make: Callable[[], LabelledTexts]) -> LabelledTexts:
@@ -54,17 +52,11 @@ def file_stats(sources: Sequence[Path]) -> list[tuple[str, int, int, int, int]]:
 def _read(path: Path) -> LabelledTexts | None:
     """The texts in a file of the cache; None if there is no such file or it is damaged."""
     try:
-        with safe_open(path, "pt") as stream:
-            written = stream.metadata()
-            splits = {
-                split: LabelledSplit(stream.get_tensor(f"{split}.tokens"), stream.get_tensor(f"{split}.labels"))
-                for split in SPLITS
-            }
-        if written["crc32"] != _checksum(written["labelled_texts"], splits):
-            return None
-    except (OSError, SafetensorError, KeyError, TypeError):
+        tensors, metadata = read_tensors(path)
+    except (OSError, ValueError):
         return None
-    classes, *others = json.loads(written["labelled_texts"])
+    splits = {split: LabelledSplit(tensors[f"{split}.tokens"], tensors[f"{split}.labels"]) for split in SPLITS}
+    classes, *others = json.loads(metadata["labelled_texts"])
     return LabelledTexts(splits, tuple(classes), *others)
 
 
@@ -73,12 +65,4 @@ def _write(path: Path, made: LabelledTexts) -> None:
     tensors |= {f"{name}.labels": split.labels for name, split in made.splits.items()}
     described = json.dumps([made.classes, made.vocabulary, made.words, made.sha256])
     with suppress(OSError):  # it only saves time
-        save_tensors(path, tensors, {"labelled_texts": described, "crc32": _checksum(described, made.splits)})
-
-
-def _checksum(described: str, splits: Mapping[str, LabelledSplit]) -> str:
-    checksum = zlib.crc32(described.encode())
-    for name in SPLITS:
-        checksum = zlib.crc32(splits[name].tokens.numpy().data, checksum)
-        checksum = zlib.crc32(splits[name].labels.numpy().data, checksum)
-    return str(checksum)
+        save_tensors(path, tensors, {"labelled_texts": described})
