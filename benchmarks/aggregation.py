@@ -24,10 +24,11 @@ METHODS = ("gate_magnitude", "gate_gradient", "gates")
 SEED = b"seed\x82\x01\x03"  # in W&B's protobuf: the key, then the tag and the length of its value
 HEADER, BLOCK, FRAME = 7, 32768, struct.Struct("<IHB")
 MEASURE = """
-import resource, sys
+import sys
+from benchmarks.row import peak_rss
 from results.sources.choice import load
 assert len(load(sys.argv[1]).frame) == 1000
-print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024**2)
+print(peak_rss() / 1024**3)
 """
 
 

@@ -1,12 +1,11 @@
 """The mixture of softmaxes in chunks against all at once: AWD-LSTM-MoS, sub-batch 5, BPTT 70, 33,278 words."""
 
 import sys
-from pathlib import Path
 
 import torch
 from torch import Tensor
 
-from benchmarks.row import Row, printed_by, ratio_of_times
+from benchmarks.row import Row, peak_rss, printed_by, ratio_of_times
 from sparse_rnn.models.awd_lstm_mos import AWDLSTMMoS, AWDLSTMMoSConfig
 
 VOCABULARY, BATCH, BPTT = 33_278, 5, 70
@@ -58,17 +57,11 @@ def _peak_memory(kind: str) -> float:
 
 
 def _measure_peak_memory(kind: str) -> int:
-    before = _peak_rss()
+    before = peak_rss()
     step = Step({"AWDLSTMMoS": AWDLSTMMoS, "Plain": Plain}[kind])
     step()
     step()
-    return _peak_rss() - before
-
-
-def _peak_rss() -> int:
-    """Peak RSS in bytes. Not ru_maxrss, which begins at the value of the parent process."""
-    status = Path("/proc/self/status").read_text()
-    return int(status.partition("VmHWM:")[2].split()[0]) << 10
+    return peak_rss() - before
 
 
 if __name__ == "__main__":

@@ -7,6 +7,7 @@ import sys
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 
 
 @dataclass(frozen=True)
@@ -43,6 +44,12 @@ def printed_by(module: str, *arguments: str) -> float:
     """The number that a module prints when it is run in a process of its own."""
     done = subprocess.run([sys.executable, "-m", module, *arguments], check=True, capture_output=True, text=True)
     return float(json.loads(done.stdout))
+
+
+def peak_rss() -> int:
+    """Peak RSS of this process in bytes. Not ru_maxrss, which begins at the value of the parent process."""
+    status = Path("/proc/self/status").read_text()
+    return int(status.partition("VmHWM:")[2].split()[0]) << 10
 
 
 def median_seconds(action: Callable[[], object], rounds: int = 5) -> float:

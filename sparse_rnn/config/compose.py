@@ -30,12 +30,14 @@ def compose_run(overrides: Sequence[str]) -> Run:
 
 
 def register_schemas() -> None:
-    """Put the schema of every component into Hydra's ConfigStore, as `<group>/schema_<name>`."""
+    """Put the schema of every component into Hydra's ConfigStore, as `<group>/schema_<name>`, unless it is there."""
     store = ConfigStore.instance()
-    store.store(name="schema", node=RunConfig)
+    if "schema.yaml" not in store.repo:
+        store.store(name="schema", node=RunConfig)
     for group in ("model", "dataset", "optimizer", "growth", "sparsifier"):
         for name in choices(group):
-            store.store(group=group, name=f"schema_{name}", node=lookup(group, name))
+            if f"schema_{name}.yaml" not in store.repo.get(group, {}):
+                store.store(group=group, name=f"schema_{name}", node=lookup(group, name))
 
 
 def expand_shorthands(overrides: Sequence[str]) -> list[str]:
