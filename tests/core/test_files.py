@@ -41,7 +41,7 @@ def test_what_is_no_plain_file_is_not_replaced(kind: str, tmp_path: Path) -> Non
     with pytest.raises(OSError, match="target is no plain file"):
         open_to_append(path)
     if kind in ("pipe", "folder", "device"):
-        with pytest.raises(OSError, match="it is a (FIFO|folder|device), no file"):
+        with pytest.raises(OSError, match=r"it is a (FIFO|folder|device), no file"):
             open_plain(path)
     assert {each.name for each in tmp_path.iterdir()} <= {"target", "victim"}
     assert kind != "link" or (tmp_path / "victim").read_text() == "precious"

@@ -26,7 +26,7 @@ def folder(tmp_path, monkeypatch):
 
 
 def where(folder, queue=None) -> RunStatus:
-    record = {"status": "failed", "error": "The GPU has fallen off the bus.", "config": CONFIG}
+    record = {"status": "failed", "error": "The GPU has fallen off the bus.", "config": CONFIG, "data_sha256": ""}
     return find_status(RunFolder(folder), record, None, queue or {}, {})
 
 
