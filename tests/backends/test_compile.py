@@ -204,10 +204,9 @@ def test_without_a_home_nothing_is_kept_in_the_current_folder(environment, sourc
     assert set(tmp_path.iterdir()) == before
 
 
-@pytest.mark.parametrize("name", ["with space", "it's", "(a) & b; c", "caf\u00e9"])
-def test_torch_and_sources_in_a_folder_with_any_name(name, sources, tmp_path, monkeypatch):
+def test_torch_and_sources_in_a_folder_with_any_name(sources, tmp_path, monkeypatch):
     """As in a virtual environment below such a folder: the compiling process finds torch there."""
-    place = tmp_path / name
+    place = tmp_path / "it's (a) & b; caf\u00e9"
     place.mkdir()
     (place / "torch").symlink_to(Path(torch.__file__).parent)
     moved = sources.rename(place / "csrc")
