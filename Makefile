@@ -16,6 +16,9 @@ ON_BOTH = tests/training tests/sparsity tests/optim tests/results/test_distance.
   tests/config/test_recipes.py::test_rigl_s_own_schedule_at_work \
   tests/config/test_recipes.py::test_st_rnn_with_and_without_reallocation_across_layers \
   tests/inference/test_export.py tests/inference/test_export_of_runs.py tests/inference/test_generate.py
+# Locks, terminals, surroundings and data are the same whatever computes.
+NOT_ON_BOTH = $(patsubst %,--ignore=tests/training/test_%.py,two_hosts run_lock lost_lock narrow_bar terminal \
+  changed_data surroundings_of_runs multirun)
 SIZE = $(if $(BUDGET),/$(BUDGET))$(if $(PROTOCOL),/$(PROTOCOL))
 ASKED = $(if $(BUDGET),budget=$(BUDGET)) $(if $(PROTOCOL),protocol=$(PROTOCOL)) $(ARGS)
 READ = $(ASKED) $(if $(SOURCE),--source $(SOURCE))
@@ -55,7 +58,8 @@ test-all: setup $(VENV)/.triton  ## the tests, with every model x method x optim
 
 test-backend: setup  ## the tests of what has sparse weights once more, on the kernels wherever these can be used
 	$(RUN) -m sparse_rnn.kernels
-	SPARSE_RNN_BACKEND_TEST=1 OMP_NUM_THREADS=1 $(RUN) -m pytest -n 2 --dist worksteal -m "not full" $(ON_BOTH) $(ARGS)
+	SPARSE_RNN_BACKEND_TEST=1 OMP_NUM_THREADS=1 $(RUN) -m pytest -n 2 --dist worksteal -m "not full" $(ON_BOTH) \
+	  $(NOT_ON_BOTH) $(ARGS)
 
 test-cuda: setup  ## the tests on a GPU (without one: skipped)
 	SPARSE_RNN_CUDA_TEST=1 OMP_NUM_THREADS=1 $(RUN) -m pytest -m cuda tests/cuda $(ARGS)
