@@ -87,6 +87,8 @@ def rows() -> list[Row]:
     ours.sparsifier.update(CLOCK)
     ours.optimizer.step()
     optimizer = ratio_of_times(lambda: ours.optimizer.step(), lambda: plain.optimizer.step(), rounds=15)
+    fused = torch.optim.SGD(plain.model.parameters(), lr=1.0, weight_decay=1.2e-6, fused=True)
+    beside_fused = ratio_of_times(lambda: ours.optimizer.step(), lambda: fused.step(), rounds=15)
     one_step = median_seconds(ours)
     update = median_seconds(lambda: ours.sparsifier.update(CLOCK)) / one_step
     rigl = OurStep("sparsifier=rigl")
@@ -103,6 +105,7 @@ def rows() -> list[Row]:
     return [
         Row("training step, selfish with masks / plain torch LSTM with SGD", step, 1.10, 1.0),
         Row("optimizer step, SNT-ASGD after the trigger / SGD", optimizer, 1.25, 1.0),
+        Row("optimizer step, SNT-ASGD after the trigger / fused SGD", beside_fused, None, 1.0),
         Row("topology update, selfish / training step", update, 3.0, 0.0),
         Row("topology update, rigl / training step", rigl_ratio, 3.0, 0.0),
         Row("memory after the trigger, SNT-ASGD selfish / dense NT-ASGD", memory, 1.35, 1.0),
