@@ -67,7 +67,7 @@ def test_labelled_text_reads_compressed_files(root: Path) -> None:
         ({"train": "label,text\n"}, "train.csv has no texts: a classifier needs two labels."),
         ({"train": "spam,a\n" * 9}, "train.csv has texts of one label: a classifier needs two labels."),
         ({"train": "ham,a\nspam\n"}, "train.csv, line 2, has 1 column instead of 2: "),
-        ({"train": "ham,a\nspam,b\0\n"}, "train.csv, line 2, has a NUL byte: "),
+        ({"train": "ham,a\nspam,b\0\n"}, "train.csv, line 2, has a NUL byte, as UTF-16 has: "),
     ],
 )
 def test_malformed_labelled_text_is_refused(changed: dict[str, str], sentence: str, root: Path) -> None:

@@ -11,15 +11,13 @@ import pytest
 from sparse_rnn.core.errors import ConfigError
 from sparse_rnn.data.labelled.readers import (
     Example,
-    archive_lines,
     csv_examples,
-    find_file,
     json_examples,
     labelled,
-    lines,
     named_csv_examples,
     snap_examples,
 )
+from sparse_rnn.data.text_files import archive_lines, find_file, lines
 
 Reader = Callable[[Path], Iterator[Example]]
 AGAIN = "correct the file, or get it again."
@@ -120,9 +118,12 @@ def test_the_compressed_file_is_found_and_read(path: Path) -> None:
         ("1,a\n2,b,c\n", f", line 2, has 3 columns instead of 2: {AGAIN}"),
         ('1,"a\nb"\n2\n', f", line 3, has 1 column instead of 2: {AGAIN}"),
         ("1,a\n,b\n", f", line 2, has no label: {AGAIN}"),
-        ("1,a\n2,b\0c\n", f", line 2, has a NUL byte: {AGAIN}"),
-        ("1,a\n2,caf\u00e9\n".encode("latin-1"), ", line 2, is not UTF-8 text: convert it first."),
-        ("1,a\n".encode("utf-16"), ", line 1, is not UTF-8 text: convert it first."),
+        ("1,a\n2,b\0c\n", ", line 2, has a NUL byte, as UTF-16 has: convert it to UTF-8."),
+        (
+            "1,a\n2,caf\u00e9\n".encode("latin-1"),
+            ", line 2, is not UTF-8 text (byte 6 of the line is 0xE9): convert it to UTF-8, for example with `iconv -f "
+            "LATIN1 -t UTF-8` if it is Latin-1.",
+        ),
         ('1,a\n2,"b\nc', f", line 2, is not comma-separated text (unexpected end of data): {AGAIN}"),
         ('1,"a" b\n', f""", line 1, is not comma-separated text (',' expected after '"'): {AGAIN}"""),
     ],

@@ -8,7 +8,8 @@ from pathlib import Path
 
 from sparse_rnn.core.errors import ConfigError
 from sparse_rnn.core.wording import counted
-from sparse_rnn.data.labelled.readers import Example, decoded, reading
+from sparse_rnn.data.labelled.readers import Example
+from sparse_rnn.data.text_files import decoded, reading
 
 REVIEWS = 12_500
 LABELS = ("neg", "pos")

@@ -13,15 +13,13 @@ from sparse_rnn.data.labelled import acl_imdb
 from sparse_rnn.data.labelled.dataset import OWN, LabelledDataset
 from sparse_rnn.data.labelled.readers import (
     Example,
-    archive_lines,
     csv_examples,
-    find_file,
     json_examples,
     labelled,
-    lines,
     named_csv_examples,
     snap_examples,
 )
+from sparse_rnn.data.text_files import archive_lines, find_file, lines
 
 STARS = {str(n): counted(n, "star") for n in range(1, 6)}
 IMDB_MIRRORS = ("https://ai.stanford.edu/~amaas/data/sentiment",)

@@ -1,20 +1,21 @@
-"""Files of labelled texts as streams of examples; an error names the file and the line that is malformed."""
+"""Labelled texts from the lines of files, as streams of examples; an error names the file and the malformed line."""
 
 import csv
-import gzip
 import json
-import tarfile
-import zlib
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from textwrap import shorten
 from typing import NamedTuple
 
 from sparse_rnn.core.errors import MANY, ConfigError
 from sparse_rnn.core.wording import counted
+from sparse_rnn.data.text_files import lines
 
 AGAIN = "correct the file, or get it again"
+LARGEST_FIELD = 2**31 - 1  # characters; a class of csv's own allows 131,072
+SUFFIXES = {".tsv": "tsv", ".tab": "tsv", ".jsonl": "jsonl", ".ndjson": "jsonl", ".json": "jsonl"}
+FORMATS = ("auto", "csv", "tsv", "jsonl")
 
 
 class Example(NamedTuple):
@@ -25,69 +26,47 @@ class Example(NamedTuple):
     text: str
 
 
-def find_file(path: Path) -> Path | None:
-    """The path if there is such a file, or else the same with `.gz` appended if that exists, or else None."""
-    compressed = path.with_name(f"{path.name}.gz")
-    return next((found for found in (path, compressed) if found.exists()), None)
+def format_of(name: str, chosen: str) -> str:
+    """The format of a file, one of FORMATS[1:]: the one chosen, or with `auto` the one that its suffix stands for."""
+    return SUFFIXES.get(Path(name.removesuffix(".gz")).suffix.lower(), "csv") if chosen == "auto" else chosen
 
 
-@contextmanager
-def reading(source: object) -> Iterator[None]:
-    """Turn what goes wrong while `source` is read into a ConfigError that names it."""
-    try:
-        yield
-    except (EOFError, zlib.error, gzip.BadGzipFile, tarfile.TarError) as error:
-        raise ConfigError(f"{source} is damaged or cut off ({error}): remove it and get it again.") from None
-    except OSError as error:
-        raise ConfigError(f"{source} cannot be read: {error.strerror or error}.") from None
+def examples_in(path: Path, chosen: str, label: str, content: str) -> Iterator[Example]:
+    """The examples of a user's file. chosen: its format. label, content: the keys of JSON lines."""
+    kind, text = format_of(path.name, chosen), lines(path)
+    if kind == "jsonl":
+        return json_examples(text, path, label, content, words=True)
+    return csv_examples(text, path, 2, "label", tabs=kind == "tsv")
 
 
-def lines(path: Path, encoding: str = "utf-8") -> Iterator[str]:
-    """The lines of a text file, decompressed if its name ends in `.gz`."""
-    with reading(path), gzip.open(path) if path.suffix == ".gz" else path.open("rb") as stream:
-        yield from decoded(stream, path, encoding)
+def csv_rows(text: Iterable[str], source: object, *, tabs: bool = False) -> Iterator[tuple[int, list[str]]]:
+    """The rows of comma-separated values, each with the number of its first line; blank lines are skipped.
 
-
-def archive_lines(path: Path, member: str) -> Iterator[str]:
-    """The lines of the text file `member` of a compressed archive, read without unpacking the archive."""
-    with reading(path), tarfile.open(path, "r|gz") as archive:
-        for entry in archive:
-            if entry.name == member and (stream := archive.extractfile(entry)):
-                yield from decoded(stream, f"{path}:{member}")
-                return
-    raise ConfigError(f"{path} has no {member}: get it again.")
-
-
-def decoded(stream: Iterable[bytes], source: object, encoding: str = "utf-8") -> Iterator[str]:
-    """Lines as text, without a byte order mark; raises ConfigError for another encoding and for NUL bytes."""
-    for number, line in enumerate(stream, 1):
-        try:
-            text = line.decode(encoding)
-        except UnicodeDecodeError:
-            raise ConfigError(f"{source}, line {number}, is not {encoding.upper()} text: convert it first.") from None
-        if "\0" in text:
-            raise ConfigError(f"{source}, line {number}, has a NUL byte: {AGAIN}.")
-        yield text.removeprefix("\ufeff") if number == 1 else text
-
-
-def csv_rows(text: Iterable[str], source: object) -> Iterator[tuple[int, list[str]]]:
-    """The rows of comma-separated values, each with the number of its first line; blank lines are skipped."""
-    reader = csv.reader(text, strict=True)
+    tabs: whether tabs separate the values, which then have no quotes around them.
+    """
+    # Where tabs separate, a text may begin with a quote that nothing closes, which must not swallow the rows below.
+    separated_by_tabs = partial(csv.reader, delimiter="\t", quoting=csv.QUOTE_NONE)
+    reader = (separated_by_tabs if tabs else csv.reader)(text, strict=True)
     while True:
-        line = reader.line_num + 1
+        line, before = reader.line_num + 1, csv.field_size_limit(LARGEST_FIELD)
         try:
             row = next(reader)
         except StopIteration:
             return
         except csv.Error as error:
-            raise ConfigError(f"{source}, line {line}, is not comma-separated text ({error}): {AGAIN}.") from None
+            kind = "tab" if tabs else "comma"
+            raise ConfigError(f"{source}, line {line}, is not {kind}-separated text ({error}): {AGAIN}.") from None
+        finally:
+            csv.field_size_limit(before)  # of the whole process, which may not be ours
         if row:
             yield line, row
 
 
-def csv_examples(text: Iterable[str], source: object, columns: int, header: str = "") -> Iterator[Example]:
+def csv_examples(
+    text: Iterable[str], source: object, columns: int, header: str = "", *, tabs: bool = False
+) -> Iterator[Example]:
     """Rows of a label and one or more texts, which are joined; a first row whose label is `header` is skipped."""
-    for number, (line, row) in enumerate(csv_rows(text, source)):
+    for number, (line, row) in enumerate(csv_rows(text, source, tabs=tabs)):
         _require_columns(source, line, row, columns)
         if number == 0 and header and row[0].strip().lower() == header:
             continue
@@ -114,20 +93,38 @@ def _require_columns(source: object, line: int, row: Sequence[str], columns: int
         raise ConfigError(f"{source}, line {line}, has {counted(len(row), 'column')} instead of {columns}: {AGAIN}.")
 
 
-def json_examples(text: Iterable[str], source: object, label: str, content: str) -> Iterator[Example]:
-    """One JSON object per line, with a number under the key `label` and a text under `content`."""
+def json_examples(
+    text: Iterable[str], source: object, label: str, content: str, *, words: bool = False
+) -> Iterator[Example]:
+    """One JSON object per line, with a number under the key `label` and a text under `content`.
+
+    words: whether the label may be a text, true or false as well.
+    """
     for line, written in enumerate(text, 1):
         if not written.strip():
             continue
         try:
             found = json.loads(written.strip())
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:
             reason = getattr(error, "msg", error)
             raise ConfigError(f"{source}, line {line}, is not JSON ({reason}): {AGAIN}.") from None
         values = (found.get(label), found.get(content)) if isinstance(found, dict) else (None, None)
-        if not isinstance(values[0], int | float) or not isinstance(values[1], str):
-            raise ConfigError(f"{source}, line {line}, has no number {label} or no text {content}: {AGAIN}.")
-        yield Example(line, f"{values[0]:g}", values[1])
+        if not isinstance(values[0], str | int | float if words else int | float) or not isinstance(values[1], str):
+            what = "label" if words else "number"
+            raise ConfigError(f"{source}, line {line}, has no {what} {label} or no text {content}: {AGAIN}.")
+        name = _label(values[0])
+        if not name:
+            raise ConfigError(f"{source}, line {line}, has no label: {AGAIN}.")
+        yield Example(line, name, values[1])
+
+
+def _label(value: str | float | bool) -> str:
+    """A label of JSON as a text: 5 for 5.0, true for true."""
+    if isinstance(value, str):
+        return value.strip()
+    if isinstance(value, bool):
+        return str(value).lower()
+    return str(int(value)) if isinstance(value, float) and value.is_integer() else str(value)
 
 
 def snap_examples(text: Iterable[str], source: object) -> Iterator[Example]:
