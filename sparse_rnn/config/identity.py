@@ -7,7 +7,8 @@ from dataclasses import MISSING as NO_DEFAULT
 from dataclasses import fields, is_dataclass
 from typing import TYPE_CHECKING, Any
 
-from sparse_rnn.data.content import FILE_KEYS, OWN, content
+from sparse_rnn.data.content import OUTSIDE, OWN, content
+from sparse_rnn.data.labels import dataset_name
 
 if TYPE_CHECKING:  # it brings torch, for which `launch status` must not wait
     from sparse_rnn.config.schema import Run
@@ -24,8 +25,8 @@ NEUTRAL = {"precision": "fp32"}  # younger than some records: counts only with a
 def identity(config: Mapping[str, Any]) -> dict[str, Any]:
     """The part of a configuration (as_dict) that decides what a run computes, apart from what the user's files hold."""
     own = {k: v for k, v in config.items() if k not in NOT_IDENTITY and NEUTRAL.get(k, ...) != v}
-    files = FILE_KEYS if config["dataset"]["name"] in OWN else ()
-    for group, keys in {**NOT_OF_GROUP, "dataset": files}.items():
+    outside = OUTSIDE if config["dataset"]["name"] in OWN else ()
+    for group, keys in {**NOT_OF_GROUP, "dataset": outside}.items():
         own[group] = {key: value for key, value in config[group].items() if key not in keys}
     return own
 
@@ -41,18 +42,19 @@ def run_id(run: "Run") -> str:
     """`<model>-<dataset>-<sparsifier>-s<seed>-<hash>`, with the first 8 digits of a SHA-256.
 
     Values that equal their schema's default do not count, so that a new option with a neutral default keeps the ids of
-    earlier runs. What the user's files hold counts, not where they are. Raises ConfigError if they cannot be read.
+    earlier runs. What the user's files hold counts, not where they are and how they are written. Their label, if they
+    have one, takes the place of the dataset's name. Raises ConfigError if they cannot be read.
     """
     chosen = {path: value for path, value in _chosen(run) if path.split(".")[0] not in NOT_IDENTITY}
     for group, keys in NOT_OF_GROUP.items():
         for key in keys:
             chosen.pop(f"{group}.{key}", None)
     if run.dataset.name in OWN:
-        for key in FILE_KEYS:
+        for key in OUTSIDE:
             chosen.pop(f"dataset.{key}", None)
         chosen["dataset.content"] = content(run.dataset) or run.dataset.load().sha256
     digest = hashlib.sha256(json.dumps(chosen, sort_keys=True).encode()).hexdigest()[:8]
-    return f"{run.model.name}-{run.dataset.name}-{run.sparsifier.name}-s{run.seed}-{digest}"
+    return f"{run.model.name}-{dataset_name(vars(run.dataset))}-{run.sparsifier.name}-s{run.seed}-{digest}"
 
 
 def _chosen(config: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:

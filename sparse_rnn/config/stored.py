@@ -89,6 +89,12 @@ def run_from_dict(config: Mapping[str, Any]) -> "Run":
         for name, value in values.items():
             if wrong := misfit(value, schemas.get(name, Any), name):
                 raise TypeError(wrong)
-        return Run(**{key: schemas[key](**value) if key in schemas else value for key, value in values.items()})
+        return Run(**{key: _made(schemas[key], value) if key in schemas else value for key, value in values.items()})
     except (KeyError, TypeError) as error:
         raise ConfigError(f"{OTHER_VERSION} ({error}).") from None
+
+
+def _made(schema: Any, recorded: Mapping[str, Any]) -> Any:
+    """A component from its recorded configuration, which some can translate from an earlier version's."""
+    translate = getattr(schema, "translated", dict)
+    return schema(**translate(recorded))

@@ -19,6 +19,8 @@ if TYPE_CHECKING:  # it brings torch, for which `launch status` must not wait
 
 OWN = ("text", "labelled_text")  # data sets of the user's files: what these hold counts, not where they are
 FILE_KEYS = ("train", "valid", "test")  # their settings that name files
+READING_KEYS = ("format", "label_key", "text_key")  # those that say how the files are read: it shows in what they hold
+OUTSIDE = (*FILE_KEYS, "label", *READING_KEYS)  # those that decide nothing beside what the files hold
 CHANGED = ""  # in the place of a SHA-256: another one than before, whichever
 
 _loaded: dict[tuple[str, str], str] = {}  # by setting and facts of the files; the data folder may be read-only
@@ -98,7 +100,8 @@ def _facts(sources: list[Path]) -> str:
 
 
 def _key(config: Mapping[str, Any]) -> str:
-    given = [{**config, **dict.fromkeys(FILE_KEYS)} if config["name"] in OWN else dict(config), files_of(config)]
+    unread = dict.fromkeys((*FILE_KEYS, "label")) if config["name"] in OWN else {}
+    given = [{**config, **unread}, files_of(config)]
     return hashlib.sha256(json.dumps([sys.version, given], sort_keys=True).encode()).hexdigest()[:16]
 
 

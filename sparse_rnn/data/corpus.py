@@ -2,8 +2,8 @@
 
 import hashlib
 from collections import Counter
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import ClassVar
 
@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from sparse_rnn.core.errors import ConfigError
+from sparse_rnn.data.text_files import find_file, lines
 
 SPLITS = ("train", "valid", "test")
 END_OF_SENTENCE = "<eos>"
@@ -28,19 +29,36 @@ class Vocabulary:
         return len(self.words)
 
     def encode(self, words: Iterable[str]) -> Tensor:
-        """The words' numbers, int64 [words]; a word outside the vocabulary becomes `<unk>`."""
+        """The words' numbers, int64 [words]; a word outside the vocabulary becomes `<unk>`.
+
+        Raises ConfigError for such a word if the vocabulary has no `<unk>`.
+        """
+        if UNKNOWN not in self.index:
+            words = list(words)
+            for word in self.strange(words):
+                raise ConfigError(f"{word} is not a word of the data set, which has no {UNKNOWN} either.")
         unknown = self.index.get(UNKNOWN)
         numbers = [self.index.get(word, unknown) for word in words]
         return torch.tensor(numbers, dtype=torch.int64)
 
+    def strange(self, words: Iterable[str]) -> Iterator[str]:
+        """Those of the words that are not in the vocabulary."""
+        return (word for word in words if word not in self.index)
+
 
 @dataclass(frozen=True)
 class Corpus:
-    """Token numbers of the three splits, int64 [tokens]. sha256: of the words of all splits."""
+    """Token numbers of the three splits, int64 [tokens]. sha256: of the words of all splits.
+
+    from_train: whether the vocabulary is that of the training split, so that the others may have words outside it.
+    blank_lines: whether a blank line counts as a sentence.
+    """
 
     vocabulary: Vocabulary
     splits: Mapping[str, Tensor]
     sha256: str
+    from_train: bool = False
+    blank_lines: bool = False
     unit: ClassVar[str] = "tokens"
 
     @property
@@ -53,58 +71,68 @@ class Corpus:
         """Number of tokens of each split."""
         return {split: tokens.numel() for split, tokens in self.splits.items()}
 
+    def unknown(self, split: str) -> int | None:
+        """How many tokens of a split are `<unk>`; None if the vocabulary is that of all splits."""
+        return int((self.splits[split] == self.vocabulary.index[UNKNOWN]).sum()) if self.from_train else None
+
     def limited(self, train: int | None, other: int | None) -> "Corpus":
         """The first `train` tokens of the training split and `other` of each other one (None: all)."""
         cut = {name: tokens[: train if name == "train" else other] for name, tokens in self.splits.items()}
-        return Corpus(self.vocabulary, cut, self.sha256)
+        return replace(self, splits=cut)
 
 
-def make_corpus(texts: Mapping[str, list[str]], min_count: int = 1) -> Corpus:
+def make_corpus(texts: Mapping[str, list[str]], min_count: int | None = None, *, blank_lines: bool = False) -> Corpus:
     """A corpus from the words of each split.
 
-    With min_count = 1 the vocabulary is that of all splits, as in the published corpora. Otherwise it has the words
-    that occur at least min_count times in the training split, and every other word becomes `<unk>`. Raises ConfigError
-    for a split without words, and for a training split that repeats a single word.
+    Without min_count the vocabulary is that of all splits, as in the published corpora. Otherwise it has `<unk>` and
+    the words that occur at least min_count times in the training split, and every other word becomes `<unk>`. Raises
+    ConfigError for a split without words, and for a training split that repeats a single word.
     """
     for name in SPLITS:
         if not texts[name]:
             raise ConfigError(f"The {name} split of the data set is empty.")
-    if min_count == 1:
+    if min_count is None:
         vocabulary = Vocabulary(word for name in SPLITS for word in texts[name])
     else:
         counts = Counter(texts["train"])
         vocabulary = Vocabulary([UNKNOWN, *(word for word, n in counts.items() if n >= min_count)])
     used = {word if word in vocabulary.index else UNKNOWN for word in texts["train"]}
     if len(used - {END_OF_SENTENCE}) < 2:
-        raise ConfigError("The train split of the data set has a vocabulary of one word: a language model needs two.")
+        rare = f" (with dataset.min_count={min_count}, which rarer words do not reach)" if min_count else ""
+        raise ConfigError(
+            f"The train split of the data set has a vocabulary of one word{rare}: a language model needs two."
+        )
     digest = hashlib.sha256()
     for name in SPLITS:
         digest.update("\n".join([name, *texts[name], ""]).encode())
-    return Corpus(vocabulary, {name: vocabulary.encode(texts[name]) for name in SPLITS}, digest.hexdigest())
+    splits = {name: vocabulary.encode(texts[name]) for name in SPLITS}
+    return Corpus(vocabulary, splits, digest.hexdigest(), min_count is not None, blank_lines)
 
 
 def read_words(path: Path, name: str, *, blank_lines: bool = False) -> list[str]:
-    """The words of a text file, with `<eos>` after each line that is not blank, or after every line with `blank_lines`.
+    """The words of the file of a split, see `words_in`. name: of the split, for errors."""
+    return words_in(path, f"dataset.{name}={path}", blank_lines=blank_lines)
 
-    name: of the split, for errors. Raises ConfigError if the file is missing, empty or not UTF-8, or has NUL bytes.
+
+def words_in(path: Path, shown: str, *, blank_lines: bool = False) -> list[str]:
+    """The words of a text file, compressed or not, with `<eos>` after each line that is not blank.
+
+    shown: what errors call the file. blank_lines: whether there is an `<eos>` after a blank line too. Raises
+    ConfigError if the file is missing, empty or no text, see `decoded`.
     """
-    try:
-        text = path.read_text(encoding="utf-8-sig")
-    except FileNotFoundError:
-        raise ConfigError(f"dataset.{name}={path} does not exist.") from None
-    except UnicodeDecodeError as error:
-        raise ConfigError(f"dataset.{name}={path} is not UTF-8 text (byte {error.start}); convert it first.") from None
-    except OSError as error:
-        raise ConfigError(f"dataset.{name}={path} cannot be read: {error.strerror}.") from None
-    before, nul, _ = text.partition("\0")
-    if nul:  # ASCII characters in UTF-16 have one each, and are UTF-8 as well
-        number = before.count("\n") + 1
-        raise ConfigError(f"dataset.{name}={path}, line {number}, has a NUL byte, as UTF-16 has: convert it to UTF-8.")
-    if not text.strip():
-        raise ConfigError(f"dataset.{name}={path} is empty.")
-    words: list[str] = []
-    for line in text.removesuffix("\n").split("\n"):
-        tokens = line.split()
-        if tokens or blank_lines:
-            words += [*tokens, END_OF_SENTENCE]
+    found = find_file(path)
+    if not found:
+        raise ConfigError(f"{shown} does not exist.")
+    words = [word for line in lines(found, shown=shown) for word in sentence_words(line, blank_lines=blank_lines)]
+    if all(word == END_OF_SENTENCE for word in words):
+        raise ConfigError(f"{shown} is empty.")
     return words
+
+
+def sentence_words(line: str, *, blank_lines: bool) -> Iterator[str]:
+    """The words of a line with `<eos>` at its end; a carriage return ends a line as well, alone or before the feed."""
+    for sentence in line.removesuffix("\n").removesuffix("\r").split("\r"):
+        tokens = sentence.split()
+        if tokens or blank_lines:
+            yield from tokens
+            yield END_OF_SENTENCE

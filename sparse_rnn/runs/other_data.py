@@ -8,7 +8,7 @@ from typing import Any
 
 from sparse_rnn.config.stored import changed_keys
 from sparse_rnn.core.errors import ConfigError
-from sparse_rnn.data.content import files_of
+from sparse_rnn.data.content import READING_KEYS, files_of
 from sparse_rnn.runs.folder import RunFolder, read_record
 
 
@@ -25,6 +25,12 @@ def earlier_run(folder: RunFolder, config: Mapping[str, Any], data_sha256: str |
         other = read_record(RunFolder(path))
         if other is not None and other.get("data_files") == files and other["data_sha256"] != data_sha256:
             with suppress(ConfigError):  # of another version
-                if not changed_keys(other["config"], config):
+                if not changed_keys(other["config"], config) and _read_alike(other["config"], config):
                     return path
     return None
+
+
+def _read_alike(recorded: Mapping[str, Any], config: Mapping[str, Any]) -> bool:
+    """Whether both read their files in the same way, as far as the recorded configuration says how it did."""
+    old, new = recorded["dataset"], config["dataset"]
+    return all(old.get(key, new.get(key)) == new.get(key) for key in READING_KEYS)

@@ -13,6 +13,7 @@ from sparse_rnn.core.device import device_name
 from sparse_rnn.core.errors import ConfigError
 from sparse_rnn.core.wording import counted
 from sparse_rnn.data.base import Data
+from sparse_rnn.data.corpus import Corpus
 from sparse_rnn.sparsity.method import SparsifierConfig
 from sparse_rnn.training.captured_step import CapturedStep
 from sparse_rnn.training.loggers.terminal import Terminal
@@ -30,7 +31,6 @@ def announce(trainer: Trainer, data: Data, terminal: Terminal, overrides: Sequen
     """
     run, counts = trainer.run, parameter_counts(trainer.model, trainer.sparsifier)
     terminal.say(f"{trainer.device}: {', '.join([device_name(trainer.device), *ways_of_computing(trainer)])}")
-    sizes = ", ".join(f"{n:,} {what}" for n, what in zip(data.sizes, ("words", "classes"), strict=False))
     terminal.say(f"{trainer.folder.path}  (recipe {run.recipe.name}, protocol {run.protocol.name})")
     if run.recipe.assumed:
         terminal.say(f"Assumed by the recipe: {run.recipe.assumed}.")
@@ -38,8 +38,7 @@ def announce(trainer: Trainer, data: Data, terminal: Terminal, overrides: Sequen
         terminal.say(f"budget={run.budget.name} changes {', '.join(changes)}.")
     terminal.say(
         f"{counts['active_parameters']:,} of {counted(counts['parameters'], 'parameter')} active (sparsity "
-        f"{trainer.sparsifier.final_sparsity:.4f}); {' / '.join(f'{n:,}' for n in data.counts.values())} {data.unit}, "
-        f"{sizes}; {counted(torch.get_num_threads(), 'thread')}"
+        f"{trainer.sparsifier.final_sparsity:.4f}); {data_facts(data)}; {counted(torch.get_num_threads(), 'thread')}"
     )
     if run.device == "auto" and run.sparsifier.backend == "sparse" and torch.cuda.is_available():
         terminal.say("sparsifier.backend=sparse computes on the CPU, so device=auto leaves the GPU alone.")
@@ -59,6 +58,15 @@ def announce(trainer: Trainer, data: Data, terminal: Terminal, overrides: Sequen
         terminal.say(f"warning: {trainer.damage}: the run resumes from the checkpoint before")
     if trainer.state.step:
         terminal.say(f"Resuming after step {trainer.state.step}.")
+
+
+def data_facts(data: Data) -> str:
+    """How large the data are, and how many tokens of the validation split are outside a vocabulary of training."""
+    counts = " / ".join(f"{n:,}" for n in data.counts.values())
+    sizes = [f"{n:,} {what}" for n, what in zip(data.sizes, ("words", "classes"), strict=False)]
+    unknown = data.unknown("valid") if isinstance(data, Corpus) else None
+    outside = [] if unknown is None else [f"{unknown:,} of the validation tokens unknown"]
+    return f"{counts} {data.unit}, {', '.join([*sizes, *outside])}"
 
 
 def ways_of_computing(trainer: Trainer) -> list[str]:

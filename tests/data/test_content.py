@@ -36,7 +36,7 @@ def reads(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     return done
 
 
-def text(folder: Path, **settings: int) -> Text:
+def text(folder: Path, **settings: Any) -> Text:
     put(folder / "a.txt", "the cat sat\n" * 3)
     return Text(train=str(folder / "a.txt"), valid=str(folder / "a.txt"), test=str(folder / "a.txt"), **settings)
 
@@ -109,7 +109,7 @@ def test_settings_that_decide_the_numbers_have_an_entry_each(root: Path, tmp_pat
     root.mkdir()
     assert remembered(asdict(text(tmp_path))) is None
     content(text(tmp_path))
-    assert remembered(asdict(text(tmp_path, min_count=2))) is None
+    assert remembered(asdict(text(tmp_path, vocabulary="train", min_count=2))) is None
 
 
 @pytest.mark.parametrize("name", ["ptb", "wikitext2", "ag_news", "imdb", "yelp_polarity"])

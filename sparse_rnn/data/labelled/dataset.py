@@ -3,15 +3,16 @@
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from sparse_rnn.core.bounds import check_whole
 from sparse_rnn.core.errors import ConfigError
 from sparse_rnn.data import download
 from sparse_rnn.data.content import data_root
 from sparse_rnn.data.labelled.encoded_cache import cached, file_stats
-from sparse_rnn.data.labelled.readers import Example, find_file
+from sparse_rnn.data.labelled.readers import Example
 from sparse_rnn.data.labelled.texts import Encoding, Labelled, LabelledTexts, make_labelled_texts
+from sparse_rnn.data.text_files import find_file
 
 EMBEDDED, OWN = "pydoc_topics", "labelled_text"
 
@@ -66,7 +67,11 @@ class LabelledDataset:
 
     def load(self) -> LabelledTexts:
         """The encoded texts, from the cache unless the settings or the files have changed."""
-        return cached(self.folder / ".encoded", [asdict(self), file_stats(self.sources())], self.encode)
+        return cached(self.folder / ".encoded", [self.settings(), file_stats(self.sources())], self.encode)
+
+    def settings(self) -> dict[str, Any]:
+        """What decides, beside the files, how texts are encoded."""
+        return asdict(self)
 
     def encode(self) -> LabelledTexts:
         """The encoded texts, read from the files."""

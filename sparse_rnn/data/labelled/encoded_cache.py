@@ -6,15 +6,17 @@ from collections.abc import Callable, Sequence
 from contextlib import ExitStack, suppress
 from pathlib import Path
 
+import torch
 from filelock import FileLock
 
 from sparse_rnn.core.tensor_files import read_tensors, save_tensors
 from sparse_rnn.data.content import file_facts
 from sparse_rnn.data.corpus import SPLITS
-from sparse_rnn.data.labelled.readers import reading
 from sparse_rnn.data.labelled.texts import LabelledSplit, LabelledTexts
+from sparse_rnn.data.text_files import reading
 
-VERSION = 2  # of the encoding and of the files
+VERSION = 3  # of the encoding and of the files
+WORDS = "words"  # the tensor of the words, as bytes
 
 
 def cached(folder: Path, key: object, make: Callable[[], LabelledTexts]) -> LabelledTexts:
@@ -56,13 +58,17 @@ def _read(path: Path) -> LabelledTexts | None:
     except (OSError, ValueError):
         return None
     splits = {split: LabelledSplit(tensors[f"{split}.tokens"], tensors[f"{split}.labels"]) for split in SPLITS}
-    classes, *others = json.loads(metadata["labelled_texts"])
-    return LabelledTexts(splits, tuple(classes), *others)
+    classes, vocabulary, words, sha256 = json.loads(metadata["labelled_texts"])
+    known = tensors[WORDS].numpy().tobytes().decode("utf-8", "surrogatepass").split("\n")
+    return LabelledTexts(splits, tuple(classes), vocabulary, words, sha256, tuple(known))
 
 
 def _write(path: Path, made: LabelledTexts) -> None:
     tensors = {f"{name}.tokens": split.tokens for name, split in made.splits.items()}
     tensors |= {f"{name}.labels": split.labels for name, split in made.splits.items()}
+    # No word has a line feed in it, but one may have half of a character, see `NumberedTexts.extend`.
+    words = "\n".join(made.known).encode("utf-8", "surrogatepass")
+    tensors[WORDS] = torch.frombuffer(bytearray(words), dtype=torch.uint8)
     described = json.dumps([made.classes, made.vocabulary, made.words, made.sha256])
     with suppress(OSError):  # it only saves time
         save_tensors(path, tensors, {"labelled_texts": described})

@@ -3,17 +3,19 @@
 import re
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from pydoc_data import topics as reference
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from sparse_rnn.core.errors import ConfigError
 from sparse_rnn.core.registry import register
 from sparse_rnn.data.corpus import SPLITS
 from sparse_rnn.data.labelled.dataset import LabelledDataset
-from sparse_rnn.data.labelled.readers import Example, csv_examples, find_file, labelled, lines
+from sparse_rnn.data.labelled.readers import FORMATS, Example, examples_in, format_of, labelled
 from sparse_rnn.data.labelled.texts import LabelledTexts
+from sparse_rnn.data.labels import check_label
+from sparse_rnn.data.text_files import find_file
 
 WORDS = 8  # at least, in a paragraph of PyDocTopics
 
@@ -21,21 +23,38 @@ WORDS = 8  # at least, in a paragraph of PyDocTopics
 @register("dataset", "labelled_text")
 @dataclass
 class LabelledText(LabelledDataset):
-    """The user's own CSV files: a label and a text per row, with or without a header (`label` in its first column).
+    """The user's own files, compressed or not: a label and a text per row.
 
     The classes are the labels of the training file, sorted. Without `valid`, valid_share of that file is held out.
+    label: what ids and tables call these texts. format: csv or tsv, with or without a header (`label` in its first
+    column); jsonl, an object per line with the keys label_key and text_key; or auto, the one that a file's suffix says.
     """
 
     name: str = "labelled_text"
     train: str = ""
     test: str = ""
     valid: str = ""
+    label: str = ""
+    format: str = "auto"
+    label_key: str = "label"
+    text_key: str = "text"
 
     def __post_init__(self) -> None:
         missing = [split for split in ("train", "test") if not getattr(self, split)]
         if missing:
             raise ConfigError(f"dataset={self.name} needs {' and '.join(f'dataset.{m}=FILE' for m in missing)}.")
+        check_label(self.label)
+        if self.format not in FORMATS:
+            raise ConfigError(f"dataset.format={self.format} must be one of {', '.join(FORMATS)}.")
+        given = [getattr(self, split) for split in SPLITS if getattr(self, split)]
+        for key, usual in (("label_key", "label"), ("text_key", "text")):
+            if getattr(self, key) != usual and "jsonl" not in {format_of(name, self.format) for name in given}:
+                raise ConfigError(f"dataset.{key} means nothing without a file of JSON lines: leave it out.")
         super().__post_init__()
+
+    def settings(self) -> dict[str, Any]:
+        """All but the label, by which nothing is read in another way."""
+        return {**asdict(self), "label": ""}
 
     def sources(self) -> list[Path]:
         """The files given, compressed or not."""
@@ -54,9 +73,16 @@ class LabelledText(LabelledDataset):
     def examples(self) -> Mapping[str, Iterable[Example]]:
         """The rows of each file; the training file is read first and decides which labels the others may have."""
         seen: set[str] = set()
-        found = {split: csv_examples(lines(path), path, 2, "label") for split, path in self._files().items()}
-        others = {split: labelled(stream, self._files()[split], seen) for split, stream in found.items()}
-        return others | {"train": _collecting(found["train"], self._files()["train"], seen)}
+        files = self._files()
+        found = {split: examples_in(path, *self.reading) for split, path in files.items()}
+        others = {split: labelled(stream, files[split], seen) for split, stream in found.items()}
+        headed = format_of(files["train"].name, self.format) != "jsonl"
+        return others | {"train": _collecting(found["train"], files["train"], seen, headed=headed)}
+
+    @property
+    def reading(self) -> tuple[str, str, str]:
+        """How a file is read: its format and the keys of its JSON lines."""
+        return self.format, self.label_key, self.text_key
 
     def sizes(self) -> tuple[int, int]:
         """Rows of the embedding, and the number of classes, counted in the files."""
@@ -67,14 +93,15 @@ class LabelledText(LabelledDataset):
         return self.load().limited(limit, None).splits["train"].tokens.numel()
 
 
-def _collecting(examples: Iterable[Example], source: object, labels: set[str]) -> Iterator[Example]:
+def _collecting(examples: Iterable[Example], source: object, labels: set[str], *, headed: bool) -> Iterator[Example]:
+    """The same examples, their labels put into `labels`. headed: whether the first row may be a header."""
     first, counts = "", Counter[str]()
     for example in examples:
         first = first or example.label
         labels.add(example.label)
         counts[example.label] += 1
         yield example
-    if counts[first] == 1 < max(counts.values(), default=0):
+    if headed and counts[first] == 1 < max(counts.values(), default=0):
         raise ConfigError(
             f"{source} has the label {first!r} in its first row alone: let a header begin with `label`, or have none."
         )

