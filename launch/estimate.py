@@ -8,6 +8,7 @@ from typing import Any, Self
 
 from sparse_rnn.core.shapes import is_finite
 from sparse_rnn.core.wording import counted, one_line, scientific
+from sparse_rnn.data.labels import dataset_name
 
 SHAPE = ("batch", "bptt", "sub_batch")  # the keys of `training` that decide how much a device computes at a time
 
@@ -53,7 +54,7 @@ def device_of(record: Mapping[str, Any]) -> str | None:
 
 def _shape(config: Mapping[str, Any]) -> str:
     training = {key: config["training"].get(key) for key in SHAPE}
-    names = [config[group]["name"] for group in ("dataset", "optimizer")]
+    names = [dataset_name(config["dataset"]), config["optimizer"]["name"]]
     return json.dumps([config["model"], training, names], sort_keys=True)
 
 

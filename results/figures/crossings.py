@@ -6,6 +6,7 @@ from itertools import pairwise
 
 import pandas as pd
 
+from sparse_rnn.data.labels import dataset_name
 from sparse_rnn.tables.declaration import Block, Row
 
 from ..gathering import Gathered
@@ -64,7 +65,8 @@ def pairs(gathered: Gathered) -> Iterator[tuple[Block, Row, Row]]:
         of = {row: configs[block.label, row.label] for row in block.rows if not row.reported}
         for row, config in of.items():
             for dense, other in of.items():
-                alike = all(config[group]["name"] == other[group]["name"] for group in ("model", "dataset"))
+                alike = config["model"]["name"] == other["model"]["name"]
+                alike = alike and dataset_name(config["dataset"]) == dataset_name(other["dataset"])
                 if alike and dense.line and not row.line and other["sparsifier"]["name"] == "dense":
                     yield block, row, dense
 

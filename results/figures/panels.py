@@ -8,6 +8,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from sparse_rnn.core.wording import counted
+from sparse_rnn.data.labels import dataset_name
 from sparse_rnn.tables.declaration import TableSpec
 
 from ..gathering import Gathered
@@ -88,4 +89,5 @@ def about(gathered: Gathered) -> tuple[str, ...]:
 
 
 def _names(gathered: Gathered, group: str) -> Sequence[str]:
-    return list(dict.fromkeys(run.facts.config[group]["name"] for run in gathered.planned))
+    chosen = [run.facts.config[group] for run in gathered.planned]
+    return list(dict.fromkeys(dataset_name(each) if group == "dataset" else each["name"] for each in chosen))

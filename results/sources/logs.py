@@ -16,6 +16,7 @@ import pandas as pd
 from sparse_rnn.config.stored import check_config
 from sparse_rnn.core.errors import ConfigError, DamagedFile
 from sparse_rnn.core.shapes import is_finite, is_number, misfit
+from sparse_rnn.data.labels import dataset_name
 from sparse_rnn.runs.folder import SCHEMA, RunFolder
 
 Row = Mapping[str, Any]
@@ -101,6 +102,7 @@ class LoggedRun:
     def facts(self) -> dict[str, Any]:
         """The run as a row of `Logs.frame`: its choices, its origin, and its final results without their prefix."""
         parts = {name: self.config[name]["name"] for name in DESCRIBED}
+        parts["dataset"] = dataset_name(self.config["dataset"])
         environment = self.provenance["environment"]
         final = sorted((self.final or {}).items())  # W&B's server gives them in any order
         kept = {name.removeprefix(BEST): value for name, value in final if name not in PLACE}

@@ -9,6 +9,7 @@ from sparse_rnn.config.stored import run_from_dict
 from sparse_rnn.core.files import write_json
 from sparse_rnn.core.reading import read_cache
 from sparse_rnn.core.shapes import misfit
+from sparse_rnn.data.labels import dataset_name
 from sparse_rnn.runs.folder import runs_root
 
 from ..gathering import Planned
@@ -77,7 +78,7 @@ class FlopsOfRuns:
 
 def _kind(planned: Planned) -> tuple[str, str]:
     config = planned.facts.config
-    return str(config["model"]["name"]), str(config["dataset"]["name"])
+    return str(config["model"]["name"]), dataset_name(config["dataset"])
 
 
 def _count(log: LoggedRun, *, over_time: bool) -> dict[str, float]:

@@ -10,6 +10,7 @@ from typing import Any
 from sparse_rnn.config.schema import LoggerConfig
 from sparse_rnn.core.errors import ConfigError
 from sparse_rnn.core.wandb_environment import own_run_only
+from sparse_rnn.data.labels import dataset_name
 from sparse_rnn.training.loggers.base import Row
 
 
@@ -42,6 +43,8 @@ class WandB:
     def __init__(self, config: LoggerConfig, run_id: str, folder: Path, settings: Mapping[str, Any]) -> None:
         import wandb
 
+        tags = {key: settings[key]["name"] for key in ("model", "dataset", "sparsifier", "optimizer", "budget")}
+        tags["dataset"] = dataset_name(settings["dataset"])
         quiet = wandb.Settings(
             console="off",
             silent=True,
@@ -63,7 +66,7 @@ class WandB:
                     mode="online" if config.mode == "online" else "offline",
                     config=dict(settings),
                     group=run_id.rsplit("-s", 1)[0],
-                    tags=[settings[key]["name"] for key in ("model", "dataset", "sparsifier", "optimizer", "budget")],
+                    tags=list(tags.values()),
                     settings=quiet,
                 )
         except ValueError as error:  # pydantic's, of a variable that W&B does get
