@@ -1,6 +1,7 @@
 """Evaluate a trained run: python -m sparse_rnn.evaluate run=<id or folder> split=test."""
 
 import sys
+from collections.abc import Mapping
 
 from sparse_rnn.core.bounds import check_device
 from sparse_rnn.core.command_line import (
@@ -12,21 +13,28 @@ from sparse_rnn.core.command_line import (
     say,
     start,
 )
+from sparse_rnn.core.errors import ConfigError
+from sparse_rnn.core.wording import counted
 from sparse_rnn.inference.find_run import find_run
 
-DEFAULTS = {"run": "", "split": "test", "weights": "best", "batch": "", "device": "auto", "threads": ""}
+DEFAULTS = {"run": "", "split": "test", "weights": "best", "batch": "", "device": "auto", "threads": "", "data": ""}
 SPLITS = ("train", "valid", "test")
 HELP = """\
-Loss and perplexity (or accuracy) of a trained run on a split of its data.
+Loss and perplexity (or accuracy) of a trained run on a split of its data, or on a file of yours.
 
   python -m sparse_rnn.evaluate run=<id or folder> [split=test] [weights=best] [batch=N] [device=auto] [threads=N]
+  python -m sparse_rnn.evaluate run=<id or folder> data=FILE [weights=best] ...
 
 split      train, valid or test
+data       a text with one sentence per line, its words as the run's data write them; for a classifier, labelled texts
+           as for dataset=labelled_text, each with the name of a class. Words that are not in the run's vocabulary are
+           read as <unk> (a classifier leaves them out), and the line says how many these are
 weights    best: those of the best validation, as they were evaluated then;
            averaged, raw: those of the last checkpoint (of an unfinished run, or one with checkpoint.keep=last)
 batch      sequences side by side; as in training if not given
-Example:
+Examples:
   python -m sparse_rnn.evaluate run=runs/rhn-ptb-selfish-s1-0a1b2c3d split=valid
+  python -m sparse_rnn.evaluate run=runs/rhn-ptb-selfish-s1-0a1b2c3d data=letters.txt
 """
 
 
@@ -35,18 +43,28 @@ def main() -> None:
     start(lambda: say(evaluate(**parse_keys(sys.argv[1:], DEFAULTS))), lambda: HELP)
 
 
-def evaluate(run: str, split: str, weights: str, batch: str, device: str, threads: str) -> str:
+def evaluate(run: str, split: str, weights: str, batch: str, device: str, threads: str, data: str = "") -> str:
     """A line with the loss and the metric; arguments as on the command line. Raises ConfigError."""
     one_of("split", split, SPLITS)
+    if data and split != DEFAULTS["split"]:
+        raise ConfigError(f"split={split} means nothing with data={data}: leave one of them out.")
     check_weights(weights)
     check_device(device)
     sequences, number = optional_number("batch", batch), optional_threads(threads)
     folder = find_run(run)
-    from sparse_rnn.inference.evaluate import evaluate_folder
+    from sparse_rnn.inference.evaluate import evaluate_file, evaluate_folder
 
-    result, origin = evaluate_folder(folder, split, weights, batch=sequences, device=device, threads=number)
+    if not data:
+        result, origin = evaluate_folder(folder, split, weights, batch=sequences, device=device, threads=number)
+        return _line(folder.path.name, split, result, origin)
+    result, origin, own = evaluate_file(folder, data, weights, batch=sequences, device=device, threads=number)
+    unknown = f"{own.unknown:,} of {counted(own.words, 'word')} unknown"
+    return f"{_line(folder.path.name, data, result, origin)}  {unknown}"
+
+
+def _line(run: str, data: str, result: Mapping[str, float], origin: str) -> str:
     facts = "  ".join(f"{key} {value:.4f}" for key, value in result.items())
-    return f"{folder.path.name}  {split}  {facts}  ({origin} weights)"
+    return f"{run}  {data}  {facts}  ({origin} weights)"
 
 
 if __name__ == "__main__":

@@ -31,9 +31,9 @@ out        the file to write; <run folder>/exported-<format>.safetensors if not 
 weights    best: those of the best validation, as they were evaluated then;
            averaged, raw: those of the last checkpoint (of an unfinished run, or one with checkpoint.keep=last)
 
-Metadata: format, version, layout, run, config, sizes, weights, sparsity, parameters, active_parameters, sha256. The
-file is read back and compared after writing. sparse_rnn.inference.export.load_exported rebuilds the model and rejects
-corrupt files.
+Metadata: format, version, layout, run, config, sizes, weights, sparsity, parameters, active_parameters, vocabulary,
+sha256. The file is read back and compared after writing. sparse_rnn.inference.export.load_exported rebuilds the model,
+which can encode and decode text by the vocabulary, and rejects corrupt files.
 Example:
   python -m sparse_rnn.export run=runs/rhn-ptb-selfish-s1-0a1b2c3d format=coo out=rhn.safetensors
 """

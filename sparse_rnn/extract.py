@@ -13,8 +13,8 @@ The smaller dense network that a run of sparsifier=iss has found, as a safetenso
   python -m sparse_rnn.extract run=<id or folder> [out=FILE]
 
 It holds the weights of the best validation without the units that were removed. That it computes the same is verified
-on random words. Its metadata give the widths, the number of parameters, the run and the configuration;
-sparse_rnn.inference.extract.load_extracted reads it back as a module.
+on random words. Its metadata give the widths, the number of parameters, the run, the configuration and
+the vocabulary; sparse_rnn.inference.extract.load_extracted reads it back as a module.
 
 out        the file to write; <run folder>/extracted.safetensors if not given
 Example:

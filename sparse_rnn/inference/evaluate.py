@@ -5,7 +5,15 @@ import torch
 from sparse_rnn.config.schema import Run
 from sparse_rnn.core.device import make_device, set_up_device
 from sparse_rnn.data.base import Data
-from sparse_rnn.inference.load import last_weights, load_best, load_data, read_run, reraise_damaged
+from sparse_rnn.inference.load import (
+    last_weights,
+    load_best,
+    load_data,
+    load_tokenizer,
+    read_run,
+    reraise_damaged,
+)
+from sparse_rnn.inference.own_file import SPLIT, OwnFile, read_own_file
 from sparse_rnn.runs.folder import RunFolder
 from sparse_rnn.training.assembly import make_task
 
@@ -20,16 +28,37 @@ def evaluate_folder(
     batch: sequences side by side, None: as in training. threads: those of torch, None: as many as it chooses.
     """
     record, run = read_run(folder)
+    _set_batch_and_threads(run, split, batch, threads)
+    data, made = load_data(folder, record, run), _set_up_device(run, device)
+    with reraise_damaged():
+        return evaluate_run(run, data, folder, split, weights, made)
+
+
+def evaluate_file(
+    folder: RunFolder, name: str, weights: str, *, batch: int | None, device: str, threads: int | None
+) -> tuple[dict[str, float], str, OwnFile]:
+    """The same of a user's file, with what was read of it; neither the run's data nor a file of theirs is needed."""
+    record, run = read_run(folder)
+    _set_batch_and_threads(run, SPLIT, batch, threads)
+    own = read_own_file(name, load_tokenizer(folder, record, run), run, record["sizes"])
+    made = _set_up_device(run, device)
+    with reraise_damaged():
+        return *evaluate_run(run, own.data, folder, SPLIT, weights, made), own
+
+
+def _set_batch_and_threads(run: Run, split: str, batch: int | None, threads: int | None) -> None:
     if threads is not None:
         torch.set_num_threads(threads)
     if batch is not None:
         setattr(run.training, BATCH_OF[split], batch)
-    data, made = load_data(folder, record, run), make_device(device)
+
+
+def _set_up_device(run: Run, device: str) -> torch.device:
+    made = make_device(device)
     if made.type == "cpu" and run.precision == "tf32":
         run.precision = "fp32"  # which a CPU has instead
     set_up_device(made, run.precision, deterministic=run.deterministic)
-    with reraise_damaged():
-        return evaluate_run(run, data, folder, split, weights, made)
+    return made
 
 
 def evaluate_run(

@@ -21,7 +21,16 @@ from sparse_rnn.config.stored import run_from_dict
 from sparse_rnn.core.errors import ConfigError, DamagedFile, RunFailed
 from sparse_rnn.core.tensor_files import CHECKSUM, read_tensors, save_tensors
 from sparse_rnn.core.wording import counted
-from sparse_rnn.inference.load import last_weights, load_best, load_data, read_run, reraise_damaged
+from sparse_rnn.inference.load import (
+    give_tokenizer,
+    kept_tokenizer,
+    last_weights,
+    load_best,
+    load_data,
+    read_run,
+    reraise_damaged,
+    vocabulary_of,
+)
 from sparse_rnn.inference.sparse_indices import PARTS, expect, pack_positions, unpack_positions
 from sparse_rnn.inference.untrusted import UNREADABLE, reason, refuse_large_sizes, refuse_other_names, skeleton_of
 from sparse_rnn.models.base import ModelConfig
@@ -42,8 +51,10 @@ METADATA = {
     "sparsity": "inactive share of the sparse weights",
     "parameters": "their number",
     "active_parameters": "those that are not masked; csr and coo hold no others",
+    "vocabulary": "the words by number, the classes, and the SHA-256 of the data, JSON; files of before have none",
     CHECKSUM: "of the tensors and the other metadata; a file without it is not compared with it",
 }
+LATER = {"vocabulary", CHECKSUM}  # those that older files lack
 
 LARGEST_GROWTH = 1000  # from a file to its model in memory: a file that grows more is an attempt to fill the memory
 
@@ -65,11 +76,13 @@ def export_folder(folder: RunFolder, path: Path, layout: str, weights: str) -> E
             f"{folder.path} is a run of sparsifier={run.sparsifier.name}, which has no masks: use format=dense."
         )
     about = {"run": folder.path.name, "config": record["config"], "sizes": record["sizes"]}
+    tokenizer = kept_tokenizer(folder, record)
+    about |= vocabulary_of(folder, tokenizer)
     with reraise_damaged():
         if weights == "best":
             model, topology, origin = load_best(run, record["sizes"], folder)
             return _write_and_compare(path, model, topology, layout, {**about, "weights": origin})
-        data = load_data(folder, record, run)
+        data = tokenizer.no_text(record["sizes"]) if tokenizer else load_data(folder, record, run)
         with last_weights(run, data, folder, weights, torch.device("cpu")) as (trainer, origin):
             return _write_and_compare(path, trainer.model, trainer.topology, layout, {**about, "weights": origin})
 
@@ -92,7 +105,10 @@ def _write_and_compare(
 def save_exported(
     path: Path, model: nn.Module, topology: SparseTopology, layout: str, about: Mapping[str, Any]
 ) -> None:
-    """Write the file atomically; `about`: run, config, sizes and weights of the metadata. Raises OSError."""
+    """Write the file atomically; `about`: run, config, sizes, weights and vocabulary (or none) of the metadata.
+
+    Raises OSError.
+    """
     sparse = {weight.name: weight for weight in topology} if layout in PARTS else {}
     tensors: dict[str, Tensor] = {}
     total = 0
@@ -140,6 +156,7 @@ def _matrix(dense: Tensor) -> tuple[int, int]:
 def load_exported(path: Path | str) -> nn.Module:
     """The model in evaluation mode, on the CPU; the file need not be trusted. Raises DamagedFile.
 
+    It reads and writes text by `encode` and `decode`, and a classifier's `classes` are the names of its classes.
     Nothing is allocated at a size that the file claims before its tensors have confirmed that size.
     """
     path = Path(path)
@@ -149,6 +166,7 @@ def load_exported(path: Path | str) -> nn.Module:
         skeleton = skeleton_of(run.model, sizes, 2 * len(tensors))  # tied weights count twice
         _check_tensors(tensors, skeleton, metadata, path.stat().st_size)
         model = _build(run.model, sizes)
+        give_tokenizer(model, metadata, sizes)
         with torch.no_grad():
             for name, parameter in model.named_parameters():
                 sparse = name not in tensors
@@ -160,7 +178,7 @@ def load_exported(path: Path | str) -> nn.Module:
 
 def _read(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
     tensors, metadata = read_tensors(path)
-    if missing := METADATA.keys() - {CHECKSUM} - metadata.keys():
+    if missing := METADATA.keys() - LATER - metadata.keys():
         raise ValueError(f"its metadata have no {', '.join(sorted(missing))}")
     if (metadata["format"], metadata["version"]) != (FORMAT, VERSION):
         raise ValueError(f"it is {metadata['format']!r} of version {metadata['version']!r}, not {VERSION}")

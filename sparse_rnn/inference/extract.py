@@ -10,7 +10,14 @@ from torch import Tensor, nn
 
 from sparse_rnn.core.errors import ConfigError, DamagedFile, RunFailed
 from sparse_rnn.core.tensor_files import read_tensors, save_tensors
-from sparse_rnn.inference.load import load_best, read_run, reraise_damaged
+from sparse_rnn.inference.load import (
+    give_tokenizer,
+    kept_tokenizer,
+    load_best,
+    read_run,
+    reraise_damaged,
+    vocabulary_of,
+)
 from sparse_rnn.inference.sparse_indices import expect
 from sparse_rnn.inference.untrusted import UNREADABLE, reason, refuse_large_sizes, refuse_other_names, skeleton_of
 from sparse_rnn.models.base import LanguageModel, ModelConfig
@@ -50,7 +57,8 @@ def extract_folder(folder: RunFolder, path: Path) -> tuple[Extracted, int]:
     with reraise_damaged():
         model, _, _ = load_best(run, record["sizes"], folder)
         extracted = extract(run.model, model)
-        save_extracted(path, extracted, folder.path.name)
+        vocabulary = vocabulary_of(folder, kept_tokenizer(folder, record))
+        save_extracted(path, extracted, folder.path.name, vocabulary)
         difference = largest_difference(model, load_extracted(path), record["sizes"][0])
     if not difference < TOLERANCE:
         path.unlink()
@@ -129,20 +137,24 @@ def largest_difference(first: nn.Module, second: nn.Module, vocabulary: int) -> 
     return float((outputs[0] - outputs[1]).abs().max())
 
 
-def save_extracted(path: Path, extracted: Extracted, run: str) -> None:
-    """Write a safetensors file of all parameters; metadata: run, configuration, widths, number of parameters."""
+def save_extracted(path: Path, extracted: Extracted, run: str, vocabulary: Mapping[str, str] | None = None) -> None:
+    """Write a safetensors file of all parameters; metadata: run, configuration, widths, number of parameters.
+
+    vocabulary: further metadata, see `vocabulary_of`.
+    """
     tensors = {name: parameter.detach().cpu() for name, parameter in extracted.model.named_parameters()}
     metadata = {
         "run": run,
         "config": json.dumps(asdict(extracted.config)),
         "widths": json.dumps(extracted.widths),
         "parameters": str(extracted.parameters),
+        **(vocabulary or {}),
     }
     save_tensors(path, tensors, metadata)
 
 
 def load_extracted(path: Path) -> UnevenLSTM | RHN:
-    """The model that `save_extracted` wrote, ready to evaluate or to train on. Raises DamagedFile.
+    """The model that `save_extracted` wrote, ready to evaluate or to train on, with its vocabulary. Raises DamagedFile.
 
     The file need not be trusted: nothing is allocated at a size that its tensors do not have.
     """
@@ -158,6 +170,7 @@ def load_extracted(path: Path) -> UnevenLSTM | RHN:
         if not embedding.is_floating_point():
             raise ValueError(f"its weights are {embedding.dtype}")
         model = config.build(len(embedding)).to(embedding)
+        give_tokenizer(model, metadata, [len(embedding)])
         for name, parameter in model.named_parameters():
             _fill(parameter, tensors[name])
     except UNREADABLE as error:

@@ -1,7 +1,7 @@
 """Text of a trained language model, one word at a time."""
 
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import islice
 
@@ -13,8 +13,9 @@ from sparse_rnn.backends.cpu.compile import kernels
 from sparse_rnn.backends.cpu.convert import use_sparse_kernels
 from sparse_rnn.core.errors import ConfigError, RunFailed
 from sparse_rnn.core.random import generator
-from sparse_rnn.data.corpus import END_OF_SENTENCE, UNKNOWN, Corpus, Vocabulary
-from sparse_rnn.inference.load import load_best, load_data, read_run, reraise_damaged
+from sparse_rnn.data.corpus import END_OF_SENTENCE, UNKNOWN, Vocabulary
+from sparse_rnn.data.tokenizers import WordTokenizer, as_text
+from sparse_rnn.inference.load import load_best, load_tokenizer, read_run, reraise_damaged
 from sparse_rnn.models.base import LanguageModel
 from sparse_rnn.runs.folder import RunFolder
 from sparse_rnn.sparsity.topology import SparseTopology
@@ -46,9 +47,9 @@ def write_text(
     record, run = read_run(folder)
     if run.model.task != "language_modelling":
         raise ConfigError(f"{folder.path} is a run of model={run.model.name}: only a language model writes text.")
-    data = load_data(folder, record, run)
-    assert isinstance(data, Corpus)
-    vocabulary = data.vocabulary
+    tokenizer = load_tokenizer(folder, record, run)
+    assert isinstance(tokenizer, WordTokenizer)
+    vocabulary = tokenizer.vocabulary
     unknown = unknown_words(prompt, vocabulary)
     with reraise_damaged():
         model, topology, _ = load_best(run, record["sizes"], folder)
@@ -118,14 +119,3 @@ def draw(scores: Tensor, temperature: float, generator: torch.Generator) -> int:
         return int(scores.argmax())
     # Subtracting the largest score first keeps exp() below 1 for any temperature, however low.
     return int(torch.multinomial(((scores - largest) / temperature).exp(), 1, generator=generator))
-
-
-def as_text(words: Iterable[str]) -> str:
-    """Words separated by spaces, one sentence per line."""
-    lines: list[list[str]] = [[]]
-    for word in words:
-        if word == END_OF_SENTENCE:
-            lines.append([])
-        else:
-            lines[-1].append(word)
-    return "\n".join(map(" ".join, lines))

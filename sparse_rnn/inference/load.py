@@ -1,7 +1,7 @@
 """A trained run, read from its folder: configuration, record, data, weights."""
 
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -10,9 +10,13 @@ from torch import nn
 
 from sparse_rnn.config.schema import Run
 from sparse_rnn.config.stored import run_from_dict
+from sparse_rnn.core.command_line import warn
 from sparse_rnn.core.errors import ConfigError, DamagedFile
 from sparse_rnn.data.base import Data
+from sparse_rnn.data.tokenizers import TextTokenizer, Tokenizer, from_json, to_json, tokenizer_of
+from sparse_rnn.models.base import SequenceModel, TextClassifier
 from sparse_rnn.runs.folder import RunFolder, load_record
+from sparse_rnn.runs.vocabulary import load_vocabulary
 from sparse_rnn.runs.weights import load_weights
 from sparse_rnn.sparsity.method import make_topology
 from sparse_rnn.sparsity.topology import SparseTopology
@@ -39,6 +43,43 @@ def load_data(folder: RunFolder, record: dict[str, Any], run: Run) -> Data:
     if data.sha256 != record["data_sha256"]:
         raise ConfigError(f"The data are not those that {folder.path} was trained on: their SHA-256 differs.")
     return data.limited(run.budget.train_tokens, run.budget.eval_tokens)
+
+
+def kept_tokenizer(folder: RunFolder, record: dict[str, Any]) -> Tokenizer | None:
+    """What the run keeps of its vocabulary; None for a run of an earlier version. Raises ConfigError."""
+    with reraise_damaged():
+        return load_vocabulary(folder, record)
+
+
+def load_tokenizer(folder: RunFolder, record: dict[str, Any], run: Run) -> Tokenizer:
+    """The tokenizer that the run keeps, or else that of its data; raises ConfigError."""
+    if kept := kept_tokenizer(folder, record):
+        return kept
+    try:
+        found = tokenizer_of(load_data(folder, record, run))
+    except ConfigError as error:
+        why = str(error).rstrip(".")
+        raise ConfigError(f"{folder.path} keeps no vocabulary, and its data cannot be used instead: {why}.") from None
+    if found is None:
+        raise ConfigError(f"{folder.path} has data without a vocabulary.")
+    return found
+
+
+def vocabulary_of(folder: RunFolder, tokenizer: Tokenizer | None) -> dict[str, str]:
+    """What the metadata of a model's file say of the run's vocabulary; nothing, with a warning, if it keeps none."""
+    if tokenizer is None:
+        warn(f"{folder.path} keeps no vocabulary, as runs of earlier versions do not: its export has none either")
+        return {}
+    return {"vocabulary": to_json(tokenizer)}
+
+
+def give_tokenizer(model: nn.Module, metadata: Mapping[str, str], sizes: Sequence[int]) -> None:
+    """Let a model of these sizes read and write text, if its file has a vocabulary. Raises ValueError."""
+    if "vocabulary" not in metadata or not isinstance(model, SequenceModel):
+        return
+    model.tokenizer = tokenizer = from_json(metadata["vocabulary"].encode(), sizes)
+    if isinstance(model, TextClassifier) and isinstance(tokenizer, TextTokenizer) and not model.classes:
+        model.classes = tokenizer.classes
 
 
 def load_best(run: Run, sizes: Sequence[int], folder: RunFolder) -> tuple[nn.Module, SparseTopology, str]:

@@ -3,12 +3,13 @@
 T is the length of a window or text, B the batch, h the width of a layer and H that of the last one.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, ClassVar, Protocol
 
 import torch
 from torch import Tensor, nn
 
+from sparse_rnn.core.errors import ConfigError
 from sparse_rnn.models.layers.mixture import RowSoftmax, mixture_cross_entropy
 
 Hidden = Any
@@ -27,8 +28,36 @@ class ModelConfig(Protocol):
     def build(self, *sizes: int) -> "SequenceModel": ...
 
 
+class Tokenizer(Protocol):
+    """What makes token numbers of a text, int64 [T], and a text of token numbers."""
+
+    def encode(self, text: str) -> Tensor: ...
+
+    def decode(self, tokens: Tensor | Sequence[int]) -> str: ...
+
+
 class SequenceModel(nn.Module):
-    """A model that reads sequences of tokens: a LanguageModel or a TextClassifier."""
+    """A model that reads sequences of tokens: a LanguageModel or a TextClassifier.
+
+    tokenizer: of the data that it was trained on. A model has one once it was loaded from a file that keeps it.
+    """
+
+    tokenizer: Tokenizer | None = None
+
+    def encode(self, text: str) -> Tensor:
+        """The token numbers of a text as the model was trained on them, int64 [T]. Raises ConfigError."""
+        return self._known_tokenizer().encode(text)
+
+    def decode(self, tokens: Tensor | Sequence[int]) -> str:
+        """The text of token numbers [T]. Raises ConfigError."""
+        return self._known_tokenizer().decode(tokens)
+
+    def _known_tokenizer(self) -> Tokenizer:
+        if self.tokenizer is None:
+            raise ConfigError(
+                "This model has no vocabulary: export its run again, which has one if this version trained it."
+            )
+        return self.tokenizer
 
     def weight_uses(self, length: int) -> dict[str, int]:
         """How often reading `length` tokens multiplies by each weight, for the count of FLOPs.
@@ -84,7 +113,9 @@ class LanguageModel(SequenceModel):
 
 
 class TextClassifier(SequenceModel):
-    """Tells the class of a text."""
+    """Tells the class of a text. classes: their names by number, known where the tokenizer is."""
+
+    classes: tuple[str, ...] = ()
 
     def forward(self, tokens: Tensor) -> Tensor:
         """Logits [B, classes]; tokens: int64 [T, B], 0 where padded."""

@@ -11,7 +11,7 @@ def claim(folder: RunFolder) -> None:
 
     It finds its drafts gone, and the rows that it appends are those of a file without a name. Raises OSError.
     """
-    for path in (folder.checkpoint, folder.best, folder.next_best, folder.record, folder.metrics):
+    for path in (folder.checkpoint, folder.best, folder.next_best, folder.record, folder.metrics, folder.vocabulary):
         remove_drafts(path)
     for draft in folder.snapshots.glob(".*tmp"):
         draft.unlink(missing_ok=True)

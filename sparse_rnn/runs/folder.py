@@ -79,6 +79,11 @@ class RunFolder:
         return self.path / "best.previous.safetensors"
 
     @property
+    def vocabulary(self) -> Path:
+        """The words that the run's model knows, by number, and the SHA-256 of the data, as JSON."""
+        return self.path / "vocabulary.json"
+
+    @property
     def lock(self) -> Path:
         """Held by the process that trains the run."""
         return self.path / "run.lock"

@@ -24,6 +24,7 @@ from sparse_rnn.runs.claim import claim
 from sparse_rnn.runs.folder import PROVENANCE, SCHEMA, RunFolder, has_results, keep_finished, read_record, runs_root
 from sparse_rnn.runs.other_data import earlier_run
 from sparse_rnn.runs.record import digest, environment, write_record
+from sparse_rnn.runs.vocabulary import save_vocabulary
 from sparse_rnn.training.announcement import announce
 from sparse_rnn.training.assembly import check_method, load_data
 from sparse_rnn.training.loggers.base import Logger, Loggers
@@ -132,6 +133,7 @@ def _train_locked(
 ) -> float:
     """Train as the only process that does, and record how it ended."""
     record = _open_record(run, data, folder, device, terminal)
+    save_vocabulary(folder, data)
     loggers, exit_code = Loggers([]), FAILED
     try:
         trainer = Trainer(run, data, folder, device)

@@ -20,7 +20,7 @@ from sparse_rnn.training.checkpoint import load_checkpoint
 from sparse_rnn.training.tasks.language_modelling import LanguageModelling
 from sparse_rnn.training.trainer import Trainer
 
-ALWAYS = {"record.json", "metrics.jsonl"}
+ALWAYS = {"record.json", "metrics.jsonl", "vocabulary.json"}
 
 
 @pytest.mark.parametrize(
