@@ -26,7 +26,7 @@ format     how the sparse weights are stored; every other parameter is a tensor 
              dense  <name>, inactive entries zero
            With csr and coo, <name>.shape gives the shape. Indices are uint16 where that is enough, otherwise int32:
            6 bytes per entry, 1.5 x density x the dense file (plus, for csr, the starts, which matter only below ten
-           entries per row)
+           entries per row, and the vocabulary)
 out        the file to write; <run folder>/exported-<format>.safetensors if not given
 weights    best: those of the best validation, as they were evaluated then;
            averaged, raw: those of the last checkpoint (of an unfinished run, or one with checkpoint.keep=last)
