@@ -98,9 +98,9 @@ def make_corpus(texts: Mapping[str, list[str]], min_count: int | None = None, *,
         vocabulary = Vocabulary([UNKNOWN, *(word for word, n in counts.items() if n >= min_count)])
     used = {word if word in vocabulary.index else UNKNOWN for word in texts["train"]}
     if len(used - {END_OF_SENTENCE}) < 2:
-        rare = f" (with dataset.min_count={min_count}, which rarer words do not reach)" if min_count else ""
+        rare = f" with dataset.min_count={min_count}: lower it, since" if (min_count or 1) > 1 else ":"
         raise ConfigError(
-            f"The train split of the data set has a vocabulary of one word{rare}: a language model needs two."
+            f"The train split of the data set has a vocabulary of one word{rare} a language model needs two."
         )
     digest = hashlib.sha256()
     for name in SPLITS:

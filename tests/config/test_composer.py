@@ -26,7 +26,7 @@ COMBINATIONS = [
 def test_the_same_configurations_as_one_by_one(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     for name in ("a b", "b", "c"):
-        (tmp_path / name).write_text("two words\n")
+        (tmp_path / name).write_text("two words\n" * 3)
     composer = Composer()
     for overrides in [*COMBINATIONS, *COMBINATIONS]:
         run = composer.compose(overrides)

@@ -75,8 +75,8 @@ def test_what_cannot_be_meant_is_refused(files: list[str], overrides: list[str],
 def test_a_text_whose_words_are_all_rare_is_refused(files: list[str], tmp_path: Path) -> None:
     (tmp_path / "train.txt").write_text("a b c d\n")
     assert refusal(dataset(files)) == (
-        "The train split of the data set has a vocabulary of one word (with dataset.min_count=3, which rarer words do "
-        "not reach): a language model needs two."
+        "The train split of the data set has a vocabulary of one word with dataset.min_count=3: lower it, since a "
+        "language model needs two."
     )
 
 

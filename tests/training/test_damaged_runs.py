@@ -93,7 +93,8 @@ def test_the_checkpoint_before_is_used(
     assert re.search(rf"^warning: .*/{file}\.\w+ .*damaged: the run resumes from the checkpoint before$", said, re.M)
     assert "Resuming after step 18." in said
     assert record_of(stopped)["digest"] == expected
-    assert {path.name for path in stopped.path.iterdir()} == {"record.json", "metrics.jsonl", "best.safetensors"}
+    kept = {"record.json", "metrics.jsonl", "best.safetensors", "vocabulary.json"}
+    assert {path.name for path in stopped.path.iterdir()} == kept
 
 
 @pytest.mark.parametrize(("line", "resumes"), [(0, False), (-1, True)])
