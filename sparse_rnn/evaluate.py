@@ -31,7 +31,7 @@ data       a text with one sentence per line, its words as the run's data write 
            read as <unk> (a classifier leaves them out), and the line says how many these are
 weights    best: those of the best validation, as they were evaluated then;
            averaged, raw: those of the last checkpoint (of an unfinished run, or one with checkpoint.keep=last)
-batch      sequences side by side; as in training if not given
+batch      sequences side by side; as in training if not given, or fewer for a short file
 Examples:
   python -m sparse_rnn.evaluate run=runs/rhn-ptb-selfish-s1-0a1b2c3d split=valid
   python -m sparse_rnn.evaluate run=runs/rhn-ptb-selfish-s1-0a1b2c3d data=letters.txt

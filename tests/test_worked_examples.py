@@ -59,6 +59,7 @@ def execute(command: str, project: Path) -> str:
     program, *arguments = command.split()
     assert program == "python"
     environment = {**os.environ, "PYTHONPATH": str(project), "SPARSE_RNN_RUNS": "runs", "OMP_NUM_THREADS": "1"}
+    environment["SPARSE_RNN_DATA"] = "data"
     done = subprocess.run(
         [sys.executable, *arguments], cwd=project, env=environment, capture_output=True, text=True, timeout=120
     )
@@ -122,7 +123,10 @@ def test_add_a_model(project):
 def test_add_a_dataset(project):
     follow("add-a-dataset.md", project)
     found = {record["config"]["dataset"]["name"]: record for record in records(project)}
-    assert set(found) == {"brackets", "first_word"}
+    assert set(found) == {"brackets", "first_word", "text", "labelled_text", "farm", "moods"}
+    assert found["text"]["results"]["test/perplexity"] < 4.5
+    assert found["text"]["results"] == found["farm"]["results"], "the same files, by their names and by that of a set"
+    assert all(found[name]["results"]["test/accuracy"] > 0.9 for name in ("labelled_text", "moods"))
     brackets, first_word = found["brackets"], found["first_word"]
     assert brackets["sizes"] == [7]
     assert brackets["results"]["test/perplexity"] < 3.5

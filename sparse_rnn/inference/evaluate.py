@@ -13,7 +13,7 @@ from sparse_rnn.inference.load import (
     read_run,
     reraise_damaged,
 )
-from sparse_rnn.inference.own_file import SPLIT, OwnFile, read_own_file
+from sparse_rnn.inference.own_file import SPLIT, OwnFile, fitting_batch, read_own_file
 from sparse_rnn.runs.folder import RunFolder
 from sparse_rnn.training.assembly import make_task
 
@@ -41,6 +41,7 @@ def evaluate_file(
     record, run = read_run(folder)
     _set_batch_and_threads(run, SPLIT, batch, threads)
     own = read_own_file(name, load_tokenizer(folder, record, run), run, record["sizes"])
+    run.training.test_batch = fitting_batch(name, own, run.training.test_batch, asked=batch is not None)
     made = _set_up_device(run, device)
     with reraise_damaged():
         return *evaluate_run(run, own.data, folder, SPLIT, weights, made), own

@@ -38,11 +38,24 @@ def read_own_file(name: str, tokenizer: Tokenizer, run: Run, sizes: list[int]) -
     if not path:
         raise ConfigError(f"data={name} does not exist.")
     if isinstance(tokenizer, WordTokenizer):
-        return _text(path, f"data={name}", tokenizer, run.training.test_batch)
+        return _text(path, f"data={name}", tokenizer)
     return _labelled(path, f"data={name}", tokenizer, run, sizes)
 
 
-def _text(path: Path, shown: str, tokenizer: WordTokenizer, batch: int) -> OwnFile:
+def fitting_batch(name: str, own: OwnFile, batch: int, *, asked: bool) -> int:
+    """How many sequences of the file are read side by side: `batch`, or fewer if nobody asked for it. Raises ConfigError.
+
+    A text needs two tokens for each; labelled texts are read as many at a time as there are.
+    """
+    tokens = own.data.counts[SPLIT]
+    if isinstance(own.data, Corpus) and tokens < 2 * batch:
+        if asked:
+            raise ConfigError(f"data={name} has {counted(tokens, 'token')}: too few for batch={batch}.")
+        return tokens // 2
+    return batch
+
+
+def _text(path: Path, shown: str, tokenizer: WordTokenizer) -> OwnFile:
     words, vocabulary = words_in(path, shown, blank_lines=tokenizer.blank_lines), tokenizer.vocabulary
     strange = list(vocabulary.strange(words))
     if strange and UNKNOWN not in vocabulary.index:
@@ -50,8 +63,6 @@ def _text(path: Path, shown: str, tokenizer: WordTokenizer, batch: int) -> OwnFi
             f"{shown} has {counted(len(strange), 'word')} that the model does not know (the first is {strange[0]}), "
             f"and its vocabulary has no {UNKNOWN}."
         )
-    if len(words) < 2 * batch:
-        raise ConfigError(f"{shown} has {counted(len(words), 'token')}: too few for batch={batch}.")
     data = Corpus(vocabulary, {SPLIT: vocabulary.encode(words)}, "", blank_lines=tokenizer.blank_lines)
     return OwnFile(data, sum(word != END_OF_SENTENCE for word in words), len(strange))
 

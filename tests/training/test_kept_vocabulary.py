@@ -32,7 +32,7 @@ def rows(count: int, separator: str = ",") -> str:
 def texts(tmp_path: Path) -> list[str]:
     folder = tmp_path / "texts"
     folder.mkdir()
-    return [*write_texts(folder), *OWN, "budget.eval_tokens=null"]
+    return [*write_texts(folder), *OWN, "budget.eval_tokens=null", "training.test_batch=3"]
 
 
 @pytest.fixture
@@ -82,6 +82,8 @@ def test_text_is_generated_and_evaluated_without_the_data(
         assert evaluated(folder, elsewhere / "test.txt", weights).endswith("0 of 108 words unknown")
     (tmp_path / "letter.txt").write_text("w1 never w2\nseen w3\n")
     assert evaluated(folder, tmp_path / "letter.txt").endswith("  2 of 5 words unknown")
+    (tmp_path / "word.txt").write_text("w1\n")
+    assert evaluated(folder, tmp_path / "word.txt").endswith("  0 of 1 word unknown")
     with pytest.raises(ConfigError, match=r"train\.txt does not exist\.$"):
         evaluate(str(folder.path), "test", "best", "", "cpu", "1")
 
