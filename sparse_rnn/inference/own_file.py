@@ -43,9 +43,10 @@ def read_own_file(name: str, tokenizer: Tokenizer, run: Run, sizes: list[int]) -
 
 
 def fitting_batch(name: str, own: OwnFile, batch: int, *, asked: bool) -> int:
-    """How many sequences of the file are read side by side: `batch`, or fewer if nobody asked for it. Raises ConfigError.
+    """How many sequences of the file are read side by side: `batch`, or fewer if nobody asked for so many.
 
-    A text needs two tokens for each; labelled texts are read as many at a time as there are.
+    A text needs two tokens for each, else ConfigError is raised; labelled texts are read as many at a time as there
+    are.
     """
     tokens = own.data.counts[SPLIT]
     if isinstance(own.data, Corpus) and tokens < 2 * batch:
