@@ -10,6 +10,8 @@ from sparse_rnn.data.base import Data
 from sparse_rnn.data.tokenizers import Tokenizer, from_json, to_json, tokenizer_of
 from sparse_rnn.runs.folder import RunFolder
 
+INSTEAD = "remove it, so that the run's data are read instead"
+
 
 def save_vocabulary(folder: RunFolder, data: Data) -> None:
     """Keep the vocabulary of the data, if they have one. Raises OSError."""
@@ -26,7 +28,8 @@ def load_vocabulary(folder: RunFolder, record: Mapping[str, Any]) -> Tokenizer |
         return None
     except (OSError, ValueError) as error:
         reason = getattr(error, "strerror", None) or error
-        raise DamagedFile(f"{path} is not the vocabulary of this run ({reason}).") from None
+        raise DamagedFile(f"{path} is not the vocabulary of this run ({reason}): {INSTEAD}.") from None
     if tokenizer.data_sha256 != record["data_sha256"]:
-        raise DamagedFile(f"{path} is not of the data that {folder.path} was trained on: their SHA-256 differs.")
+        data = f"the data that {folder.path} was trained on"
+        raise DamagedFile(f"{path} is not of {data}, their SHA-256 differs: {INSTEAD}.")
     return tokenizer

@@ -4,6 +4,8 @@ from pathlib import Path
 
 import pytest
 
+from launch.estimate import Throughput
+from results.sources.logs import LoggedRun, Logs
 from sparse_rnn.config.compose import compose_run
 from sparse_rnn.config.identity import as_dict, run_id
 from sparse_rnn.config.stored import differences
@@ -72,6 +74,18 @@ def test_what_cannot_be_a_label(kind: str, label: str, sentence: str) -> None:
     with pytest.raises(ConfigError) as caught:
         compose_run([*overrides, "dataset.train=a", "dataset.test=c", f"dataset.label='{label}'"])
     assert str(caught.value) == sentence
+
+
+def test_logs_and_estimates_use_it(texts: list[str]) -> None:
+    plain, named = (as_dict(compose_run([*texts, *more])) for more in ([], ["dataset.label=kjv"]))
+    environment = {"commit": None, "modified": None, "host": "here"}
+    for config, shown in ((plain, "text"), (named, "kjv")):
+        run = LoggedRun("an-id", config, {"environment": environment}, "unfinished", None, "", list)
+        assert run.facts["dataset"] == Logs("none", {"an-id": run}).frame["dataset"][0] == shown
+    record = {"config": named, "tokens_per_second": 10.0, "seconds": 1.0, "device": "cpu", "threads": 1}
+    measured = Throughput.of([{**record, "environment": {"device_name": "a CPU"}}])
+    assert measured.hours(named, 36_000) == {"a CPU, 1 thread": 1.0}
+    assert measured.hours(plain, 36_000) == {}
 
 
 def test_only_own_files_have_one() -> None:

@@ -14,8 +14,10 @@ from sparse_rnn.core.errors import ConfigError, DamagedFile
 from sparse_rnn.core.tensor_files import read_tensors, save_tensors
 from sparse_rnn.evaluate import evaluate
 from sparse_rnn.export import export_run
+from sparse_rnn.extract import extract_run
 from sparse_rnn.generate import generate
 from sparse_rnn.inference.export import load_exported
+from sparse_rnn.inference.extract import load_extracted
 from sparse_rnn.models.base import LanguageModel, TextClassifier
 from sparse_rnn.runs.folder import RunFolder
 
@@ -162,6 +164,13 @@ def test_texts_that_cannot_be_evaluated(
     assert str(caught.value).startswith(f"data={path}{sentence}")
 
 
+def test_an_extracted_network_reads_text(texts: list[str], train_here: Train, tmp_path: Path) -> None:
+    folder = train_here([*texts, "recipe=iss_stacked_lstm"])
+    extract_run(str(folder.path), str(tmp_path / "extracted.safetensors"))
+    model = load_extracted(tmp_path / "extracted.safetensors")
+    assert model.decode(model.encode("w1 never\n")) == "w1 <unk>\n"
+
+
 def test_a_vocabulary_without_unk_names_the_words_it_lacks(texts: list[str], train_here: Train, tmp_path: Path) -> None:
     folder = train_here([*texts, "dataset.vocabulary=all"])
     (tmp_path / "other.txt").write_text("w1 never seen\n")
@@ -206,8 +215,11 @@ def test_a_run_of_before_uses_its_data_and_says_so_without_them(
 @pytest.mark.parametrize(
     ("damage", "reason"),
     [
-        ('{"words": ["a"], "data_sha256": ""}', r"\(its vocabulary has 1 word, and its model another number\)\."),
-        ("{", r"\(it is no JSON\)\."),
+        (
+            '{"words": ["a"], "data_sha256": ""}',
+            r"\(its vocabulary has 1 word, and .*\): remove it, ",
+        ),
+        ("{", r"\(it is no JSON\): remove it, "),
         ("other data", "their SHA-256 differs"),
     ],
 )
