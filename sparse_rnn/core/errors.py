@@ -30,6 +30,10 @@ class DeviceLost(RunFailed):
     exit_code = 4
 
 
+class Diverged(RuntimeError):
+    """A loss or a weight that is not a number, or infinite; its text is one sentence for the user."""
+
+
 class DamagedFile(RuntimeError):
     """A file of a run that cannot be read back."""
 

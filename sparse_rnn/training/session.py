@@ -14,7 +14,7 @@ from sparse_rnn.config.identity import as_dict, run_id
 from sparse_rnn.config.schema import LoggerConfig, Run
 from sparse_rnn.config.stored import differences
 from sparse_rnn.core.device import device_failure, make_device, set_up_device
-from sparse_rnn.core.errors import ConfigError, DamagedFile, DeviceLost, RunFailed
+from sparse_rnn.core.errors import ConfigError, DamagedFile, DeviceLost, Diverged, RunFailed
 from sparse_rnn.core.lock import RunLock
 from sparse_rnn.core.output import safe_output
 from sparse_rnn.core.wording import duration, shown_metric
@@ -32,7 +32,7 @@ from sparse_rnn.training.loggers.terminal import Terminal
 from sparse_rnn.training.loggers.wandb import WandB, check_login
 from sparse_rnn.training.parameter_counts import recorded_sizes
 from sparse_rnn.training.signals import stop_on_signals
-from sparse_rnn.training.state import Diverged, RunState, Stopped
+from sparse_rnn.training.state import RunState, Stopped
 from sparse_rnn.training.trainer import Trainer
 
 FAILED = 1

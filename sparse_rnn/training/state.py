@@ -10,10 +10,6 @@ class Stopped(Exception):
     """The run was asked to stop."""
 
 
-class Diverged(RuntimeError):
-    """A loss that is not a number, or infinite."""
-
-
 @dataclass
 class RunState:
     """How far training is, as stored in a checkpoint: `batch` batches of epoch `epoch` (from 0) are done.

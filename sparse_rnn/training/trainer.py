@@ -13,7 +13,7 @@ import torch
 from sparse_rnn.backends.choice import Choice
 from sparse_rnn.config.schema import Run
 from sparse_rnn.core.device import restore_rng, rng_state
-from sparse_rnn.core.errors import DamagedFile
+from sparse_rnn.core.errors import DamagedFile, Diverged
 from sparse_rnn.core.tensor_files import CHECKSUM, save_tensors
 from sparse_rnn.data.base import Data
 from sparse_rnn.data.batches import Batch
@@ -35,7 +35,7 @@ from sparse_rnn.training.loggers.terminal import Terminal
 from sparse_rnn.training.parameter_counts import parameter_counts
 from sparse_rnn.training.running_sums import RunningSums
 from sparse_rnn.training.snapshots import save_snapshot
-from sparse_rnn.training.state import Diverged, RunState, Stopped
+from sparse_rnn.training.state import RunState, Stopped
 from sparse_rnn.training.tasks.base import Totals
 from sparse_rnn.training.writer import Writer
 
