@@ -15,9 +15,10 @@ from sparse_rnn.config.compose import compose_run
 from sparse_rnn.config.schema import Run
 from sparse_rnn.core.registry import lookup
 from sparse_rnn.core.wording import counted
-from sparse_rnn.sparsity.api import StepSparsifier, sparsify
+from sparse_rnn.sparsity.api import sparsify
 from sparse_rnn.sparsity.groups import Group
 from sparse_rnn.sparsity.rules.growth import GrowthRule, Signal, Signals
+from sparse_rnn.sparsity.step_sparsifier import StepSparsifier
 
 from .style import SMALL, Drawing, finish, panels, styled
 

@@ -1,82 +1,41 @@
 """`sparsify`: sparsity for any module and optimizer, in three lines of a training loop."""
 
-from collections.abc import Sequence
+import weakref
+from collections.abc import Iterable, MutableMapping, Sequence
 from typing import Any
 
-from torch import nn
+from torch import Tensor, nn
 from torch.optim import Optimizer
+from torch.utils.weak import WeakTensorKeyDictionary
 
 from sparse_rnn.core.declarations import GateMap
 from sparse_rnn.core.errors import ConfigError
-from sparse_rnn.optim.averaged_sgd import AveragedSGD
+from sparse_rnn.sparsity import arguments
+from sparse_rnn.sparsity.divergence import odd_value
+from sparse_rnn.sparsity.iss.penalty import ISSConfig
 from sparse_rnn.sparsity.method import SparsifierConfig, refuse_without_gates
-from sparse_rnn.sparsity.named_methods import named_method
-from sparse_rnn.sparsity.rules.growth import GrowthRule, Signal
-from sparse_rnn.sparsity.sparsifier import Clock, Sparsifier, UpdateReport
+from sparse_rnn.sparsity.named_methods import composed_method
+from sparse_rnn.sparsity.rules.growth import GrowthRule
+from sparse_rnn.sparsity.step_sparsifier import StepSparsifier
+from sparse_rnn.sparsity.suitable import refuse_unready, refuse_unsuitable
 from sparse_rnn.sparsity.topology import SparseTopology
 
+INTERVAL, REMOVAL_RATE = 100, 0.5
 
-class StepSparsifier(Sparsifier):
-    """A Sparsifier that counts the optimizer's steps itself: `step` of `steps` are done.
-
-    A clock that is passed takes precedence over the count. After `steps` the topology no longer changes.
-    """
-
-    def __init__(
-        self,
-        config: SparsifierConfig,
-        growth: GrowthRule,
-        topology: SparseTopology,
-        optimizer: Optimizer,
-        *,
-        steps: int,
-        seed: int,
-    ) -> None:
-        signal: Signal = "gradient" if isinstance(optimizer, AveragedSGD) else "momentum"
-        super().__init__(config, growth, topology, optimizer, seed=seed, momentum_signal=signal)
-        self.steps, self.step = steps, 0
-        self._gradients_masked = False
-        topology.enforce(optimizer)
-
-    def before_step(self, clock: Clock | None = None) -> None:
-        """Mask the gradients: to be called after `backward()`, before clipping and the optimizer's step."""
-        super().before_step(clock or self._clock(self.step + 1))
-        self._gradients_masked = True
-
-    def after_step(self, clock: Clock | None = None) -> UpdateReport | None:
-        """Update the topology if an update is due: to be called after the optimizer's step; returns its report.
-
-        Raises RuntimeError without `before_step`, since the optimizer has then moved inactive weights.
-        """
-        if not self._gradients_masked:
-            raise RuntimeError("call sparsifier.before_step() between backward() and the optimizer's step")
-        self._gradients_masked = False
-        self.step = clock.step if clock else self.step + 1
-        return super().after_step(clock or self._clock(self.step))
-
-    def _clock(self, step: int) -> Clock:
-        return Clock(step=step, epoch=0, epochs=1, batch=step, batches=self.steps)
-
-    def state_dict(self) -> dict[str, Any]:
-        """The state of the Sparsifier and the number of steps done."""
-        return {**super().state_dict(), "step": self.step}
-
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Restore what `state_dict` returned; the caller restores the weights and the optimizer's state."""
-        super().load_state_dict(state)
-        self.step = state["step"]
+# The sparsifier of each sparse parameter, as a weak reference.
+_kept_sparse: MutableMapping[Tensor, weakref.ReferenceType[StepSparsifier]] = WeakTensorKeyDictionary()
 
 
 def sparsify(
     module: nn.Module,
     optimizer: Optimizer,
     *,
-    sparsity: float,
+    sparsity: float | None = None,
     steps: int,
-    method: str = "selfish",
-    growth: str | None = None,
-    removal_rate: float = 0.5,
-    update_interval: int = 100,
+    method: str | SparsifierConfig = "selfish",
+    growth: str | GrowthRule | None = None,
+    removal_rate: float | None = None,
+    update_interval: int | None = None,
     keep_dense: Sequence[str] = (),
     gates: GateMap | None = None,
     seed: int = 1,
@@ -84,30 +43,87 @@ def sparsify(
 ) -> StepSparsifier:
     """Make a module sparse now, and keep it sparse while `optimizer` trains it for `steps` steps.
 
-    sparsity: the inactive share of the sparse weights, in [0, 1). method: a name in conf/sparsifier. growth: a name in
-    conf/growth, instead of the method's own rule. removal_rate: at the first update; it falls over `steps`.
-    update_interval: in steps. keep_dense: globs of the names of weights that stay dense. gates: the rows of each gate,
-    by parameter name, where the modules do not declare them (see `find_gates`); a weight without gates is one group.
+    sparsity: the inactive share of the sparse weights, in [0, 1); a method that is a configuration may have its own.
+    method: a name in conf/sparsifier, or a SparsifierConfig. growth: a name in conf/growth or a rule, in place of the
+    method's own. removal_rate: at the first update, 0.5 by default; it falls over `steps`. update_interval: in steps,
+    100 by default. keep_dense: globs of the names of weights that stay dense. gates: the rows of each gate, by
+    parameter name, where the modules do not declare them (see `find_gates`); a weight without gates is one group.
     settings: other keys of the method, such as `scope="cell"`.
 
-    Neither Hydra's nor OmegaConf's global state is touched. Raises ConfigError for what does not exist or fit.
+    Neither Hydra's nor OmegaConf's global state is touched. Raises ConfigError, in one sentence, for what does not
+    exist or fit, and for a module that cannot be kept sparse; the module is then as it was.
     """
-    if settings.get("backend") == "sparse":
+    module = arguments.plain_module(module)
+    arguments.check_optimizer(optimizer)
+    steps, seed = arguments.whole_number("steps", steps), arguments.seed_number(seed)
+    chosen = _settings(method, sparsity, removal_rate, update_interval, settings)
+    arguments.check_growth(growth)
+    config, rule = composed_method(method, growth, chosen)
+    if config.dynamic and not config.prunes and int(config.update_interval) >= steps:
+        raise ConfigError(f"update_interval={config.update_interval} leaves no update within steps={steps}.")
+    topology = _topology(module, [*config.keep_dense, *arguments.names("keep_dense", keep_dense)], gates)
+    _refuse_untrained(topology, optimizer)
+    if not isinstance(method, str) or {"scope", "redistribution"} & set(settings):
+        refuse_without_gates(config, topology)  # the scope of a method by name simply has no effect without gates
+    made = StepSparsifier(config, rule, topology, optimizer, steps=steps, seed=seed, module=module)
+    for weight in topology:
+        _kept_sparse[weight.parameter] = weakref.ref(made)
+    return made
+
+
+def _settings(
+    method: str | SparsifierConfig,
+    sparsity: float | None,
+    removal_rate: float | None,
+    update_interval: int | None,
+    settings: dict[str, Any],
+) -> dict[str, Any]:
+    """What the call sets of the method, checked; raises ConfigError."""
+    arguments.check_method(method)
+    if isinstance(method, ISSConfig):
+        raise ConfigError("method=iss is not a composition of rules: sparsify does not offer it.")
+    if settings.get("backend", getattr(method, "backend", "auto")) == "sparse":
         raise ConfigError("sparsify masks dense weights: backend=sparse is for the runs of sparse_rnn.train.")
-    if settings.get("epsilon") is not None:
+    if settings.get("epsilon") is not None and (sparsity is not None or isinstance(method, str)):
         raise ConfigError("epsilon would set the sparsity a second time: leave epsilon out.")
-    chosen = {"sparsity": sparsity, "removal_rate": removal_rate, "update_interval": update_interval, **settings}
-    config, rule = named_method(method, growth, chosen)
-    if steps < 1:
-        raise ConfigError(f"steps={steps} must be at least 1.")
-    if config.dynamic and not config.prunes and update_interval >= steps:
-        raise ConfigError(f"update_interval={update_interval} leaves no update within steps={steps}.")
-    topology = SparseTopology.of(module, keep_dense=keep_dense, gates=gates)
+    chosen = dict(settings)
+    own = None if isinstance(method, str) else method
+    if sparsity is not None:
+        chosen["sparsity"] = arguments.number("sparsity", sparsity)
+    elif own is None or isinstance(own.sparsity, str):
+        raise ConfigError("sparsity is missing: give the inactive share of the weights, as in sparsity=0.8.")
+    if removal_rate is not None or own is None or isinstance(own.removal_rate, str):
+        rate = REMOVAL_RATE if removal_rate is None else removal_rate
+        chosen["removal_rate"] = arguments.number("removal_rate", rate)
+    if update_interval is not None or own is None or own.update_interval == "epoch":
+        steps = INTERVAL if update_interval is None else update_interval
+        chosen["update_interval"] = str(arguments.interval(steps))
+    return chosen
+
+
+def _topology(module: nn.Module, keep_dense: Iterable[str], gates: GateMap | None) -> SparseTopology:
+    """The weights that are to be sparse; raises ConfigError if there are none, or if one cannot be."""
+    arguments.check_gates(gates)
+    refuse_unready(module)
+    if not any(parameter.dim() >= 2 and parameter.numel() for parameter in module.parameters()):
+        raise ConfigError(f"{type(module).__name__} has no weight of two or more dimensions to make sparse.")
+    topology = SparseTopology.of(module, keep_dense=list(keep_dense), gates=gates)
+    if not len(topology):
+        raise ConfigError("keep_dense leaves no weight to make sparse: leave sparsify out.")
+    refuse_unsuitable(module, topology)
+    for weight in topology:
+        other = _kept_sparse.get(weight.parameter)
+        if other is not None and other() is not None:
+            raise ConfigError(f"{weight.name} is kept sparse by another sparsifier already: call sparsify once.")
+        if kind := odd_value(weight.parameter):
+            raise ConfigError(f"{weight.name} holds {kind}: sparsify needs finite weights.")
+    return topology
+
+
+def _refuse_untrained(topology: SparseTopology, optimizer: Optimizer) -> None:
+    """Raise ConfigError for sparse weights that the optimizer does not move: what grows there would stay zero."""
     trained = {
         parameter for group in optimizer.param_groups for parameter in group["params"] if parameter.requires_grad
     }
     if untrained := [weight.name for weight in topology if weight.parameter not in trained]:
         raise ConfigError(f"The optimizer does not train {', '.join(untrained)}: name what is frozen in keep_dense.")
-    if {"scope", "redistribution"} & set(settings):  # a method's own scope simply has no effect without gates
-        refuse_without_gates(config, topology)
-    return StepSparsifier(config, rule, topology, optimizer, steps=steps, seed=seed)

@@ -1,7 +1,10 @@
 """Finds how the rows of recurrent weights divide into gates."""
 
+import inspect
+import warnings
 from collections.abc import Iterator, Mapping
-from typing import Protocol, TypeGuard
+from numbers import Integral
+from typing import Any
 
 from torch import nn
 
@@ -9,15 +12,46 @@ from sparse_rnn.core.declarations import GRU_GATES, LSTM_GATES, GateMap, Gates
 from sparse_rnn.core.errors import ConfigError
 
 
-class HasGates(Protocol):
-    """A module that declares the gates of its own parameters, by their names within it."""
+def _declared_gates(module: nn.Module) -> GateMap | None:
+    """What the module's `gates()` declares of its own parameters; None if it has none, or another method of that name.
 
-    def gates(self) -> GateMap: ...
+    A declaration takes no argument and returns rows, or `Gates`, by the names of parameters. Raises ConfigError for one
+    that names a parameter and does not give its rows.
+    """
+    if not callable(getattr(type(module), "gates", None)):  # of the class: a submodule may also be called `gates`
+        return None
+    method: Any = module.gates
+    if not _takes_no_argument(method):
+        return None
+    try:
+        found = method()
+    except Exception as error:  # it is the user's code, and perhaps meant for something else
+        warnings.warn(f"{type(module).__name__}.gates() failed ({error}): it declares no gates.", stacklevel=2)
+        return None
+    if not isinstance(found, Mapping) or not all(isinstance(name, str) for name in found):
+        return None
+    if wrong := [name for name, rows in found.items() if not _are_rows(rows)]:
+        if not set(found) & {name for name, _ in module.named_parameters()}:
+            return None
+        raise ConfigError(
+            f"{type(module).__name__}.gates() must give the rows of {wrong[0]} as slices by the names of its gates."
+        )
+    return found
 
 
-def _declares_gates(module: object) -> TypeGuard[HasGates]:
-    """Whether the module's class has the method: a submodule may also be called `gates`."""
-    return callable(getattr(type(module), "gates", None))
+def _takes_no_argument(method: Any) -> bool:
+    try:
+        inspect.signature(method).bind()
+    except (TypeError, ValueError):  # it needs arguments, or is written in C
+        return False
+    return True
+
+
+def _are_rows(rows: object) -> bool:
+    return isinstance(rows, Gates) or (
+        isinstance(rows, Mapping)
+        and all(isinstance(gate, str) and isinstance(each, slice) for gate, each in rows.items())
+    )
 
 
 def find_gates(model: nn.Module, declared: GateMap | None = None) -> dict[str, Gates]:
@@ -25,19 +59,22 @@ def find_gates(model: nn.Module, declared: GateMap | None = None) -> dict[str, G
 
     The sources, in order of precedence: `declared`; the `gates()` of modules, an outer one before those inside it;
     torch's RNN modules. A tied weight may be declared under any of its names and is found under its first.
-    Raises ConfigError if a declaration names an unknown parameter or leaves out rows.
+    Raises ConfigError if a declaration names an unknown parameter, leaves out rows or has a wrong form.
     """
     parameters = dict(model.named_parameters())
     first = {parameter: name for name, parameter in parameters.items()}
     names = {name: first[parameter] for name, parameter in model.named_parameters(remove_duplicate=False)}
     found: dict[str, Gates] = {}
     for prefix, module in model.named_modules():
-        own = module.gates() if _declares_gates(module) else dict(_torch_gates(module))
+        declaration = _declared_gates(module)
+        own = dict(_torch_gates(module)) if declaration is None else declaration
         for name, gates in own.items():
             full = f"{prefix}.{name}" if prefix else name
             cell = prefix or type(module).__name__
             found.setdefault(names.get(full, full), _as_gates(gates, default_cell=cell, prefix=prefix))
     for name, gates in (declared or {}).items():
+        if not _are_rows(gates):
+            raise ConfigError(f"gates must give the rows of {name} as slices by the names of its gates.")
         found[names.get(name, name)] = _as_gates(gates, default_cell=name, prefix="")
     for name, gate_rows in found.items():
         if name not in parameters:
@@ -69,6 +106,9 @@ def _as_gates(gates: Gates | Mapping[str, slice], default_cell: str, prefix: str
 
 
 def _check_rows(name: str, gates: Gates, rows: int) -> None:
+    bounds = (bound for each in gates.rows.values() for bound in (each.start, each.stop, each.step))
+    if not all(bound is None or isinstance(bound, Integral) for bound in bounds):
+        raise ConfigError(f"The gates of {name} must be slices of whole numbers.")
     covered = sorted((s.start or 0, rows if s.stop is None else s.stop) for s in gates.rows.values())
     edges = [0] + [stop for _, stop in covered]
     once = [start for start, _ in covered] == edges[:-1] and edges[-1] == rows

@@ -65,8 +65,9 @@ class SparsifierConfig:
         if self.backend not in BACKENDS:
             raise ConfigError(f"sparsifier.backend={self.backend} must be one of {', '.join(BACKENDS)}.")
         for key in ("sparsity", "removal_rate", "final_rate"):
-            if not 0 <= getattr(self, key) < 1:
-                raise ConfigError(f"sparsifier.{key}={getattr(self, key)} must lie in [0, 1).")
+            value = getattr(self, key)
+            if not isinstance(value, str) and not 0 <= value < 1:  # text: a reference that is not resolved yet
+                raise ConfigError(f"sparsifier.{key}={value} must lie in [0, 1).")
         if not 0 <= self.prune_start < self.prune_end <= 1:
             raise ConfigError("sparsifier.prune_start and prune_end must satisfy 0 <= prune_start < prune_end <= 1.")
         if self.epsilon is not None and not (self.epsilon > 0 and self.initial in ("er", "er_gates")):

@@ -1,11 +1,11 @@
 """What happens to an optimizer's state when the topology of a weight changes."""
 
-from collections.abc import Callable
-from typing import Protocol, runtime_checkable
+from collections.abc import Callable, Iterable
+from typing import Any, Protocol, runtime_checkable
 
 import torch
 from torch import Tensor, nn
-from torch.optim import Optimizer
+from torch.optim import LBFGS, Optimizer
 
 SECOND_MOMENTS = frozenset({"exp_avg_sq", "max_exp_avg_sq", "square_avg"})
 
@@ -24,6 +24,22 @@ class CarriesEntries(Protocol):
     def carry_entries(self, parameter: nn.Parameter, carry: Callable[[Tensor], Tensor]) -> None: ...
 
 
+def optimizers_within(optimizer: Optimizer) -> list[Optimizer]:
+    """The optimizer and those that it wraps in its attributes, as SAM, Lookahead and Accelerate's do."""
+    found: list[Optimizer] = []
+    waiting: list[Any] = [optimizer]
+    while waiting:
+        each = waiting.pop()
+        if isinstance(each, Optimizer) and not any(each is known for known in found):
+            found.append(each)
+            waiting += [inner for value in vars(each).values() for inner in _elements(value)]
+    return found
+
+
+def _elements(value: object) -> Iterable[object]:
+    return value if isinstance(value, list | tuple) else (value,)
+
+
 def carry_entries(optimizer: Optimizer, parameter: nn.Parameter, carry: Callable[[Tensor], Tensor]) -> None:
     """Replace every state tensor of the parameter's shape by `carry(tensor)`, for entries that are stored anew."""
     state = optimizer.state.get(parameter, {})
@@ -35,12 +51,18 @@ def carry_entries(optimizer: Optimizer, parameter: nn.Parameter, carry: Callable
 
 
 def tensors_like(optimizer: Optimizer, parameter: nn.Parameter) -> dict[str, Tensor]:
-    """The floating-point state tensors of `parameter` that have its shape, by name, such as `exp_avg`."""
-    return {
-        key: value
-        for key, value in optimizer.state.get(parameter, {}).items()
-        if isinstance(value, Tensor) and value.shape == parameter.shape and value.is_floating_point()
-    }
+    """The floating-point state tensors of `parameter` that have its shape, by name, such as `exp_avg`.
+
+    Those of wrapped optimizers are among them; a name that occurs again has a number before it, as in `1.exp_avg`.
+    """
+    found: dict[str, Tensor] = {}
+    for number, each in enumerate(optimizers_within(optimizer)):
+        for key, value in getattr(each, "state", {}).get(parameter, {}).items():
+            if not (isinstance(value, Tensor) and value.shape == parameter.shape and value.is_floating_point()):
+                continue
+            if not any(value is known for known in found.values()):
+                found[f"{number}.{key}" if key in found else key] = value
+    return found
 
 
 @torch.no_grad()
@@ -58,10 +80,18 @@ def restart_entries(
     moments = {} if dense_state else tensors_like(optimizer, parameter)
     for key, tensor in moments.items():
         tensor.masked_fill_(restart, 0.0)
-        if key in SECOND_MOMENTS:
+        if key.rpartition(".")[2] in SECOND_MOMENTS:
             others = mask & ~restart
             count = int(others.count_nonzero())
             if count:
                 tensor.masked_fill_(restart & mask, float(tensor[others].double().mean()))
-    if isinstance(optimizer, RestartsEntries):
-        optimizer.restart_entries(parameter, restart)
+    for each in optimizers_within(optimizer):
+        if isinstance(each, RestartsEntries):
+            each.restart_entries(parameter, restart)
+
+
+def restart_history(optimizer: Optimizer) -> None:
+    """Let L-BFGS forget its past: that holds directions in all weights at once, removed ones among them."""
+    for each in optimizers_within(optimizer):
+        if isinstance(each, LBFGS):
+            each.state.clear()

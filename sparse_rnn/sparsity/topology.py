@@ -99,9 +99,10 @@ class SparseTopology:
     ) -> Self:
         """All parameters of two or more dimensions that match none of the `keep_dense` globs, with all entries active.
 
-        Tied weights count once. gates: see `find_gates`. Raises ConfigError for a glob that matches nothing.
+        Tied weights count once, and weights without entries not at all. gates: see `find_gates`. Raises ConfigError for
+        a glob that matches nothing.
         """
-        names = [name for name, p in model.named_parameters() if p.dim() >= 2]
+        names = [name for name, p in model.named_parameters() if p.dim() >= 2 and p.numel()]
         for pattern in keep_dense:
             if not any(fnmatchcase(name, pattern) for name in names):
                 raise ConfigError(f"sparsifier.keep_dense={pattern} matches none of {', '.join(names)}.")

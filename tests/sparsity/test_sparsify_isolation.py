@@ -7,7 +7,7 @@ from hydra.core.global_hydra import GlobalHydra
 from sparsify_loop import Loop
 from storages import masked_only
 
-from sparse_rnn.sparsity.api import StepSparsifier
+from sparse_rnn import StepSparsifier
 
 pytestmark = masked_only("sparsify masks dense weights")
 
