@@ -38,7 +38,7 @@ $(VENV)/.installed-$(TORCH): pyproject.toml constraints.txt
 	  { echo "error: Python 3.11 or later is needed; give one with PYTHON=/path/to/python3." >&2; exit 1; }
 	$(PYTHON) -m venv $(if $(filter system,$(TORCH)),--system-site-packages) $(VENV)
 	grep -v '^$(if $(filter system,$(TORCH)),torch,none)==' constraints.txt > $(VENV)/constraints.txt
-	$(RUN) -m pip install --quiet --disable-pip-version-check -c $(VENV)/constraints.txt -e '.[dev,notebooks]'
+	$(RUN) -m pip install --quiet --disable-pip-version-check -c $(VENV)/constraints.txt -e '.[experiments,dev,notebooks]'
 	@touch $@
 
 # Triton's interpreter runs the kernels for GPUs in the tests; torch for CUDA brings a triton of its own.

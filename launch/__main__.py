@@ -3,7 +3,6 @@
 import sys
 
 from sparse_rnn.core.command_line import run_command
-from sparse_rnn.tables.declaration import names
 
 HELP = """\
 Runs of tables and figures, or of a sweep: which are missing, and how to get them to a cluster.
@@ -38,6 +37,8 @@ def main() -> None:
 
 
 def _help() -> str:
+    from sparse_rnn.tables.declaration import names
+
     return HELP.format(package=__package__, tables=", ".join(names()))
 
 

@@ -4,8 +4,6 @@ import sys
 
 from sparse_rnn.core.command_line import run_command
 
-from .names import RESULTS, figures, tables
-
 HELP = """\
 Tables, figures and a page of results, made from what the runs logged.
 
@@ -35,11 +33,13 @@ Examples:
 
 def main() -> None:
     """Run the command line in sys.argv."""
-    run_command(sys.argv[1:], _help, f"{RESULTS}.requests", f"{RESULTS}.commands")
+    run_command(sys.argv[1:], _help, f"{__package__}.requests", f"{__package__}.commands")
 
 
 def _help() -> str:
-    return HELP.format(results=RESULTS, tables=", ".join(tables()), figures=", ".join(figures()))
+    from .names import figures, tables
+
+    return HELP.format(results=__package__, tables=", ".join(tables()), figures=", ".join(figures()))
 
 
 if __name__ == "__main__":

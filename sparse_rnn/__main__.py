@@ -33,6 +33,7 @@ def main() -> None:
         return
     guard(lambda: _require(words[0]))
     sys.argv = [f"{sys.argv[0]} {words[0]}", *words[1:]]  # a command sees what it would see by itself
+    guard(lambda: import_module(_module(words[0])))  # which an installation without the extra may lack packages for
     import_module(_module(words[0])).main()
 
 

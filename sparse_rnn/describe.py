@@ -3,17 +3,15 @@
 import json
 import sys
 from collections.abc import Mapping, Sequence
-from typing import Any
-
-from rich.console import Console, Group
-from rich.measure import Measurement
-from rich.padding import Padding
-from rich.table import Table
-from rich.text import Text
+from typing import TYPE_CHECKING, Any
 
 from sparse_rnn.core.command_line import one_of, split_keys, start
 from sparse_rnn.core.conf import describe_groups
 from sparse_rnn.core.wording import counted, scientific
+
+if TYPE_CHECKING:  # rich comes with the extra `experiments`: without it, this module still prints its help
+    from rich.console import Group
+    from rich.table import Table
 
 FORMATS = ("table", "json")
 HELP = """\
@@ -47,6 +45,9 @@ def _describe(arguments: list[str]) -> None:
 
 
 def _print_table(facts: dict[str, Any]) -> None:
+    from rich.console import Console
+    from rich.measure import Measurement
+
     console, table = Console(highlight=False), _weights(facts["weights"])
     wanted = Measurement.get(console, console.options.update(width=1000), table).maximum
     if not console.is_terminal:  # where rich assumes 80 columns, and would cut the names of weights
@@ -62,8 +63,10 @@ def _print_table(facts: dict[str, Any]) -> None:
         console.print(line, markup=False, soft_wrap=not console.is_terminal)
 
 
-def _weights(weights: Sequence[Mapping[str, Any]]) -> Table:
+def _weights(weights: Sequence[Mapping[str, Any]]) -> "Table":
     """One row for each weight."""
+    from rich.table import Table
+
     table = Table(box=None, header_style="bold")
     for column in ("weight", "shape", "gates (rows)"):
         table.add_column(column, no_wrap=True)
@@ -75,8 +78,12 @@ def _weights(weights: Sequence[Mapping[str, Any]]) -> Table:
     return table
 
 
-def _narrow(weights: Sequence[Mapping[str, Any]]) -> Group:
+def _narrow(weights: Sequence[Mapping[str, Any]]) -> "Group":
     """A few short lines for each weight."""
+    from rich.console import Group
+    from rich.padding import Padding
+    from rich.text import Text
+
     lines: list[Text | Padding] = []
     for weight in weights:
         shape, gates, sparsity = _shape_gates_and_sparsity(weight)

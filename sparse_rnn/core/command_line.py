@@ -8,6 +8,7 @@ from pathlib import Path
 
 from sparse_rnn.core.bounds import LARGEST, LARGEST_SEED, MOST_THREADS, is_whole
 from sparse_rnn.core.errors import ConfigError, suggest
+from sparse_rnn.core.extras import missing_extra
 from sparse_rnn.core.output import OutputLost, lost_output, safe_output
 from sparse_rnn.core.wording import one_line
 
@@ -170,6 +171,8 @@ def _sentence(error: Exception) -> str | None:
         return explain(error)
     if isinstance(error, ConfigError):
         return str(error)
+    if missing := missing_extra(error):
+        return missing
     if isinstance(error, OSError):
         return f"{error.filename or 'A file'} cannot be used ({error.strerror or error})."
     return None

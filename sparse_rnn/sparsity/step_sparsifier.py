@@ -71,7 +71,7 @@ class StepSparsifier(Sparsifier):
             self._watch.begin()
             self._read(clock)
             # Without any gradient there is nothing to move: such a step counts, whoever makes it.
-            self._asked_to_move = self._watch.reports_steps and gradients_of(self.optimizer) != []
+            self._asked_to_move = bool(gradients_of(self.optimizer))
             self._begun = True
         self.topology.mask_gradients()
 
@@ -87,8 +87,7 @@ class StepSparsifier(Sparsifier):
         self._begun = False
         self.topology.mask_weights()
         try:
-            if self._asked_to_move and not self._watch.stepped:
-                self._refuse_unmoved()
+            if self._asked_to_move and not self._watch.stepped and self._left_out():
                 return None
             self.step = clock.step if clock else self.step + 1
             self._divergence.look(self.step)
@@ -104,13 +103,17 @@ class StepSparsifier(Sparsifier):
         restart_history(self.optimizer)
         return report
 
-    def _refuse_unmoved(self) -> None:
+    def _left_out(self) -> bool:
+        """Whether the optimizer left the step out; raises RuntimeError if it has yet to make it."""
         gradients = gradients_of(self.optimizer)
-        if gradients and not any(map(odd_value, gradients)):
+        if not gradients or any(map(odd_value, gradients)):
+            return True
+        if self._watch.has_reported:
             raise RuntimeError(
                 "the optimizer has not stepped since sparsifier.before_step(): call sparsifier.after_step() after its "
                 "step, and neither of them where gradients are only accumulated"
             )
+        return False  # of an optimizer that has never reported a step, as one that is compiled
 
     @torch.no_grad()
     def _read(self, clock: Clock) -> None:

@@ -16,16 +16,16 @@ class WatchedOptimizer:
     """Hooks on an optimizer, and on those that it wraps; they go when this object does, and keep nothing alive.
 
     stepped: whether it has moved the weights since `begin`; not where a GradScaler found gradients that are not finite.
+    has_reported: whether it ever has.
     loaded: whether a state was loaded since this was last set to false. in_closure: whether `step` evaluates a closure,
     after which `before_step` is called, a bound method: the gradients are new.
     """
 
     def __init__(self, optimizer: Optimizer, before_step: Callable[[], None]) -> None:
-        self.stepped = self.loaded = self.in_closure = False
+        self.stepped = self.has_reported = self.loaded = self.in_closure = False
         self._before_step = weakref.WeakMethod(before_step)
         # An optimizer that never initialised torch's base class, as Accelerate's wrapper, has no hooks to call.
         hooked = [each for each in optimizers_within(optimizer) if "_optimizer_step_pre_hooks" in vars(each)]
-        self.reports_steps = bool(hooked)
         me = weakref.ref(self)
         handles: list[RemovableHandle] = []
         for each in hooked:
@@ -73,7 +73,7 @@ def _after(watch: Watch, optimizer: Optimizer, args: Sequence[Any], kwargs: dict
     watched = watch()
     found_inf = getattr(optimizer, "found_inf", None)  # how a GradScaler tells a fused optimizer to skip the step
     if watched is not None and not (isinstance(found_inf, Tensor) and bool(found_inf)):
-        watched.stepped = True
+        watched.stepped = watched.has_reported = True
 
 
 def _loaded(watch: Watch, optimizer: Optimizer) -> None:

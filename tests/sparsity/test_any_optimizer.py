@@ -126,6 +126,7 @@ def test_masks_cost_no_entry_its_training():
 
 def test_the_optimizer_s_step_is_asked_for():
     trial = Trial(lambda p: torch.optim.SGD(p, 0.1))
+    trial.step()
     trial.backward()
     trial.sparsifier.before_step()
     with pytest.raises(RuntimeError, match=r"^the optimizer has not stepped since sparsifier\.before_step\(\)"):
@@ -136,6 +137,18 @@ def test_the_optimizer_s_step_is_asked_for():
     trial.optimizer.step()
     with pytest.raises(RuntimeError, match=r"^call sparsifier\.after_step\(\) after the optimizer's step$"):
         trial.sparsifier.before_step()
+
+
+def test_a_compiled_step_counts():
+    """torch may call no hooks of an optimizer whose step is compiled."""
+    trial = Trial(lambda p: torch.optim.SGD(p, 0.1))
+    hooks = trial.optimizer._optimizer_step_pre_hooks, trial.optimizer._optimizer_step_post_hooks
+    for each in hooks:
+        each.clear()
+    for step in range(1, 6):
+        trial.step()
+        trial.assert_sparse()
+        assert trial.sparsifier.step == step
 
 
 def test_a_step_that_a_scaler_leaves_out_does_not_count():

@@ -1,0 +1,174 @@
+"""Without the extra, `sparsify` works with torch, numpy and omegaconf, and the commands name what is missing."""
+
+import os
+import re
+import subprocess
+import sys
+import tomllib
+import zipfile
+from email.parser import Parser
+from importlib.metadata import distribution, packages_distributions
+from pathlib import Path
+
+import pytest
+from hatchling.builders.wheel import WheelBuilder
+
+from sparse_rnn.__main__ import COMMANDS
+from sparse_rnn.core.extras import IMPORTED
+
+ROOT = Path(__file__).parent.parent
+LIGHT = {"torch", "numpy", "omegaconf"}
+NAME = re.compile(r"^[A-Za-z0-9._-]+")
+
+# What follows `pip install sparse-rnn` in an empty environment: everything else cannot be imported.
+BLOCK = """
+import runpy, sys
+
+class Visible:
+    def __init__(self, finder):
+        self.finder = finder
+
+    def find_spec(self, name, path=None, target=None):
+        return None if name.partition(".")[0] in BLOCKED else self.finder.find_spec(name, path, target)
+
+    def __getattr__(self, name):
+        return getattr(self.finder, name)
+
+sys.meta_path[:] = map(Visible, sys.meta_path)
+"""
+
+
+@pytest.fixture(scope="module")
+def wheel(tmp_path_factory):
+    """The folder into which the wheel is unpacked, as pip does it."""
+    folder = tmp_path_factory.mktemp("light")
+    [wheel] = WheelBuilder(str(ROOT)).build(directory=str(folder), versions=["standard"])
+    zipfile.ZipFile(wheel).extractall(folder / "installed")
+    return folder / "installed"
+
+
+def requirements(text: str | None) -> set[str]:
+    return {NAME.match(line).group().lower().replace("_", "-") for line in (text or "").splitlines() if line.strip()}
+
+
+def with_their_own(names: set[str]) -> set[str]:
+    """Distributions, and those that they require without an extra, as far as they are installed."""
+    found, waiting = set(), set(names)
+    while waiting:
+        name = waiting.pop()
+        found.add(name)
+        try:
+            lines = distribution(name).requires or []
+        except ModuleNotFoundError:
+            continue
+        waiting |= requirements("\n".join(line for line in lines if "extra ==" not in line)) - found
+    return found
+
+
+def blocked() -> set[str]:
+    """The names to import that neither torch, numpy and omegaconf nor what these require bring."""
+    visible = with_their_own(LIGHT) | {"sparse-rnn"}
+    homes = packages_distributions()
+    return {
+        module for module, owners in homes.items() if not {o.lower().replace("_", "-") for o in owners} & visible
+    } - {"launch", "results", "benchmarks"}
+
+
+def run(wheel: Path, folder: Path, code: str) -> subprocess.CompletedProcess:
+    """Python code in an empty folder, with the package of the wheel and only those packages visible."""
+    environment = {**os.environ, "PYTHONPATH": str(wheel), "SPARSE_RNN_RUNS": "runs", "COLUMNS": "200"}
+    program = f"BLOCKED = {blocked()!r}\n{BLOCK}\n{code}"
+    command = [sys.executable, "-P", "-c", program]
+    return subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True)
+
+
+def test_the_wheel_requires_three_packages(wheel):
+    metadata = Parser().parsestr((wheel / "sparse_rnn-0.1.0.dist-info/METADATA").read_text())
+    lines = metadata.get_all("Requires-Dist")
+    assert requirements("\n".join(line for line in lines if "extra ==" not in line)) == LIGHT
+    assert {"experiments", "dev", "notebooks"} <= set(metadata.get_all("Provides-Extra"))
+
+
+def test_the_names_of_the_extra_are_those_of_pyproject():
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    extra = requirements("\n".join(project["optional-dependencies"]["experiments"]))
+    homes = packages_distributions()
+    brought = {module: {owner.lower().replace("_", "-") for owner in homes[module]} for module in IMPORTED}
+    assert all(owners & extra for owners in brought.values()), brought
+    assert extra <= set.union(*brought.values())
+
+
+def test_the_checkout_installs_all_of_it():
+    assert "-e '.[experiments,dev,notebooks]'" in (ROOT / "Makefile").read_text()
+
+
+def test_sparsify_needs_no_more(wheel, tmp_path):
+    code = f"""
+import torch, sparse_rnn
+from sparse_rnn import sparsify
+assert sparse_rnn.__file__.startswith({str(wheel)!r}), sparse_rnn.__file__
+for method in ("selfish", "set", "rigl", "snfs", "dsr", "gmp", "st_rnn", "static_er", "static_uniform"):
+    model = torch.nn.LSTM(4, 8)
+    optimizer = torch.optim.Adam(model.parameters())
+    sparsifier = sparsify(model, optimizer, sparsity=0.5, steps=20, method=method, update_interval=5)
+    for _ in range(20):
+        output, _ = model(torch.randn(3, 2, 4))
+        optimizer.zero_grad()
+        output.square().mean().backward()
+        sparsifier.before_step()
+        optimizer.step()
+        sparsifier.after_step()
+    sparsifier.check()
+    sparsifier.load_state_dict(sparsifier.state_dict())
+    print(sparsifier)
+for name in sparse_rnn.__all__:
+    getattr(sparse_rnn, name)
+"""
+    done = run(wheel, tmp_path, code)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.count("step 20 of 20, no further update>") == 9
+
+
+ARGUMENTS = {
+    "data": ["ptb"],
+    "demo": [],
+    "describe": ["model=rhn"],
+    "evaluate": ["run=none"],
+    "export": ["run=none"],
+    "extract": ["run=none"],
+    "generate": ["run=none"],
+    "kernels": [],
+    "launch": ["plan", "table2"],
+    "results": ["table", "table1"],
+    "train": ["budget=smoke"],
+}
+WITHOUT = {"evaluate", "export", "extract", "generate"}  # they first look for the run, which needs no package
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+@pytest.mark.parametrize("module", ["sparse_rnn", "own"])
+def test_a_command_names_the_extra(wheel, tmp_path, command, module):
+    """Both `python -m sparse_rnn COMMAND` and `python -m sparse_rnn.COMMAND`."""
+    words = [command, *ARGUMENTS[command]] if module == "sparse_rnn" else ARGUMENTS[command]
+    target = "sparse_rnn" if module == "sparse_rnn" else f"sparse_rnn.{command}"
+    code = f"sys.argv = ['x', *{words!r}]\nrunpy.run_module({target!r}, run_name='__main__', alter_sys=True)"
+    done = run(wheel, tmp_path, code)
+    assert done.returncode == 2, done.stderr
+    [sentence] = done.stderr.splitlines()
+    if command in WITHOUT:
+        assert sentence.startswith("error: run=none does not exist")
+    else:
+        advice = r"and the commands need it: pip install 'sparse-rnn\[experiments\]' brings it\."
+        assert re.fullmatch(rf"error: \w+ is not installed, {advice}", sentence), sentence
+    assert not any(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("command", [*COMMANDS, ""])
+def test_help_needs_no_extra(wheel, tmp_path, command):
+    if command in ("launch", "results"):
+        pytest.skip("their help lists the tables, which the extra reads")
+    words = [command, "--help"] if command else ["--help"]
+    code = f"sys.argv = ['x', *{words!r}]\nrunpy.run_module('sparse_rnn', run_name='__main__', alter_sys=True)"
+    done = run(wheel, tmp_path, code)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout
