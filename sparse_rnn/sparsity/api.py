@@ -1,12 +1,11 @@
 """`sparsify`: sparsity for any module and optimizer, in three lines of a training loop."""
 
 import weakref
-from collections.abc import Iterable, MutableMapping, Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
-from torch import Tensor, nn
+from torch import nn
 from torch.optim import Optimizer
-from torch.utils.weak import WeakTensorKeyDictionary
 
 from sparse_rnn.core.declarations import GateMap
 from sparse_rnn.core.errors import ConfigError
@@ -22,8 +21,8 @@ from sparse_rnn.sparsity.topology import SparseTopology
 
 INTERVAL, REMOVAL_RATE = 100, 0.5
 
-# The sparsifier of each sparse parameter, as a weak reference.
-_kept_sparse: MutableMapping[Tensor, weakref.ReferenceType[StepSparsifier]] = WeakTensorKeyDictionary()
+# None of the parameters themselves: torch exchanges no tensor that has a weak reference.
+_sparsifiers: weakref.WeakSet[StepSparsifier] = weakref.WeakSet()
 
 
 def sparsify(
@@ -66,8 +65,7 @@ def sparsify(
     if not isinstance(method, str) or {"scope", "redistribution"} & set(settings):
         refuse_without_gates(config, topology)  # the scope of a method by name simply has no effect without gates
     made = StepSparsifier(config, rule, topology, optimizer, steps=steps, seed=seed, module=module)
-    for weight in topology:
-        _kept_sparse[weight.parameter] = weakref.ref(made)
+    _sparsifiers.add(made)
     return made
 
 
@@ -111,9 +109,9 @@ def _topology(module: nn.Module, keep_dense: Iterable[str], gates: GateMap | Non
     if not len(topology):
         raise ConfigError("keep_dense leaves no weight to make sparse: leave sparsify out.")
     refuse_unsuitable(module, topology)
+    taken = {id(weight.parameter) for other in _sparsifiers for weight in other.topology}
     for weight in topology:
-        other = _kept_sparse.get(weight.parameter)
-        if other is not None and other() is not None:
+        if id(weight.parameter) in taken:
             raise ConfigError(f"{weight.name} is kept sparse by another sparsifier already: call sparsify once.")
         if kind := odd_value(weight.parameter):
             raise ConfigError(f"{weight.name} holds {kind}: sparsify needs finite weights.")

@@ -15,7 +15,7 @@ from sparse_rnn.sparsity.optimizer_state import tensors_like
 from sparse_rnn.sparsity.suitable import owners
 from sparse_rnn.sparsity.topology import SparseTopology, SparseWeight
 
-FEW = 0.1  # a smaller share of zeros is no sign of a sparse checkpoint
+FEW = 0.02  # a smaller share of zeros is no sign of a sparse checkpoint
 
 
 class WatchedWeights:

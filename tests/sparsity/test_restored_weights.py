@@ -206,6 +206,29 @@ def test_an_optimizer_s_state_is_masked_when_it_is_loaded():
             assert not trial.optimizer.state[weight.parameter][key][~weight.mask].count_nonzero()
 
 
+def test_loading_by_exchange_of_the_tensors():
+    torch.__future__.set_swap_module_params_on_conversion(True)
+    try:
+        trial = Trial(lambda p: torch.optim.SGD(p, 0.1))
+        trial.step()
+        trial.model.load_state_dict({k: torch.randn_like(v) for k, v in trial.model.state_dict().items()})
+        trial.step()
+        trial.assert_sparse()
+    finally:
+        torch.__future__.set_swap_module_params_on_conversion(False)
+
+
+def test_a_vector_of_all_parameters_is_loaded():
+    trial = Trial(lambda p: torch.optim.SGD(p, 0.1))
+    trial.step()
+    vector = nn.utils.parameters_to_vector(trial.model.parameters())
+    nn.utils.vector_to_parameters(torch.randn_like(vector), trial.model.parameters())
+    with pytest.raises(RuntimeError, match="are not zero"):
+        trial.sparsifier.check()
+    trial.step()
+    trial.assert_sparse()
+
+
 def test_loading_from_inside_a_larger_module():
     trial = Trial(lambda p: torch.optim.SGD(p, 0.1))
     outer = nn.Sequential(trial.model)
