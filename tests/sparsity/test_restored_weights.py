@@ -211,7 +211,8 @@ def test_loading_by_exchange_of_the_tensors():
     try:
         trial = Trial(lambda p: torch.optim.SGD(p, 0.1))
         trial.step()
-        trial.model.load_state_dict({k: torch.randn_like(v) for k, v in trial.model.state_dict().items()})
+        head = trial.model.head  # torch's RNNs keep weak references to their weights, which rule the exchange out
+        head.load_state_dict({name: torch.randn_like(value) for name, value in head.state_dict().items()})
         trial.step()
         trial.assert_sparse()
     finally:
