@@ -51,13 +51,26 @@ def load_checkpoint(path: Path) -> dict[str, Any] | None:
     return state
 
 
-def on_host(state: Any) -> Any:
-    """A copy of a state whose tensors are on the CPU; those of a GPU are still on their way, in pinned memory."""
+def on_host(state: Any, copies: dict[tuple[Any, ...], torch.Tensor] | None = None) -> Any:
+    """A copy of a state whose tensors are on the CPU; those of a GPU are still on their way, in pinned memory.
+
+    A tensor that occurs twice, as that of tied weights does, is copied once. copies: those made so far.
+    """
+    copies = {} if copies is None else copies
     if isinstance(state, torch.Tensor):
-        return state.to("cpu", non_blocking=True) if state.is_cuda else state.clone()
+        place = _place(state)
+        if place not in copies:
+            copies[place] = state.to("cpu", non_blocking=True) if state.is_cuda else state.clone()
+        return copies[place]
     if isinstance(state, Mapping):
-        return {key: on_host(value) for key, value in state.items()}
-    return type(state)(map(on_host, state)) if isinstance(state, list | tuple) else state
+        return {key: on_host(value, copies) for key, value in state.items()}
+    return type(state)(on_host(value, copies) for value in state) if isinstance(state, list | tuple) else state
+
+
+def _place(tensor: torch.Tensor) -> tuple[Any, ...]:
+    """Where a tensor lies, and how it is read there: equal for two that are one."""
+    memory = tensor.untyped_storage()._cdata, tensor.storage_offset()
+    return *memory, tensor.shape, tensor.stride(), tensor.dtype
 
 
 def sent_to_host(state: Any, device: torch.device) -> tuple[Any, torch.cuda.Event]:
