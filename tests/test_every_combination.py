@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from omegaconf import MISSING
 
 from sparse_rnn.config.compose import compose_run
 from sparse_rnn.config.identity import as_dict
@@ -33,14 +34,16 @@ STATIC = ("static_er", "static_uniform")
 def combinations():
     """The full product; combinations outside of a pairwise covering set are marked `full`.
 
-    In the covering set every model meets every method once and, as there are more methods than optimizers, every
-    optimizer. The optimizers shift along the models, so that every method meets every optimizer too. What the sparse
-    backend can compute is tested with both backends.
+    In the covering set every model meets every method and, as there are more methods than optimizers, every optimizer.
+    The optimizers shift along the models, which begin anew where there are more optimizers, so that every method meets
+    every optimizer too. What the sparse backend can compute is tested with both backends.
     """
+    turns = range(max(len(MODELS), len(OPTIMIZERS)))
+    pairs = {(i, (i + k) % len(OPTIMIZERS), k % len(MODELS)) for i in range(len(METHODS)) for k in turns}
     for (i, method), (j, optimizer), (k, model) in itertools.product(*map(enumerate, (METHODS, OPTIMIZERS, MODELS))):
         if method == "iss" and model not in STRUCTURED:
             continue
-        covering = (i + k) % len(OPTIMIZERS) == j
+        covering = (i, j, k) in pairs
         marks = () if covering else (pytest.mark.full,)
         yield pytest.param(model, method, optimizer, "masked", marks=marks, id=f"{model}-{method}-{optimizer}")
         possible = method not in ("dense", "iss") and (optimizer != "nt_asgd" or method in STATIC)
@@ -53,7 +56,8 @@ def composed(model, method, optimizer, *more):
     dataset = EMBEDDED[lookup("model", model).task]
     overrides = [f"model={model}", f"sparsifier={method}", f"optimizer={optimizer}", f"dataset={dataset}"]
     if not (config_dir() / "recipe" / f"{model}_{optimizer}.yaml").exists():
-        overrides += ["recipe=none", "optimizer.lr=0.5", "sparsifier.removal_rate=0.5"]
+        rate = 0.5 if lookup("optimizer", optimizer).lr == MISSING else 0.01  # adaptive ones have one of their own
+        overrides += ["recipe=none", f"optimizer.lr={rate}", "sparsifier.removal_rate=0.5"]
         overrides += ["sparsifier.sparsity=0.6"] if method not in ("dense", "iss") else []
     return compose_run([*overrides, "budget=smoke", *more])
 

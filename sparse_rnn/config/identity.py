@@ -7,6 +7,7 @@ from dataclasses import MISSING as NO_DEFAULT
 from dataclasses import fields, is_dataclass
 from typing import TYPE_CHECKING, Any
 
+from sparse_rnn.core.defaults import former_default
 from sparse_rnn.data.content import OUTSIDE, OWN, content
 from sparse_rnn.data.labels import dataset_name
 
@@ -65,5 +66,5 @@ def _chosen(config: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:
             yield from _chosen(value, f"{prefix}{f.name}.")
             continue
         default = f.default_factory() if f.default_factory is not NO_DEFAULT else f.default
-        if f.name == "name" or value != default:
+        if f.name == "name" or value != former_default(f, default):
             yield f"{prefix}{f.name}", as_dict(value)

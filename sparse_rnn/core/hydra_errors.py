@@ -3,8 +3,11 @@
 Hydra raises one class for most errors of composition: those are recognized by their English, and tests hold each text.
 """
 
+from collections.abc import Sequence
+from dataclasses import fields
+
 from hydra.errors import MissingConfigException, OverrideParseException
-from omegaconf import DictConfig
+from omegaconf import MISSING, DictConfig, OmegaConf
 from omegaconf.errors import (
     ConfigAttributeError,
     ConfigKeyError,
@@ -15,7 +18,7 @@ from omegaconf.errors import (
     ValidationError,
 )
 
-from sparse_rnn.core.conf import GROUPS
+from sparse_rnn.core.conf import GROUPS, config_dir
 from sparse_rnn.core.errors import suggest
 from sparse_rnn.core.registry import choices, lookup
 
@@ -26,6 +29,8 @@ def explain(error: BaseException) -> str:
     if isinstance(error, MissingConfigException) and error.missing_cfg_file:
         group, _, name = str(error.missing_cfg_file).rpartition("/")
         known = [option for option in error.options or [] if not option.startswith("schema")]
+        if group == "recipe" and (pair := _model_and_optimizer(name)):
+            return _no_recipe(*pair, known)
         without = "; recipe=none goes without, by settings of your own" if group == "recipe" else ""
         return f"{group}={name} does not exist{suggest(name, known)}{without}."
     if isinstance(error, InterpolationToMissingValueError | InterpolationValidationError):
@@ -49,6 +54,34 @@ def explain(error: BaseException) -> str:
         known = list(cause.parent_node) if isinstance(cause.parent_node, DictConfig) else []
         return f"{cause.full_key or cause.key} is not a key of the configuration{suggest(str(cause.key), known)}."
     return f"{_first_line(cause if isinstance(cause, OmegaConfBaseException) else error)}."
+
+
+def _model_and_optimizer(recipe: str) -> tuple[str, str] | None:
+    """The model and the optimizer that a recipe is chosen by; None for a name that does not consist of two."""
+    pairs = [
+        (model, name) for model in choices("model") for name in choices("optimizer") if f"{model}_{name}" == recipe
+    ]
+    return pairs[0] if pairs else None
+
+
+def _no_recipe(model: str, optimizer: str, known: Sequence[str]) -> str:
+    """What to write where a model has no recipe for an optimizer. known: the recipes that there are."""
+    fitting = [name for name in choices("optimizer") if f"{model}_{name}" in known]
+    others = sorted(name for name in known if _made_for(name) == model)
+    names = [*(f"{model}_{name}" for name in fitting), *others]
+    written = [f"optimizer={name}" for name in fitting] + [f"recipe={name}" for name in others]
+    numbers = ["training.epochs=EPOCHS", "sparsifier.sparsity=SPARSITY", "sparsifier.removal_rate=RATE"]
+    if any(f.name == "lr" and f.default == MISSING for f in fields(lookup("optimizer", optimizer))):
+        numbers.insert(0, "optimizer.lr=LR")
+    written.append(f"recipe=none {' '.join(numbers)} with numbers of your own (for sparsifier=dense no sparsity)")
+    there = f"there are only {', '.join(names)}" if names else "there is none"
+    return f"recipe={model}_{optimizer} does not exist, and for model={model} {there}: write {', or '.join(written)}."
+
+
+def _made_for(recipe: str) -> str | None:
+    """The only model that a recipe is for, where the recipe says so itself."""
+    path = config_dir() / "recipe" / f"{recipe}.yaml"
+    return OmegaConf.select(OmegaConf.load(path), "recipe.model") if path.is_file() else None
 
 
 def _with_choice(complaint: str) -> str:

@@ -12,6 +12,7 @@ from torch import nn
 from torch.optim import Optimizer
 
 from sparse_rnn.core.bounds import check_whole
+from sparse_rnn.core.defaults import changed_default
 from sparse_rnn.core.errors import ConfigError
 from sparse_rnn.core.protocol import ProtocolConfig
 from sparse_rnn.core.registry import register
@@ -47,8 +48,8 @@ def _check_rates(lr: float, weight_decay: float) -> None:
 @dataclass
 class _WithPlateau:
     lr: float = MISSING
-    weight_decay: float = 1.2e-6
-    plateau_factor: float = 0.5
+    weight_decay: float = 0.0
+    plateau_factor: float = 1.0
     plateau_patience: int = 2
     averages: ClassVar[bool] = False
 
@@ -106,15 +107,15 @@ class SGDConfig:
         return StepDecay(optimizer, self.decay_factor, after, every)
 
 
-@register("optimizer", "adam")
 @dataclass
-class AdamConfig(_WithPlateau):
-    """Adam with the papers' settings: beta = (0, 0.999), epsilon = 1e-9; weight decay is added to the gradient."""
+class _Adaptive(_WithPlateau):
+    """Optimizers with running means of gradients and of their squares; the defaults are torch's."""
 
-    name: str = "adam"
-    beta1: float = 0.0
+    lr: float = 0.001
+    beta1: float = 0.9
     beta2: float = 0.999
-    epsilon: float = 1e-9
+    epsilon: float = 1e-8
+    kind: ClassVar[type[torch.optim.Adam]]
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -126,19 +127,51 @@ class AdamConfig(_WithPlateau):
         """The optimizer over `parameters`."""
         given, betas = list(parameters), (self.beta1, self.beta2)
         flags = cuda_flags(given, fused=True, capturable=True)
-        adam = torch.optim.Adam(given, self.lr, betas, self.epsilon, self.weight_decay, **flags)
-        make_portable(adam)
-        return adam
+        built = self.kind(given, self.lr, betas, self.epsilon, self.weight_decay, **flags)
+        make_portable(built)
+        return built
+
+
+@register("optimizer", "adam")
+@dataclass
+class AdamConfig(_Adaptive):
+    """Adam (Kingma & Ba 2015); weight decay is added to the gradient.
+
+    The defaults are torch's, at a constant rate. The papers' beta = (0, 0.999), epsilon = 1e-9, weight decay and
+    plateau are in their recipes.
+    """
+
+    name: str = "adam"
+    lr: float = changed_default(0.001, formerly=MISSING)
+    weight_decay: float = changed_default(0.0, formerly=1.2e-6)
+    plateau_factor: float = changed_default(1.0, formerly=0.5)
+    beta1: float = changed_default(0.9, formerly=0.0)
+    epsilon: float = changed_default(1e-8, formerly=1e-9)
+    kind: ClassVar[type[torch.optim.Adam]] = torch.optim.Adam
+
+
+@register("optimizer", "adamw")
+@dataclass
+class AdamWConfig(_Adaptive):
+    """AdamW (Loshchilov & Hutter 2019): weights shrink by lr * weight_decay per step, apart from the gradient.
+
+    The defaults are torch's, at a constant rate.
+    """
+
+    name: str = "adamw"
+    weight_decay: float = 0.01
+    kind: ClassVar[type[torch.optim.Adam]] = torch.optim.AdamW
 
 
 @register("optimizer", "momentum_sgd")
 @dataclass
 class MomentumSGDConfig(_WithPlateau):
-    """SGD with momentum; the learning rate falls by 1/1.33 on a plateau (Selfish-RNN Table 4)."""
+    """SGD with momentum, by default at a constant rate; the papers' weight decay and plateau are in their recipes."""
 
     name: str = "momentum_sgd"
+    weight_decay: float = changed_default(0.0, formerly=1.2e-6)
     momentum: float = 0.9
-    plateau_factor: float = 1 / 1.33
+    plateau_factor: float = changed_default(1.0, formerly=1 / 1.33)
     plateau_patience: int = 1
 
     def __post_init__(self) -> None:

@@ -32,6 +32,7 @@ def announce(trainer: Trainer, data: Data, terminal: Terminal, overrides: Sequen
     run, counts = trainer.run, parameter_counts(trainer.model, trainer.sparsifier)
     terminal.say(f"{trainer.device}: {', '.join([device_name(trainer.device), *ways_of_computing(trainer)])}")
     terminal.say(f"{trainer.folder.path}  (recipe {run.recipe.name}, protocol {run.protocol.name})")
+    terminal.say(optimizer_settings(run))
     if run.recipe.assumed:
         terminal.say(f"Assumed by the recipe: {run.recipe.assumed}.")
     if run.budget.name != "paper" and (changes := budget_changes(run, overrides)):
@@ -67,6 +68,13 @@ def data_facts(data: Data) -> str:
     unknown = data.unknown("valid") if isinstance(data, Corpus) else None
     outside = [] if unknown is None else [f"{unknown:,} of the validation tokens unknown"]
     return f"{counts} {data.unit}, {', '.join([*sizes, *outside])}"
+
+
+def optimizer_settings(run: Run) -> str:
+    """The optimizer with all its settings, since a recipe may differ in them from what everybody knows by its name."""
+    settings = {key: value for key, value in as_dict(run.optimizer).items() if key != "name"}
+    said = (f"{key} {value:g}" if isinstance(value, float) else f"{key} {value}" for key, value in settings.items())
+    return f"Optimizer {run.optimizer.name} (recipe {run.recipe.name}): {', '.join(said)}."
 
 
 def ways_of_computing(trainer: Trainer) -> list[str]:

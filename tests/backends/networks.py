@@ -22,9 +22,8 @@ def composed(model: str, *overrides: str, method: str = "set", optimizer: str = 
     given = [f"model={model}", f"sparsifier={method}", f"optimizer={optimizer}", f"dataset={dataset}", "budget=smoke"]
     given += ["recipe=none", "sparsifier.removal_rate=0.5"]
     given += ["sparsifier.sparsity=0.6"] if method not in ("dense", "iss") else []
-    if optimizer not in ("adam",):
-        given += ["optimizer.lr=0.5"]
-    return compose_run([*given, *(["optimizer.lr=0.01"] if optimizer == "adam" else []), *overrides])
+    given += [f"optimizer.lr={0.01 if optimizer in ('adam', 'adamw') else 0.5}"]
+    return compose_run([*given, *overrides])
 
 
 class Network:

@@ -15,7 +15,7 @@ from sparse_rnn.sparsity.optimizer_state import tensors_like
 from sparse_rnn.sparsity.topology import SparseTopology
 
 METHODS = ("dsr", "gmp", "rigl", "selfish", "set", "snfs", "st_rnn", "static_er", "static_uniform")
-OPTIMIZERS = ("adam", "momentum_sgd", "snt_asgd", "sgd")
+OPTIMIZERS = ("adam", "adamw", "momentum_sgd", "snt_asgd", "sgd")
 
 
 @pytest.mark.parametrize("method", METHODS)

@@ -6,6 +6,7 @@ from functools import cache
 from pathlib import Path
 
 import pytest
+from omegaconf import MISSING
 
 from sparse_rnn.config.compose import compose_run
 from sparse_rnn.config.identity import run_id
@@ -35,7 +36,8 @@ def overrides_of(model, method="selfish", optimizer=None, *more):
     if not any(each.startswith("training.") for each in more):
         given += [] if classifies else FIXED
     if not (config_dir() / "recipe" / f"{model}_{optimizer}.yaml").exists():
-        given += ["recipe=none", "optimizer.lr=0.5", "sparsifier.removal_rate=0.5"]
+        rate = 0.5 if lookup("optimizer", optimizer).lr == MISSING else 0.01  # adaptive ones have one of their own
+        given += ["recipe=none", f"optimizer.lr={rate}", "sparsifier.removal_rate=0.5"]
         given += ["sparsifier.sparsity=0.6"] if method not in ("dense", "iss") else []
     return [*given, "logger=files", "sparsifier.backend=masked", "threads=1", NO_LIMIT, *more]
 

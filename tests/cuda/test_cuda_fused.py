@@ -4,7 +4,7 @@ import pytest
 from device_runs import MODELS, comparable, losses_of, overrides_of, worst_difference
 
 RELATIVE = 1e-4
-OPTIMIZERS = ("snt_asgd", "nt_asgd", "sgd", "adam", "momentum_sgd")
+OPTIMIZERS = ("snt_asgd", "nt_asgd", "sgd", "adam", "adamw", "momentum_sgd")
 
 
 def compare(runs, model, method, optimizer, *more):

@@ -7,7 +7,7 @@ import pytest
 import torch
 from device_runs import LANGUAGE_MODELS, MODELS, losses_of, overrides_of, record_of, rows_of, worst_difference
 
-OPTIMIZERS = ("sgd", "nt_asgd", "adam", "momentum_sgd")
+OPTIMIZERS = ("sgd", "nt_asgd", "adam", "adamw", "momentum_sgd")
 FIXED = ["training.bptt=5"]
 VARIABLE = ["training.bptt=5", "training.variable_bptt=true", "training.max_bptt=9"]
 EVERY_20 = "sparsifier.update_interval=20"

@@ -6,7 +6,7 @@ from device_runs import METHODS, MODELS, STRUCTURED, comparable, losses_of, over
 from sparse_rnn.training.trainer import Trainer
 
 COMBINATIONS = [(model, method) for model in MODELS for method in METHODS if method != "iss" or model in STRUCTURED]
-OPTIMIZERS = ("sgd", "nt_asgd", "adam", "momentum_sgd")
+OPTIMIZERS = ("sgd", "nt_asgd", "adam", "adamw", "momentum_sgd")
 RELATIVE = 1e-4
 
 

@@ -11,6 +11,7 @@ RESUMED = (
     ("rhn", "set", "momentum_sgd"),
     ("on_lstm", "selfish", "snt_asgd"),
     ("on_lstm", "rigl", "adam"),
+    ("stacked_lstm", "set", "adamw"),
     ("awd_lstm_mos", "selfish", "snt_asgd"),
     ("lstm_classifier", "st_rnn", "adam"),
 )

@@ -38,7 +38,7 @@ def test_no_step_waits(runs, model, switches):
     assert NeverWaiting.steps > LAST
 
 
-@pytest.mark.parametrize("optimizer", ["sgd", "nt_asgd", "adam", "momentum_sgd"])
+@pytest.mark.parametrize("optimizer", ["sgd", "nt_asgd", "adam", "adamw", "momentum_sgd"])
 def test_no_step_waits_whatever_the_optimizer(runs, optimizer):
     runs(overrides_of("stacked_lstm", "snfs", optimizer, "logger.every=1000"), trainer=NeverWaiting)
 

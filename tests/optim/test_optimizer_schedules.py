@@ -2,11 +2,19 @@ import pytest
 import torch
 from torch import nn
 
+from sparse_rnn.config.compose import compose_run
 from sparse_rnn.core.errors import ConfigError
 from sparse_rnn.core.protocol import ProtocolConfig
 from sparse_rnn.optim.after_validation import NonMonotonicTrigger, Plateau, StepDecay
 from sparse_rnn.optim.averaged_sgd import AveragedSGD
-from sparse_rnn.optim.configurations import AdamConfig, MomentumSGDConfig, NTASGDConfig, SGDConfig, SNTASGDConfig
+from sparse_rnn.optim.configurations import (
+    AdamConfig,
+    AdamWConfig,
+    MomentumSGDConfig,
+    NTASGDConfig,
+    SGDConfig,
+    SNTASGDConfig,
+)
 
 
 def optimizer() -> AveragedSGD:
@@ -169,19 +177,38 @@ def test_plain_sgd_by_default():
     assert set(step_rates(config.schedule(sgd, 6), sgd, range(1, 7))) == {2.0}
 
 
-def test_optimizers_are_built_as_the_papers_run_them():
+@pytest.mark.parametrize("model", ["stacked_lstm", "rhn", "on_lstm", "awd_lstm_mos"])
+def test_recipes_build_optimizers_as_the_papers_run_them(model):
     """facts D."""
     parameters = [nn.Parameter(torch.zeros(2))]
-    adam = AdamConfig(lr=0.001).build(parameters, ProtocolConfig())
-    (group,) = adam.param_groups
+    adam = compose_run([f"model={model}", "optimizer=adam"]).optimizer
+    (group,) = adam.build(parameters, ProtocolConfig()).param_groups
     assert (group["lr"], group["betas"], group["eps"], group["weight_decay"]) == (0.001, (0.0, 0.999), 1e-9, 1.2e-6)
-    config = MomentumSGDConfig(lr=2.0)
+    assert (adam.plateau_factor, adam.plateau_patience) == (0.5, 2)
+    config = compose_run([f"model={model}", "optimizer=momentum_sgd"]).optimizer
     sgd = config.build(parameters, ProtocolConfig())
     assert (sgd.param_groups[0]["momentum"], sgd.param_groups[0]["weight_decay"]) == (0.9, 1.2e-6)
     plateau = config.schedule(sgd, 100)
     for epoch, loss in enumerate([1.0, 1.0, 1.0], 1):
         plateau.step(loss, epoch)
-    assert sgd.param_groups[0]["lr"] == pytest.approx(2 / 1.33)
+    assert sgd.param_groups[0]["lr"] == 2 * (1 / 1.33)
+
+
+@pytest.mark.parametrize(
+    ("config", "torch_s"),
+    [
+        (AdamConfig(), torch.optim.Adam),
+        (AdamWConfig(), torch.optim.AdamW),
+        (MomentumSGDConfig(lr=0.001), lambda parameters: torch.optim.SGD(parameters, 0.001, 0.9)),
+    ],
+)
+def test_without_a_recipe_optimizers_are_torch_s(config, torch_s):
+    """As everybody knows them by their names: every setting is torch's default, and the rate is constant."""
+    parameters = [nn.Parameter(torch.zeros(2))]
+    ours, theirs = config.build(parameters, ProtocolConfig()), torch_s(parameters)
+    assert type(ours) is type(theirs)
+    assert ours.param_groups == theirs.param_groups
+    assert set(step_rates(config.schedule(ours, 6), ours, range(1, 7))) == {0.001}
 
 
 @pytest.mark.parametrize(("config", "sparse"), [(SNTASGDConfig, True), (NTASGDConfig, False)])
@@ -205,6 +232,8 @@ def test_a_budget_forces_averaging_after_its_share_of_the_epochs(average_by, epo
     [
         (AdamConfig, {"lr": 0.0}),
         (AdamConfig, {"lr": 0.1, "weight_decay": -1.0}),
+        (AdamWConfig, {"beta1": 1.0}),
+        (AdamWConfig, {"epsilon": 0.0}),
         (MomentumSGDConfig, {"lr": 0.1, "plateau_factor": 1.5}),
         (SGDConfig, {"lr": 1.0, "weight_decay": -1.0}),
         (SGDConfig, {"lr": 1.0, "decay_factor": 0.0}),

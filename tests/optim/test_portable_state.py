@@ -8,7 +8,9 @@ from torch.optim import Optimizer
 
 from sparse_rnn.core.protocol import ProtocolConfig
 from sparse_rnn.optim.averaged_sgd import AveragedSGD
-from sparse_rnn.optim.configurations import AdamConfig, MomentumSGDConfig, SGDConfig, SNTASGDConfig
+from sparse_rnn.optim.configurations import AdamConfig, AdamWConfig, MomentumSGDConfig, SGDConfig, SNTASGDConfig
+
+ADAPTIVE = (AdamConfig, AdamWConfig)
 
 
 def build(config: type, device: str = "cpu") -> Optimizer:
@@ -29,6 +31,7 @@ def step(optimizer: Optimizer, gradient: float) -> Tensor:
         (SGDConfig, {"fused": True}),
         (MomentumSGDConfig, {"fused": True}),
         (AdamConfig, {"fused": True, "capturable": True}),
+        (AdamWConfig, {"fused": True, "capturable": True}),
         (SNTASGDConfig, {"fused": True}),
     ],
 )
@@ -38,7 +41,7 @@ def test_on_a_gpu_steps_are_fused_and_can_be_captured(config, flags):
     assert flags.items() <= group.items()
 
 
-@pytest.mark.parametrize("config", [SGDConfig, AdamConfig, MomentumSGDConfig])
+@pytest.mark.parametrize("config", [SGDConfig, AdamConfig, AdamWConfig, MomentumSGDConfig])
 def test_on_the_cpu_torch_chooses(config):
     (group,) = build(config).param_groups
     assert group["fused"] is None
@@ -53,7 +56,7 @@ def test_adam_counts_its_steps_on_the_gpu():
         assert {tensor.device.type for tensor in state.values()} == {"cuda"}
 
 
-@pytest.mark.parametrize("config", [SGDConfig, AdamConfig, MomentumSGDConfig])
+@pytest.mark.parametrize("config", [SGDConfig, AdamConfig, AdamWConfig, MomentumSGDConfig])
 def test_fused_steps_are_those_of_the_others(config):
     plain, fused = build(config), build(config)
     fused.param_groups[0]["fused"] = True
@@ -61,10 +64,10 @@ def test_fused_steps_are_those_of_the_others(config):
         torch.testing.assert_close(step(fused, gradient), step(plain, gradient), rtol=1e-6, atol=1e-7)
 
 
-@pytest.mark.parametrize("config", [SGDConfig, AdamConfig, MomentumSGDConfig])
+@pytest.mark.parametrize("config", [SGDConfig, AdamConfig, AdamWConfig, MomentumSGDConfig])
 def test_a_state_of_a_gpu_does_not_bring_its_flags(config):
     here, there = build(config), build(config)
-    there.param_groups[0].update({"fused": True, "capturable": True} if config is AdamConfig else {"fused": True})
+    there.param_groups[0].update({"fused": True, "capturable": True} if config in ADAPTIVE else {"fused": True})
     step(there, 1.0)
     here.load_state_dict(there.state_dict())
     assert here.param_groups[0]["fused"] is None

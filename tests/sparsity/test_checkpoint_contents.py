@@ -11,7 +11,7 @@ from torch import nn
 from sparse_rnn.sparsity.checkpoint_format import load_states, saved_states
 from sparse_rnn.sparsity.topology import SparseTopology
 
-OPTIMIZERS = ("snt_asgd", "nt_asgd", "adam", "momentum_sgd")
+OPTIMIZERS = ("snt_asgd", "nt_asgd", "adam", "adamw", "momentum_sgd")
 UPDATES = ("sparsifier=rigl", "sparsifier.update_interval=2")
 TRIGGER = 1  # averaging starts after this epoch
 EPOCHS = 4
@@ -106,6 +106,7 @@ def dense_parts(training: Any) -> set[str]:
     [
         ("snt_asgd", "paper", set()),
         ("adam", "paper", set()),
+        ("adamw", "paper", set()),
         ("momentum_sgd", "paper", set()),
         ("momentum_sgd", "official_code", set()),
         ("nt_asgd", "paper", {"total"}),  # sums of weights that were removed

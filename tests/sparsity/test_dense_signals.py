@@ -8,7 +8,7 @@ from storages import ON_KERNELS, gradient_of
 
 
 @pytest.mark.parametrize("protocol", ["paper", "official_code"])
-@pytest.mark.parametrize("optimizer", ["adam", "momentum_sgd"])
+@pytest.mark.parametrize("optimizer", ["adam", "adamw", "momentum_sgd"])
 def test_snfs_keeps_the_momentum_of_the_dense_gradient(training, optimizer, protocol):
     """m <- .9 m + g over unmasked, unclipped gradients, whatever the optimizer keeps itself (design, section 4)."""
     settings = ["sparsifier.update_interval=3", "sparsifier.removal_rate=0.2"]

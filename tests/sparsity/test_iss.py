@@ -132,7 +132,7 @@ def test_an_interval_in_steps(training):
     assert reports == [False, True, False, True, False, True]
 
 
-@pytest.mark.parametrize("optimizer", ["adam", "momentum_sgd", "snt_asgd"])
+@pytest.mark.parametrize("optimizer", ["adam", "adamw", "momentum_sgd", "snt_asgd"])
 def test_other_optimizers_forget_what_is_removed(training, optimizer):
     run = training("sparsifier=iss", f"optimizer={optimizer}")
     if isinstance(run.optimizer, AveragedSGD):

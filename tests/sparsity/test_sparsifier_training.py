@@ -15,7 +15,7 @@ from sparse_rnn.sparsity.sparsifier import Clock, Sparsifier
 from sparse_rnn.sparsity.topology import SparseTopology
 
 METHODS = sorted({path.stem for path in (config_dir() / "sparsifier").glob("*.yaml")} - {"iss"})  # see test_iss.py
-OPTIMIZERS = ["adam", "momentum_sgd", "nt_asgd", "snt_asgd"]
+OPTIMIZERS = ["adam", "adamw", "momentum_sgd", "nt_asgd", "snt_asgd"]
 STATIC = {"dense", "static_er", "static_uniform"}
 
 

@@ -90,6 +90,7 @@ def test_density_of_nothing_is_that_of_a_dense_model():
 OPTIMIZERS = {
     "momentum_sgd": lambda p: torch.optim.SGD(p, 0.1, momentum=0.9),
     "adam": lambda p: torch.optim.Adam(p, 0.1, amsgrad=True),
+    "adamw": lambda p: torch.optim.AdamW(p, 0.1),
     "rmsprop": lambda p: torch.optim.RMSprop(p, 0.1, momentum=0.9),
 }
 
