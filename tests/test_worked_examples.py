@@ -95,11 +95,12 @@ def test_add_a_growth_rule(project):
     follow("add-a-growth-rule.md", project)
     execute("python -m sparse_rnn.train sparsifier=rigl dataset=pydoc budget=smoke logger=files", project)
     found = {(r["config"]["sparsifier"]["name"], r["config"]["growth"]["name"]): r for r in records(project)}
-    assert set(found) == {("rigl", "gradient"), ("rigl", "smallest_gradient"), ("rigl_control", "smallest_gradient")}
+    grown = {("rigl", growth) for growth in ("gradient", "smallest_gradient", "coactivation")}
+    assert set(found) == {*grown, ("rigl_control", "smallest_gradient")}
     for record in found.values():
         assert record["status"] == "finished"
         assert record["sparsity"] == pytest.approx(0.67, abs=1e-4)
-    assert found["rigl", "gradient"]["digest"] != found["rigl", "smallest_gradient"]["digest"]
+    assert len({found[pair]["digest"] for pair in grown}) == 3
     row = "| `rigl_control` | er | magnitude | smallest_gradient | none | tensor | cosine | epoch |"
     for page in ("README.md", "docs/methods.md"):
         assert row in (project / page).read_text().splitlines()

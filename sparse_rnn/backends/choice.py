@@ -50,9 +50,9 @@ def choose_backend(
     asked = sparsifier.backend
     if asked == "masked":
         return Choice("masked", "as requested")
-    refuse_backend(sparsifier, optimizer, protocol, model, topology, device, precision)
+    refuse_backend(sparsifier, growth, optimizer, protocol, model, topology, device, precision)
     if asked == "auto":
-        reason = obstacle(sparsifier, optimizer, protocol, model, topology, device, precision)
+        reason = obstacle(sparsifier, growth, optimizer, protocol, model, topology, device, precision)
         if reason := reason or slower(sparsifier, growth, optimizer, model, topology):
             usual = reason in (NOTHING, SMALL) or reason.startswith(OF_CPU)
             return Choice("masked", reason, expected=usual)
@@ -67,6 +67,7 @@ def choose_backend(
 
 def refuse_backend(
     sparsifier: SparsifierConfig,
+    growth: GrowthRule,
     optimizer: OptimizerConfig,
     protocol: ProtocolConfig,
     model: nn.Module,
@@ -77,7 +78,7 @@ def refuse_backend(
     """Raise ConfigError if sparsifier.backend=sparse is requested and not possible; works on the meta device."""
     if sparsifier.backend != "sparse":
         return
-    if reason := obstacle(sparsifier, optimizer, protocol, model, topology, device, precision):
+    if reason := obstacle(sparsifier, growth, optimizer, protocol, model, topology, device, precision):
         raise ConfigError(
             f"sparsifier.backend=sparse is not possible, because {reason}: use sparsifier.backend=masked."
         )
@@ -85,6 +86,7 @@ def refuse_backend(
 
 def obstacle(
     sparsifier: SparsifierConfig,
+    growth: GrowthRule,
     optimizer: OptimizerConfig,
     protocol: ProtocolConfig,
     model: nn.Module,
@@ -101,6 +103,8 @@ def obstacle(
         return f"its kernels compute in fp32 and precision={precision}"
     if isinstance(sparsifier, ISSConfig):
         return f"sparsifier={sparsifier.name} needs all entries"
+    if "activations" in signals_needed(sparsifier, growth):
+        return "its modules do not show the activations that the method reads"
     if protocol.masking == "weight":
         return f"protocol={protocol.name} steps on dense gradients"
     if optimizer.name == "nt_asgd" and sparsifier.dynamic:

@@ -9,8 +9,9 @@ from typing import Any, ClassVar, Protocol
 import torch
 from torch import Tensor, nn
 
+from sparse_rnn.core.activations import ActivationListener
 from sparse_rnn.core.errors import ConfigError
-from sparse_rnn.models.layers.mixture import RowSoftmax, mixture_cross_entropy
+from sparse_rnn.models.layers.mixture import LOGITS_BYTES, RowSoftmax, mixture_cross_entropy
 
 Hidden = Any
 """A tensor, or a tuple or list of hidden states, each with the batch as second-to-last dimension."""
@@ -134,6 +135,7 @@ class Decoder(nn.Linear):
     """
 
     row_softmax: type[RowSoftmax] = RowSoftmax
+    activation_listener: ActivationListener | None = None  # for the mixture's logits; hooks see those of `forward`
 
     def cross_entropy(self, x: Tensor, targets: Tensor) -> Tensor:
         """Mean of -log p(target) in nats; x [N, H], targets int64 [N]."""
@@ -144,6 +146,11 @@ class Decoder(nn.Linear):
 
         latent [N, K, E], log_prior [N, K], targets int64 [N].
         """
+        if self.activation_listener is not None:
+            at_once = max(1, LOGITS_BYTES // (len(self.weight) * self.weight.element_size()))
+            for z in torch.split(latent.detach().flatten(0, 1), at_once):
+                logits = nn.functional.linear(z, self.weight.detach(), self.bias.detach())
+                self.activation_listener(self.weight, z, logits)
         return mixture_cross_entropy(latent, log_prior, self.weight, self.bias, targets, softmax=self.row_softmax)
 
 

@@ -2,8 +2,8 @@
 
 Each multiplication by an active weight counts as two operations; biases and element-wise operations do not count. A
 training step multiplies three times: forward, for the gradient of the input, and for that of the weight. Looking up an
-embedding is free, but the gradient of its weight counts as a product. The dense gradient that gradient growth reads at
-an update is not counted (2 in 10,000 with one update per epoch).
+embedding is free, but the gradient of its weight counts as a product. The dense gradient or the co-activation that
+growth reads at an update is not counted (2 in 10,000 with one update per epoch).
 """
 
 from collections.abc import Iterable, Mapping

@@ -12,7 +12,7 @@ from sparse_rnn.core.errors import ConfigError, suggest
 from sparse_rnn.core.registry import choices, lookup
 from sparse_rnn.sparsity.groups import SCOPES, Group, groups_of
 from sparse_rnn.sparsity.rules import initial, redistribution, removal, schedule  # noqa: F401  (fill the registry)
-from sparse_rnn.sparsity.rules.growth import GrowthRule, Signal
+from sparse_rnn.sparsity.rules.growth import SIGNALS, GrowthRule, Signal
 from sparse_rnn.sparsity.rules.schedule import RemovalSchedule, ScheduleSettings
 from sparse_rnn.sparsity.selection import apportion
 from sparse_rnn.sparsity.topology import SparseTopology
@@ -139,7 +139,12 @@ def final_counts(config: SparsifierConfig, topology: SparseTopology) -> dict[str
 
 
 def signals_needed(config: SparsifierConfig, growth: GrowthRule) -> frozenset[Signal]:
-    """The dense signals that the method's growth and redistribution read; none if the topology is fixed."""
+    """The dense signals that the method's growth and redistribution read; none if the topology is fixed.
+
+    Raises ConfigError for a signal that does not exist.
+    """
+    for signal in sorted(growth.needs - set(SIGNALS)):
+        raise ConfigError(f"growth={growth.name} reads {signal}, which is no signal{suggest(signal, SIGNALS)}.")
     redistributes = lookup("redistribution", config.redistribution)
     return growth.needs | redistributes.needs if config.dynamic else frozenset()
 

@@ -11,6 +11,7 @@ from torch.optim import Optimizer
 from sparse_rnn.core.protocol import ProtocolConfig
 from sparse_rnn.core.random import generator
 from sparse_rnn.core.registry import lookup
+from sparse_rnn.sparsity.coactivation import Coactivation
 from sparse_rnn.sparsity.groups import groups_of
 from sparse_rnn.sparsity.method import SparsifierConfig, initial_counts, make_schedule, signals_needed
 from sparse_rnn.sparsity.optimizer_state import tensors_like
@@ -52,7 +53,8 @@ class Sparsifier:
 
     It draws the first topology when it is made. A training loop then calls, in this order:
 
-    1. `before_backward` before the forward pass, so that the dense gradient can be read where a rule needs it.
+    1. `before_backward` before the forward pass, so that dense gradients and activations can be read where a rule
+       needs them.
     2. `before_step` after the backward pass and before clipping: it reads the dense signals, then masks the gradients.
     3. `after_step` after the optimizer's step: it updates the topology if the interval is a number of steps.
     4. `after_epoch` after the validation: it updates the topology if the interval is an epoch.
@@ -88,6 +90,7 @@ class Sparsifier:
         self.momentum_beta = growth.beta if isinstance(growth, MomentumGrowth) else MomentumGrowth.beta
         self.needs = frozenset(momentum_signal if signal == "momentum" else signal for signal in needs)
         self._signals: dict[Signal, Mapping[str, Tensor]] = {}
+        self._coactivation = Coactivation(topology) if "activations" in needs else None
         self._draw_topology(seed if init_seed is None else init_seed)
 
     @torch.no_grad()
@@ -130,12 +133,14 @@ class Sparsifier:
         return {"sparsity/asked" if self.config.prunes else "rate/removal": self.schedule.rate(clock.progress)}
 
     def before_backward(self, clock: Clock) -> None:
-        """Watch the gradients that `before_step` will read; `clock` counts the coming step.
+        """Watch what `before_step` will read; `clock` counts the coming step.
 
-        It may be left out where the weights store all entries.
+        It may be left out where the weights store all entries and no rule reads activations.
         """
-        if self._signals_read(clock):
+        if read := self._signals_read(clock):
             self.topology.watch_gradients()
+            if self._coactivation and "activations" in read:
+                self._coactivation.watch()
 
     @torch.no_grad()
     def before_step(self, clock: Clock) -> None:
@@ -154,10 +159,12 @@ class Sparsifier:
             if "gradient" in read:
                 # Masking and clipping change the gradients in place before an update reads them: keep them as they are.
                 self._signals["gradient"] = DenseGradients({name: each.kept() for name, each in gradients.items()})
+            if self._coactivation and "activations" in read:
+                self._signals["activations"] = self._coactivation.taken()
 
-    def keeps_gradients(self, clock: Clock) -> bool:
-        """Whether `read_signals` keeps the dense gradients of the coming step, which `clock` counts, for an update."""
-        return "gradient" in self._signals_read(clock)
+    def keeps_signals(self, clock: Clock) -> bool:
+        """Whether `read_signals` keeps something of the coming step, which `clock` counts, for an update."""
+        return bool(self._signals_read(clock) - {"momentum"})
 
     @property
     def lasting_tensors(self) -> list[Tensor]:
@@ -166,7 +173,7 @@ class Sparsifier:
         return [*(weight.mask for weight in self.topology), *(momentum[name] for name in momentum)]
 
     def _signals_read(self, clock: Clock) -> set[Signal]:
-        """Momentum is read in every step, the gradient only in a step that a topology update follows."""
+        """Momentum is read in every step, everything else only in a step that a topology update follows."""
         due = self._due(clock, at_epoch_end=clock.batch == clock.batches)
         return {signal for signal in self.needs if signal == "momentum" or due}
 
@@ -187,7 +194,7 @@ class Sparsifier:
         triggered: the validation of this epoch has started the averaging.
         """
         if triggered and not self.protocol.update_at_trigger:
-            self._signals.pop("gradient", None)
+            self._forget_last_minibatch()
             return None
         return self.update(clock) if self.config.update_interval == "epoch" and self._due(clock, True) else None
 
@@ -225,7 +232,7 @@ class Sparsifier:
                 restart = old ^ mask if self.protocol.keep_regrown else (old | mask) & ~kept
                 dense_state = self.protocol.masking == "weight"
                 self.topology.replace(name, mask, self.optimizer, restart, dense_state=dense_state)
-        self._signals.pop("gradient", None)
+        self._forget_last_minibatch()
         active = self.topology.active
         self._target = self._pruned_target(clock.progress) if self.config.prunes else self._target
         if active != self._target:
@@ -259,6 +266,9 @@ class Sparsifier:
         if self.momentum_signal == "gradient" and "gradient" in signals:
             signals["momentum"] = signals["gradient"]
         return signals
+
+    def _forget_last_minibatch(self) -> None:
+        self._signals = {kind: tensors for kind, tensors in self._signals.items() if kind == "momentum"}
 
     def _accumulate_momentum(self, gradients: Mapping[str, Gradient]) -> None:
         if "momentum" not in self._signals:

@@ -55,6 +55,11 @@ class StepSparsifier(Sparsifier):
         trained = {p for group in optimizer.param_groups for p in group["params"]}
         named = {name: p for name, p in module.named_parameters() if p in trained and p.is_floating_point()}
         self._divergence = Divergence(named)
+        self.before_backward()
+
+    def before_backward(self, clock: Clock | None = None) -> None:
+        """To be called before the forward pass, but only with a clock of one's own: it calls itself after each step."""
+        super().before_backward(clock or self._clock(self.step + 1))
 
     def before_step(self, clock: Clock | None = None) -> None:
         """Mask the gradients: to be called after `backward()`, before clipping and the optimizer's step.
@@ -96,6 +101,7 @@ class StepSparsifier(Sparsifier):
             return super().after_step(clock or self._clock(self.step))
         finally:
             self._weights.remember()
+            self.before_backward()
 
     def update(self, clock: Clock) -> UpdateReport:
         """Remove, redistribute and grow now; see `Sparsifier.update`."""
@@ -228,6 +234,7 @@ class StepSparsifier(Sparsifier):
         except (KeyError, TypeError, AttributeError, IndexError) as error:
             raise ConfigError("This is not a state that this method's sparsifier returned by state_dict().") from error
         self._begun, self._restored = False, True
+        self.before_backward()
 
     def _refuse_state(self, state: Mapping[str, Any]) -> None:
         shapes = {name: list(stored["shape"]) for name, stored in state["topology"].items()}

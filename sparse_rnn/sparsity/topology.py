@@ -81,11 +81,17 @@ class SparseTopology:
     """The masks of a model (theta_s = theta * M, Selfish-RNN Eq. 1).
 
     Inactive weights are zero, and stay so as long as their gradients are masked before the optimizer steps.
-    structures: the hidden units that a method removes as a whole; empty for other methods.
+    structures: the hidden units that a method removes as a whole; empty for other methods. model: whose weights they
+    are, if it is known.
     """
 
-    def __init__(self, weights: Sequence[SparseWeight], structures: Sequence[Structures] = ()) -> None:
-        self.structures = structures
+    def __init__(
+        self,
+        weights: Sequence[SparseWeight],
+        structures: Sequence[Structures] = (),
+        model: nn.Module | None = None,
+    ) -> None:
+        self.structures, self.model = structures, model
         self._weights = {weight.name: weight for weight in weights}
 
     @classmethod
@@ -115,7 +121,7 @@ class SparseTopology:
             rows = own.rows if own else {"all": slice(0, parameter.shape[0])}
             mask = torch.ones_like(parameter, dtype=torch.bool)
             weights.append(SparseWeight(name, parameter, mask, rows, own.cell if own else None))
-        return cls(weights, structures)
+        return cls(weights, structures, model)
 
     def __iter__(self) -> Iterator[SparseWeight]:
         return iter(self._weights.values())

@@ -13,8 +13,9 @@ from sparse_rnn.core.registry import lookup
 from sparse_rnn.data.base import Data
 from sparse_rnn.data.corpus import Corpus
 from sparse_rnn.optim.averaged_sgd import AveragedSGD
+from sparse_rnn.sparsity.coactivation import Coactivation
 from sparse_rnn.sparsity.iss.penalty import ISS, ISSConfig
-from sparse_rnn.sparsity.method import make_topology
+from sparse_rnn.sparsity.method import make_topology, signals_needed
 from sparse_rnn.sparsity.sparsifier import Sparsifier
 from sparse_rnn.sparsity.topology import SparseTopology
 from sparse_rnn.training.captured_step import CapturedStep, CUDAGraphs
@@ -36,7 +37,9 @@ def check_method(run: Run, device: torch.device | None = None) -> None:
         model = run.model.build(*lookup("task", run.model.task).smallest)
         topology = make_topology(run.sparsifier, model)
         on = device or torch.device("cpu")
-        refuse_backend(run.sparsifier, run.optimizer, run.protocol, model, topology, on, run.precision)
+        if "activations" in signals_needed(run.sparsifier, run.growth):
+            Coactivation(topology)
+        refuse_backend(run.sparsifier, run.growth, run.optimizer, run.protocol, model, topology, on, run.precision)
 
 
 def load_data(run: Run) -> Data:

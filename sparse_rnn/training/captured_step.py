@@ -51,9 +51,10 @@ class CapturedStep:
     """Replays a TrainingStep for every batch shape that recurs; variable windows have a record for each length.
 
     A replay repeats the recorded work on the recorded memory. So inputs, targets, hidden state and learning rates are
-    copied into tensors that stay; a step in which the host takes part, as when dense gradients are kept for an update,
-    is computed afresh; and all records are made anew once the step works on other tensors, as when averaging begins.
-    The first step on these is computed, since no kernel can be compiled or loaded while a step is recorded.
+    copied into tensors that stay; a step in which the host takes part, as when dense gradients or activations are kept
+    for an update, is computed afresh; and all records are made anew once the step works on other tensors, as when
+    averaging begins. The first step on these is computed, since no kernel can be compiled or loaded while a step is
+    recorded.
     Random numbers continue as without records: torch advances its generator by what a replay draws.
     """
 
@@ -93,7 +94,7 @@ class CapturedStep:
     def _needs_host(self, clock: Clock) -> bool:
         optimizer = self._step.optimizer
         waits = isinstance(optimizer, AveragedSGD) and not optimizer.next_step_is_plain
-        return waits or self._step.sparsifier.keeps_gradients(clock)
+        return waits or self._step.sparsifier.keeps_signals(clock)
 
     def _count_optimizer_step(self) -> None:
         """What the optimizer counts on the host; while a step is recorded, it does so itself."""

@@ -5,9 +5,10 @@ from typing import cast
 import torch
 from torch import Tensor, nn
 
+from sparse_rnn.core.activations import ActivationListener
 from sparse_rnn.core.declarations import Gates
 from sparse_rnn.models.layers.dropout import inverted_mask
-from sparse_rnn.models.layers.highway_window import TORCH, highway
+from sparse_rnn.models.layers.highway_window import TORCH, highway, states_of_depths
 
 
 class HighwayRecurrence(nn.Module):
@@ -16,6 +17,8 @@ class HighwayRecurrence(nn.Module):
     [h; t] = R_k (s m) + b_k, at the first depth plus W x; then h = tanh(h), t = sigmoid(t). m is a dropout mask, one
     for all steps and depths of a window.
     """
+
+    activation_listener: ActivationListener | None = None
 
     def __init__(self, hidden: int, depth: int, dropout: float) -> None:
         super().__init__()
@@ -49,5 +52,12 @@ class HighwayRecurrence(nn.Module):
         """The states of `forward`, with a given dropout mask [B, hidden] or, if it is None, without dropout."""
         layers = cast(list[nn.Linear], list(self.recurrent))
         weights, biases = [layer.weight for layer in layers], [layer.bias for layer in layers]
-        states = highway(self.input(x), state, mask, weights, biases, self.cell)
+        projected = self.input(x)
+        states = highway(projected, state, mask, weights, biases, self.cell)
+        if self.activation_listener is not None:
+            after = states_of_depths(projected, state, mask, weights, biases, self.cell)
+            before = [torch.cat([state[None], after[-1][:-1]]), *after[:-1]]
+            self.activation_listener(self.input.weight, x, after[0])
+            for weight, own, following in zip(weights, before, after, strict=True):
+                self.activation_listener(weight, own if mask is None else own * mask, following)
         return states, states[-1]

@@ -115,6 +115,22 @@ def highway(
     return unroll(cell, *inputs, mask, cast, biases, keep=False)[0]
 
 
+@torch.no_grad()
+def states_of_depths(
+    projected: Tensor,
+    state: Tensor,
+    mask: Tensor | None,
+    weights: Sequence[Tensor],
+    biases: Sequence[Tensor],
+    cell: HighwayCell = TORCH,
+) -> list[Tensor]:
+    """The states after each depth, each [T, B, H], without gradient; what is given is as for `highway`."""
+    cast = [weight.to(product_dtype(weight)) for weight in weights]
+    mask = None if mask is None else mask.contiguous()
+    last, between, *_ = unroll(cell, projected.contiguous(), state.contiguous(), mask, cast, biases, keep=True)
+    return [*between, last]
+
+
 class _Highway(torch.autograd.Function):
     @staticmethod
     def forward(

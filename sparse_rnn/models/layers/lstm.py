@@ -7,6 +7,7 @@ import torch
 from torch import Tensor, nn
 from torch.backends import cudnn
 
+from sparse_rnn.core.activations import ActivationListener
 from sparse_rnn.models.layers.dropout import drop_connect
 from sparse_rnn.models.layers.precision import product_dtype
 
@@ -21,6 +22,8 @@ class LSTM(nn.LSTM):
 
     The random state of dropout inside cuDNN can be neither saved nor restored (pytorch#104697).
     """
+
+    activation_listener: ActivationListener | None = None
 
     def forward(  # type: ignore[override]
         self, inputs: Tensor, state: State | None = None
@@ -51,8 +54,13 @@ class LSTM(nn.LSTM):
         weights = [of_input, drop_connect(recurrent, drop, self.training, inverted=True), *biases]
         dtype = product_dtype(of_input)
         if inputs.is_cuda and dtype != of_input.dtype:
-            return lstm_of_dtype(dtype, inputs, state, weights, self.training)
-        return _lstm(inputs, state, weights, self.training)
+            output, last = lstm_of_dtype(dtype, inputs, state, weights, self.training)
+        else:
+            output, last = _lstm(inputs, state, weights, self.training)
+        if self.activation_listener is not None:
+            self.activation_listener(of_input, inputs, output)
+            self.activation_listener(recurrent, torch.cat([state[0], output[:-1]]), output)
+        return output, last
 
     def flatten_parameters(self) -> None:
         """Place each layer's weights in one piece of memory, where cuDNN reads them without a copy.

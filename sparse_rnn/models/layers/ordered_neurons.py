@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
+from sparse_rnn.core.activations import ActivationListener
 from sparse_rnn.core.declarations import Gates
 from sparse_rnn.models.layers.dropout import drop_connect
 from sparse_rnn.models.layers.ordered_neurons_cell import TORCH, OrderedNeuronsCell, Saved
@@ -119,6 +120,8 @@ class ONLSTMLayer(nn.Module):
     In evaluation all of them are scaled by 1 - p instead.
     """
 
+    activation_listener: ActivationListener | None = None
+
     def __init__(self, inputs: int, hidden: int, chunk: int, p: float) -> None:
         super().__init__()
         self.hidden, self.chunk, self.p = hidden, chunk, p
@@ -137,4 +140,10 @@ class ONLSTMLayer(nn.Module):
         weight = drop_connect(self.recurrent.weight, self.p, training, inverted=False)
         projected = nn.functional.linear(x, self.input.weight, self.input.bias + self.recurrent.bias)
         states, cell = ordered_neurons(projected, weight, *state, self.cell)
+        if self.activation_listener is not None:
+            # A row of a master gate is shared by the units of a chunk.
+            chunks = torch.unflatten(states, -1, (-1, self.chunk)).mean(-1)
+            rows = torch.cat([chunks, chunks, *[states] * 4], dim=-1)
+            self.activation_listener(self.input.weight, x, rows)
+            self.activation_listener(self.recurrent.weight, torch.cat([state[0][None], states[:-1]]), rows)
         return states, (states[-1], cell)

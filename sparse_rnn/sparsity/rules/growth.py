@@ -1,7 +1,9 @@
 """Growth rules: which inactive weights become active.
 
 A rule is a dataclass whose fields are its configuration; `needs` names the dense signals that it reads, which the
-Sparsifier keeps. To add a rule, add a class here and a YAML file of its name in conf/growth.
+Sparsifier keeps: `gradient` of the last minibatch, `momentum` over all of them, `activations`, the co-activation of
+each weight's two ends in the last minibatch (see sparsity.coactivation). To add a rule, add a class here and a YAML
+file of its name in conf/growth.
 
 With every rule, a weight that was just removed may grow again, and a grown weight starts at zero with fresh optimizer
 state. Under `protocol=official_code`, a weight that regrows in the update that removed it keeps value and state.
@@ -9,7 +11,7 @@ state. Under `protocol=official_code`, a weight that regrows in the update that 
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import ClassVar, Literal, Protocol
+from typing import ClassVar, Literal, Protocol, get_args
 
 from torch import Tensor
 
@@ -18,7 +20,8 @@ from sparse_rnn.core.registry import register
 from sparse_rnn.sparsity.groups import Group
 from sparse_rnn.sparsity.selection import select_random, select_smallest
 
-Signal = Literal["gradient", "momentum"]
+Signal = Literal["gradient", "momentum", "activations"]
+SIGNALS: tuple[Signal, ...] = get_args(Signal)
 Signals = Mapping[Signal, Mapping[str, Tensor]]
 
 
