@@ -49,8 +49,8 @@ def overrides_for(group: str, name: str) -> list[str]:
         return [f"sparsifier={method}", f"model={model}"]
     if group == "dataset" and lookup("dataset", name).task == "text_classification":
         return [f"dataset={name}", "model=lstm_classifier", *(TABLES if name == "labelled_text" else [])]
-    if (group, name) == ("optimizer", "sgd"):
-        return ["optimizer=sgd", *overrides_for("recipe", "none")]
+    if group == "optimizer" and not (config_dir() / "recipe" / f"stacked_lstm_{name}.yaml").exists():
+        return [f"optimizer={name}", *overrides_for("recipe", "none")]
     if group == "model":
         return [f"model={name}"]
     if group == "growth" and name == "none":

@@ -6,7 +6,7 @@ from coactive_growth import CoactiveGrowth
 from device_runs import DEVICE, FIXED, MODELS, composed, overrides_of, record_of
 
 from sparse_rnn.core import registry
-from sparse_rnn.core.device import autocast
+from sparse_rnn.core.device import autocast, set_up_device
 from sparse_rnn.models.base import hidden_tensors
 from sparse_rnn.sparsity.coactivation import Coactivation
 from sparse_rnn.sparsity.method import make_topology
@@ -15,6 +15,7 @@ from sparse_rnn.sparsity.method import make_topology
 @pytest.mark.parametrize(("precision", "dtype"), [("fp32", torch.float32), ("bf16", torch.bfloat16)])
 def test_the_stacked_lstm_s_hidden_state_has_the_dtype_of_products(precision, dtype):
     """cuDNN computes a layer in one dtype; what is carried to the next window is what it gave out."""
+    set_up_device(torch.device(DEVICE), precision, deterministic=False)
     model = composed(overrides_of("stacked_lstm")).model.build(20).to(DEVICE)
     hidden = model.initial_hidden(3)
     for _ in range(2):
@@ -36,6 +37,7 @@ def test_activations_are_those_of_the_cpu(model, precision, tolerance):
     found = {}
     for device, own in (("cpu", "fp32"), (DEVICE, precision)):
         built.to(device)
+        set_up_device(torch.device(device), own, deterministic=False)
         seen = Coactivation(make_topology(run.sparsifier, built))
         seen.watch()
         given = tokens.to(device)

@@ -99,8 +99,8 @@ def moves_across_layers(run: Run) -> bool:
 
 
 def dense_signals(run: Run) -> Collection[str]:
-    """What the method's rules read of inactive weights, too: "gradient", "momentum" or nothing."""
-    return signals_needed(run.sparsifier, run.growth)
+    """The dense gradients that the method's rules read, of inactive weights too: "gradient", "momentum" or nothing."""
+    return signals_needed(run.sparsifier, run.growth) - {"activations"}
 
 
 def finds_its_size(run: Run) -> bool:
