@@ -1,6 +1,7 @@
 """The sparse topology of a model: the one owner of all masks."""
 
 import math
+import weakref
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from fnmatch import fnmatchcase
@@ -82,7 +83,7 @@ class SparseTopology:
 
     Inactive weights are zero, and stay so as long as their gradients are masked before the optimizer steps.
     structures: the hidden units that a method removes as a whole; empty for other methods. model: whose weights they
-    are, if it is known.
+    are, if it is known; it is not kept alive.
     """
 
     def __init__(
@@ -91,7 +92,8 @@ class SparseTopology:
         structures: Sequence[Structures] = (),
         model: nn.Module | None = None,
     ) -> None:
-        self.structures, self.model = structures, model
+        self.structures = structures
+        self._model = weakref.ref(model) if model is not None else None
         self._weights = {weight.name: weight for weight in weights}
 
     @classmethod
@@ -122,6 +124,11 @@ class SparseTopology:
             mask = torch.ones_like(parameter, dtype=torch.bool)
             weights.append(SparseWeight(name, parameter, mask, rows, own.cell if own else None))
         return cls(weights, structures, model)
+
+    @property
+    def model(self) -> nn.Module | None:
+        """The module whose weights they are, as long as it lives; None if it is not known."""
+        return self._model() if self._model else None
 
     def __iter__(self) -> Iterator[SparseWeight]:
         return iter(self._weights.values())
