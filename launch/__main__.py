@@ -13,7 +13,7 @@ Runs of tables and figures, or of a sweep: which are missing, and how to get the
   python -m {package} status [TABLE ...] [--watch]         what is queued, running or failed; without names, of all
                           runs that were sent
   python -m {package} cancel [TABLE ...] [--yes]           cancel what is queued or running
-  python -m {package} logs   RUN                           the log of a run, given by its id or the beginning of it
+  python -m {package} logs   RUN                           the log of a run: its id, the beginning of it, or last
 
 TABLE        {tables},
              a file of your own in conf/table or conf/figure, or all

@@ -14,6 +14,7 @@ from sparse_rnn.core.command_line import say, warn
 from sparse_rnn.core.errors import ConfigError, suggest
 from sparse_rnn.core.reading import read_bytes
 from sparse_rnn.core.wording import counted, lines_of, one_line
+from sparse_rnn.inference.find_run import LAST, meant
 from sparse_rnn.runs.folder import RunFolder, read_record, runs_root
 from sparse_rnn.tables.catalogue import Catalogue
 
@@ -172,14 +173,13 @@ def logs(request: Request) -> None:
     name, files = Path(request.names[0]).name, JobFiles(root)
     if not name:
         raise ConfigError(f"Which run? {request.names[0]!r} names none: give an id, or the beginning of one.")
-    known = sorted({path.parent.name for kept in (files.log, files.submission) for path in root.glob(f"*/{kept.name}")})
-    fitting = [run_id for run_id in known if run_id == name] or [run_id for run_id in known if run_id.startswith(name)]
-    if len(fitting) != 1:
-        reason = f"fits {counted(len(fitting), 'run')}" if fitting else "was never sent"
-        raise ConfigError(f"{name} {reason}{suggest(name, fitting or known)}.")
-    log = job_log(root / fitting[0])
+    known = {path.parent.name for kept in (files.log, files.submission) for path in root.glob(f"*/{kept.name}")}
+    if name != LAST and not any(run_id.startswith(name) for run_id in known):
+        raise ConfigError(f"{name} was never sent{suggest(name, known)}.")
+    run_id = meant(name, known, root, name)
+    log = job_log(root / run_id)
     if log is None:
-        raise ConfigError(f"{fitting[0]} has no log yet: it is still queued, or was cancelled before it started.")
+        raise ConfigError(f"{run_id} has no log yet: it is still queued, or was cancelled before it started.")
     text = lines_of(read_bytes(log).decode(errors="replace"))
     print(one_line(str(log)), file=sys.stderr)
     print(text, end="")

@@ -33,6 +33,7 @@ class Submission(TypedDict, total=False):
     log: str
     together: list[str]
     overrides: list[str]
+    config: dict[str, Any]
     submitted: float
     cancelled: bool
 

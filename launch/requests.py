@@ -1,20 +1,23 @@
 """A command line of `python -m launch`, parsed, and the runs it is about: of tables, of a sweep, or sent before."""
 
-import shlex
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from itertools import product
 from math import prod
 from pathlib import Path
+from typing import Any
 
+from sparse_rnn.config.differing import labels
+from sparse_rnn.config.stored import check_config
 from sparse_rnn.core.bounds import refuse_runs
 from sparse_rnn.core.errors import ConfigError, suggest
+from sparse_rnn.runs.folder import RunFolder, read_record
 from sparse_rnn.tables.catalogue import Catalogue
 from sparse_rnn.tables.declaration import ALL, TableSpec, load
 from sparse_rnn.tables.declaration import names as table_names
 from sparse_rnn.tables.expansion import count_runs, expand
-from sparse_rnn.tables.overrides import parse_seeds, values_of
+from sparse_rnn.tables.overrides import parse_seeds
 from sparse_rnn.tables.run_facts import RunFacts
+from sparse_rnn.tables.sweep import parse_sweep, points_of, sweep_values
 
 from .job import JobFiles
 
@@ -59,7 +62,7 @@ def parse(command: str, arguments: Sequence[str]) -> Request:
         argument = rest.pop(0)
         key, equals, value = argument.partition("=")
         if key == "--sweep" and key in FLAGS[command]:
-            request.sweep.extend(_swept(value if equals else rest.pop(0) if rest else ""))
+            request.sweep.extend(parse_sweep(value if equals else rest.pop(0) if rest else ""))
         elif argument.startswith("--"):
             flags.add(_flag(command, argument))
         elif not equals:
@@ -71,17 +74,6 @@ def parse(command: str, arguments: Sequence[str]) -> Request:
         else:
             request.overrides.append(argument)
     return replace(request, flags=frozenset(flags))
-
-
-def _swept(text: str) -> list[str]:
-    """The overrides of a --sweep; raises ConfigError."""
-    try:
-        swept = shlex.split(text)
-    except ValueError as error:
-        raise ConfigError(f"--sweep {text!r} cannot be read ({error}): quote it as a whole.") from None
-    if not swept:
-        raise ConfigError("--sweep is empty: give it keys and values, as in --sweep 'sparsifier=set,rigl seed=1,2'.")
-    return swept
 
 
 def _flag(command: str, argument: str) -> str:
@@ -96,7 +88,7 @@ def entries(request: Request, catalogue: Catalogue) -> list[Entry]:
     if not request.names and not request.sweep:
         raise ConfigError("Which runs? Give tables or figures, as in `plan table2 figure5`, or all, or --sweep '...'.")
     specs = [load(name) for name in (table_names() if ALL in request.names else dict.fromkeys(request.names))]
-    sweep = _values(request)
+    sweep = sweep_values(request.sweep, request.seeds)
     refuse_runs(sum(count_runs(spec, request.seeds) for spec in specs) + (prod(map(len, sweep)) if sweep else 0))
     found = [*_of_tables(specs, request, catalogue), *_of_sweep(sweep, request, catalogue)]
     catalogue.save()
@@ -111,21 +103,31 @@ def _of_tables(specs: Sequence[TableSpec], request: Request, catalogue: Catalogu
             yield Entry(run.run_id, block, f"{run.row}{x}, seed {run.seed}", run.overrides, run.facts)
 
 
-def _values(request: Request) -> list[list[str]]:
-    """What each override of a sweep becomes in turn; empty without a sweep."""
-    swept = [f"seed={','.join(map(str, request.seeds))}"] if request.sweep and request.seeds else []
-    return list(map(values_of, [*request.sweep, *swept]))
-
-
 def _of_sweep(sweep: Sequence[Sequence[str]], request: Request, catalogue: Catalogue) -> Iterator[Entry]:
-    for point in product(*sweep) if sweep else ():
-        facts = catalogue.facts([*request.overrides, *point])
-        yield Entry(facts.run_id, "sweep", " ".join(point), (*request.overrides, *point), facts)
+    found = list(points_of(sweep, request.overrides, catalogue.facts))
+    for (point, facts), label in zip(found, labels([facts.config for _, facts in found]), strict=True):
+        yield Entry(facts.run_id, "sweep", label or " ".join(point), (*request.overrides, *point), facts)
 
 
 def sent_before(request: Request, root: Path) -> list[Entry]:
-    """Every run below `root` that was sent to a cluster; raises ConfigError if the request would choose among them."""
+    """Every run below `root` that was sent to a cluster, labelled by what sets it apart from the others.
+
+    Raises ConfigError if the request would choose among them.
+    """
     if request.overrides or request.seeds:
         raise ConfigError("Overrides and seeds choose among the runs of tables or of a --sweep: name one.")
     folders = sorted(path.parent for path in root.glob(f"*/{JobFiles(Path()).submission.name}"))
-    return [Entry(folder.name, "", "") for folder in folders]
+    configs = {folder.name: config for folder in folders if (config := _sent_config(folder))}
+    known = dict(zip(configs, labels(list(configs.values())), strict=True))
+    return [Entry(folder.name, "", known.get(folder.name, "")) for folder in folders]
+
+
+def _sent_config(folder: Path) -> Mapping[str, Any] | None:
+    """The configuration of a run that was sent, as its record or else its submission has it; None if neither can."""
+    record = read_record(RunFolder(folder)) or JobFiles(folder).read_submission()
+    config: dict[str, Any] = record.get("config", {})
+    try:
+        check_config(config)
+    except ConfigError:
+        return None
+    return config

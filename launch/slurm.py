@@ -20,6 +20,7 @@ from .slurm_task import slurm_task
 
 Item = TypeVar("Item")
 ToSend = tuple[str, Sequence[str], str]  # run id, overrides, model
+Configs = Mapping[str, Mapping[str, Any]]  # configurations by run id
 JOB_NAME = "sparse_rnn"
 WAITING = ("PENDING", "REQUEUED", "REQUEUE_FED", "REQUEUE_HOLD", "SPECIAL_EXIT", "CONFIGURING", "RESV_DEL_HOLD")
 SECONDS_FOR_SLURM = 60
@@ -57,9 +58,12 @@ def check_folder(root: Path) -> None:
         )
 
 
-def submit(runs: Sequence[ToSend], cluster: SlurmCluster, root: Path) -> Iterator[tuple[str, list[str]]]:
+def submit(
+    runs: Sequence[ToSend], cluster: SlurmCluster, root: Path, configs: Configs | None = None
+) -> Iterator[tuple[str, list[str]]]:
     """Send runs (id, overrides, model) as arrays, at least one per set of resources; yields each array's job and runs.
 
+    configs: kept with what is noted, for runs that have no record yet.
     Each array is noted in the folders of its runs as soon as SLURM has taken it: if SLURM refuses a later one, nothing
     that was sent is forgotten. Raises Refused.
     """
@@ -73,7 +77,8 @@ def submit(runs: Sequence[ToSend], cluster: SlurmCluster, root: Path) -> Iterato
                 for run_id, overrides, _ in together:
                     files = JobFiles(root / run_id)
                     files.folder.mkdir(parents=True, exist_ok=True)
-                    write_json(files.submission, {**facts, "overrides": list(overrides), "submitted": sent})
+                    own = {"overrides": list(overrides), "config": (configs or {}).get(run_id, {})}
+                    write_json(files.submission, {**facts, **own, "submitted": sent})
             yield jobs[0].job_id.partition("_")[0], [run_id for together in array for run_id, *_ in together]
 
 

@@ -44,6 +44,7 @@ def check_data(entries: Sequence[Entry]) -> None:
 def send(entries: Sequence[Entry], cluster: Cluster, root: Path) -> str:
     """Send runs; returns where to, for the user. Raises ConfigError in SLURM's own words if it refuses."""
     runs = [_to_send(entry, cluster) for entry in entries]
+    configs = {entry.run_id: entry.facts.config for entry in entries if entry.facts}
     at_a_time = cluster.runs_at_a_time() if isinstance(cluster, LocalCluster) else None
     attempts_before = {}
     for run_id, *_ in runs:
@@ -51,11 +52,11 @@ def send(entries: Sequence[Entry], cluster: Cluster, root: Path) -> str:
         attempts_before[run_id] = files.read_attempts()
         files.attempts.unlink(missing_ok=True)  # the error of an earlier try would show the run as failed
     if isinstance(cluster, LocalCluster):
-        _send_here(runs, cluster, root)
+        _send_here(runs, cluster, root, configs)
         return f"to this machine, {at_a_time} at a time"
     jobs: list[str] = []
     try:
-        for job, taken in slurm.submit(runs, cluster, root):
+        for job, taken in slurm.submit(runs, cluster, root, configs):
             jobs.append(job)
             for run_id in taken:
                 del attempts_before[run_id]
@@ -92,13 +93,13 @@ def _uses_gpu(entry: Entry, cluster: Cluster) -> bool:
     return backend != "sparse" and bool(cluster.devices())
 
 
-def _send_here(runs: Sequence[slurm.ToSend], cluster: LocalCluster, root: Path) -> None:
+def _send_here(runs: Sequence[slurm.ToSend], cluster: LocalCluster, root: Path, configs: slurm.Configs) -> None:
     """Note in each run's folder that it was sent, and add it to the queue of this machine."""
     for run_id, overrides, _ in runs:
         files = JobFiles(root / run_id)
         files.folder.mkdir(parents=True, exist_ok=True)
         facts = {"cluster": cluster.name, "job": None, "overrides": list(overrides), "submitted": time.time()}
-        write_json(files.submission, facts)
+        write_json(files.submission, {**facts, "config": configs.get(run_id, {})})
     jobs = [(run_id, overrides) for run_id, overrides, _ in runs]
     LocalQueue(root).add(jobs, runs=cluster.runs_at_a_time(), gpus=cluster.devices())
 

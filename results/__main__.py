@@ -17,6 +17,8 @@ Tables, figures and a page of results, made from what the runs logged.
 NAME         {tables},
              {figures},
              a file of your own in conf/table or conf/figure, or all
+--sweep '..' instead of a name, or beside it: a table or figure of every combination of key=a,b,c, as in `launch`;
+             a figure is drawn over a number that is swept, or over epochs: --x KEY or --x epoch chooses
 seeds=1,2    instead of the table's own seeds
 any other key=value or group=name as in `launch`: results of the runs that it submits with them
 --source     where the logs are: runs (default: offline W&B runs below $SPARSE_RNN_RUNS), FOLDER, records,
@@ -28,6 +30,7 @@ Examples:
   python -m {results} table table3 budget=reduced seeds=1 --allow-missing
   python -m {results} table table2 --source wandb://my-lab/sparse_rnn --format latex --out table2.tex
   python -m {results} figure figure5 budget=reduced --out figures
+  python -m {results} table --sweep 'sparsifier=set,rigl sparsifier.sparsity=0.5,0.67 seed=range(1,4)' budget=reduced
 """
 
 

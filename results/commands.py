@@ -14,6 +14,7 @@ from .gathering import Gathered, gather
 from .names import DECLARED_FIGURES, DECLARED_TABLES, FORMATS, LAUNCH, RECORDS
 from .replacing import replacing
 from .requests import Request
+from .sweeps import NAME as SWEEP
 from .tables.by_name import FilledTable, make_table
 from .tables.render import html, latex, markdown
 
@@ -31,19 +32,29 @@ class Incomplete(ConfigError):
 
 def table(request: Request) -> None:
     """Print tables, or write them to files. Raises ConfigError; Incomplete once all are written."""
+    names = request.asked
     if request.out is not None:
-        _files(request, request.names[0])  # refuses what cannot be written to, before the logs are read
+        _files(request, names[0])  # refuses what cannot be written to, before the logs are read
     gathered = _gather(request, [name for name in request.names if name not in DECLARED_TABLES])
-    for name in request.names:
-        _write_table(request, name, make_table(name, gathered.get(name), request.again("table", name)))
+    for name in names:
+        _write_table(request, name, make_table(name, gathered.get(name), request.again("table", *request.words(name))))
     _refuse_missing(request, gathered)
 
 
 def _gather(request: Request, names: Sequence[str]) -> dict[str, Gathered]:
     """Tables or figures that need runs, by name; the first problems of the logs go to stderr."""
-    found = gather(names, source=request.source, overrides=request.overrides, seeds=request.seeds) if names else []
+    if not names and request.sweep is None:
+        return {}
+    found = gather(
+        names,
+        source=request.source,
+        overrides=request.overrides,
+        seeds=request.seeds,
+        sweep=request.sweep,
+        figure=request.command == "figure",
+    )
     warn_of([problem for gathered in found for problem in gathered.logs.problems])
-    return dict(zip(names, found, strict=True))
+    return {gathered.spec.name: gathered for gathered in found}
 
 
 def _refuse_missing(request: Request, gathered: dict[str, Gathered]) -> None:
@@ -52,11 +63,13 @@ def _refuse_missing(request: Request, gathered: dict[str, Gathered]) -> None:
     if not missing or request.allow_missing:
         return
     of_all = {name: len({run.run_id for run in gathered[name].planned}) for name in missing}
-    what = ", ".join(f"{len(ids)} of {counted(of_all[name], 'run')} of {name}" for name, ids in missing.items())
+    called = {name: "the sweep" if name == SWEEP else name for name in missing}
+    what = ", ".join(f"{len(ids)} of {counted(of_all[name], 'run')} of {called[name]}" for name, ids in missing.items())
     unlogged = [run_id for run_id in set().union(*missing.values()) if _is_finished(run_id)]
     have = "has" if len(unlogged) == 1 else "have"
     recorded = f"read the {len(unlogged)} that {have} finished with --source {RECORDS}, "
-    submit = f"python -m {LAUNCH} submit {shlex.join([*missing, *request.arguments])}"
+    words = [word for name in missing for word in request.words(name)]
+    submit = f"python -m {LAUNCH} submit {shlex.join([*words, *request.arguments])}"
     raise Incomplete(
         f"{what} have no result: {recorded if unlogged and request.source != RECORDS else ''}"
         f"train what is missing with `{submit}`, or accept the gaps with --allow-missing."
@@ -74,7 +87,7 @@ def _is_finished(run_id: str) -> bool:
 
 def _write_table(request: Request, name: str, made: FilledTable) -> None:
     if request.out is None:
-        print(_text(request.format or "md", made), end="\n" if len(request.names) > 1 else "")
+        print(_text(request.format or "md", made), end="\n" if len(request.asked) > 1 else "")
         return
     for path, form in _files(request, name):
         with replacing(path) as draft:
@@ -90,8 +103,8 @@ def _files(request: Request, name: str) -> list[tuple[Path, str]]:
     if ending and not request.out.is_dir():
         if ending not in endings:
             raise ConfigError(f"--out {request.out}: a table ends in {', '.join(endings)}; or give a folder.")
-        if len(request.names) > 1:
-            raise ConfigError(f"--out {request.out} is one file for {len(request.names)} tables: give a folder.")
+        if len(request.asked) > 1:
+            raise ConfigError(f"--out {request.out} is one file for {len(request.asked)} tables: give a folder.")
         if request.format not in (None, endings[ending]):
             raise ConfigError(f"--out {request.out} contradicts --format {request.format}: leave one of them out.")
         return [(request.out, endings[ending])]
@@ -111,7 +124,7 @@ def figure(request: Request) -> None:
     if out.suffix and not out.is_dir():
         raise ConfigError(f"--out {out}: a figure is a PNG, an SVG and a CSV, give a folder for them.")
     gathered = _gather(request, [name for name in request.names if name not in DECLARED_FIGURES])
-    for name in request.names:
+    for name in request.asked:
         drawing = by_name.draw(name, gathered.get(name))
         for path in style.save(drawing.figure, drawing.data, out / name):
             print(path)

@@ -16,6 +16,7 @@ from sparse_rnn.tables.run_facts import RunFacts
 from .names import RUNS
 from .sources import choice as sources
 from .sources.logs import LoggedRun, Logs
+from .sweeps import Sweep, figure_of, table_of
 
 Planned = PlannedRun[RunFacts]
 UNREAD = Logs("none", {})
@@ -26,7 +27,8 @@ class Gathered:
     """A table or figure, every run that it needs, and the logs of these runs.
 
     planned: a run that stands in several rows is there once for each. overrides: the user's, which go to every run.
-    as_declared: whether the runs are those of the file, with or without overrides.
+    as_declared: whether the runs are those of the file, with or without overrides. training: of a sweep, the command
+    that trains its runs.
     """
 
     spec: TableSpec
@@ -34,6 +36,7 @@ class Gathered:
     logs: Logs = UNREAD
     overrides: tuple[str, ...] = ()
     as_declared: bool = True
+    training: str = ""
 
     def run(self, planned: Planned) -> LoggedRun | None:
         """What the logs hold of a run, None if nothing."""
@@ -100,16 +103,29 @@ def _are_those_of(
     return True
 
 
+def plan_sweep(sweep: Sweep, catalogue: Catalogue, *, figure: bool) -> Gathered:
+    """A sweep as a table or a figure, with its runs, before any log is read; raises ConfigError."""
+    spec, planned = (figure_of if figure else table_of)(sweep, catalogue.facts)
+    return Gathered(spec, planned, overrides=tuple(sweep.overrides), as_declared=False, training=sweep.training)
+
+
 def gather(
-    names: Sequence[str], *, source: str = RUNS, overrides: Sequence[str] = (), seeds: Sequence[int] | None = None
+    names: Sequence[str],
+    *,
+    source: str = RUNS,
+    overrides: Sequence[str] = (),
+    seeds: Sequence[int] | None = None,
+    sweep: Sweep | None = None,
+    figure: bool = False,
 ) -> list[Gathered]:
-    """Tables and figures by name, with the logs of their runs.
+    """Tables and figures by name, with the logs of their runs; last a sweep, as a figure or else as a table.
 
     source: see `sources.choice.load`. overrides, seeds: as on the command line of `launch`. Raises ConfigError.
     """
     refuse_runs(sum(count_runs(load(name), seeds) for name in names))
     catalogue = Catalogue(runs_root() / ".launch")
     found = [plan(name, catalogue, overrides=overrides, seeds=seeds) for name in names]
+    found += [plan_sweep(sweep, catalogue, figure=figure)] if sweep else []
     catalogue.save()
     logs = sources.load(source, {run.run_id for gathered in found for run in gathered.planned})
     return [gathered.with_logs(logs) for gathered in found]

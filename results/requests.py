@@ -8,12 +8,15 @@ from pathlib import Path
 from sparse_rnn.core.errors import ConfigError, suggest
 from sparse_rnn.tables.declaration import ALL
 from sparse_rnn.tables.overrides import parse_seeds
+from sparse_rnn.tables.sweep import parse_sweep
 
 from .names import FORMATS, RESULTS, RUNS, figures, tables
+from .sweeps import NAME as SWEEP
+from .sweeps import Sweep
 
 FLAGS = {
-    "table": {"--source", "--format", "--out", "--allow-missing"},
-    "figure": {"--source", "--out", "--allow-missing"},
+    "table": {"--sweep", "--source", "--format", "--out", "--allow-missing"},
+    "figure": {"--sweep", "--x", "--source", "--out", "--allow-missing"},
     "site": {"--source", "--out"},
     "fetch": {"--out"},
     "sync": {"--source"},
@@ -29,7 +32,8 @@ class Request:
     """What a command line asks for.
 
     names: of tables or figures; for fetch and sync, of a project. overrides: key=value pairs that go to every run.
-    seeds: None for those of each table. format: None for the command's default. out: where to write.
+    seeds: None for those of each table. format: None for the command's default. out: where to write. sweep: another
+    table or figure, made of a sweep.
     """
 
     command: str
@@ -40,11 +44,21 @@ class Request:
     format: str | None = None
     out: Path | None = None
     allow_missing: bool = False
+    sweep: Sweep | None = None
 
     def again(self, *words: str) -> str:
         """The command line of these words for the same runs and source."""
         source = ["--source", self.source] if self.source != RUNS else []
         return shlex.join(["python", "-m", RESULTS, *words, *self.arguments, *source])
+
+    @property
+    def asked(self) -> list[str]:
+        """The names of all tables or figures, that of the sweep last."""
+        return [*self.names, *([SWEEP] if self.sweep else [])]
+
+    def words(self, name: str) -> list[str]:
+        """A table or figure as the words of a command line."""
+        return self.sweep.arguments if self.sweep and name == SWEEP else [name]
 
     @property
     def arguments(self) -> list[str]:
@@ -58,13 +72,15 @@ def parse(command: str, arguments: Sequence[str]) -> Request:
     overrides: list[str] = []
     options: dict[str, str] = {}
     seeds: list[int] | None = None
+    swept: list[str] = []
     rest = list(arguments)
     while rest:
         argument = rest.pop(0)
         key, equals, value = argument.partition("=")
         if key.startswith("--"):
             name = _option(command, key)
-            options[name] = _value(name, value, rest) if name not in SWITCHES else "yes"
+            options[name] = _value(name, value if equals else None, rest) if name not in SWITCHES else "yes"
+            swept += parse_sweep(options[name]) if name == "--sweep" else []
         elif not equals:
             names.append(argument)
         elif key == "seeds":
@@ -73,13 +89,14 @@ def parse(command: str, arguments: Sequence[str]) -> Request:
             continue  # tells `launch` where to submit; accepted so that its command line can be reused
         else:
             overrides.append(argument)
-    request = Request(command, _names(command, names), overrides, seeds)
+    request = Request(command, _names(command, names, swept), overrides, seeds)
     return replace(
         request,
         source=options.get("--source", RUNS),
         format=_format(options.get("--format")),
         out=Path(options["--out"]) if "--out" in options else None,
         allow_missing="--allow-missing" in options,
+        sweep=_sweep(swept, overrides, seeds, options.get("--x")),
     )
 
 
@@ -89,8 +106,14 @@ def _option(command: str, key: str) -> str:
     return key
 
 
-def _value(key: str, value: str, rest: list[str]) -> str:
-    value = value or (rest.pop(0) if rest else "")
+def _sweep(swept: list[str], overrides: list[str], seeds: list[int] | None, x: str | None) -> Sweep | None:
+    if x is not None and not swept:
+        raise ConfigError(f"--x {x} chooses what a sweep is drawn over: give --sweep '...' as well.")
+    return Sweep(swept, overrides, seeds, x) if swept else None
+
+
+def _value(key: str, given: str | None, rest: list[str]) -> str:
+    value = given or (rest.pop(0) if rest and given is None else "")
     if not value:
         raise ConfigError(f"{key} needs a value.")
     return value
@@ -102,7 +125,7 @@ def _format(name: str | None) -> str | None:
     return name
 
 
-def _names(command: str, names: list[str]) -> list[str]:
+def _names(command: str, names: list[str], swept: list[str]) -> list[str]:
     if command == "site" and names:
         raise ConfigError(f"site shows every table and figure: leave {names[0]} out.")
     if command not in NAMES:
@@ -115,6 +138,6 @@ def _names(command: str, names: list[str]) -> list[str]:
             other = "figure" if command == "table" else "table"
             hint = f": it is a {other}" if name in NAMES[other]() else suggest(name, known)
             raise ConfigError(f"{name} is no {command}{hint}.")
-    if not names:
-        raise ConfigError(f"Which {command}? Give names, as in `{command} {known[0]}`, or all.")
+    if not names and not swept:
+        raise ConfigError(f"Which {command}? Give names, as in `{command} {known[0]}`, or all, or --sweep '...'.")
     return list(dict.fromkeys(names))

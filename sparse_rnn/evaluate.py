@@ -1,4 +1,4 @@
-"""Evaluate a trained run: python -m sparse_rnn.evaluate run=<id or folder> split=test."""
+"""Evaluate a trained run: python -m sparse_rnn.evaluate run=ID split=test."""
 
 import sys
 from collections.abc import Mapping
@@ -22,9 +22,10 @@ SPLITS = ("train", "valid", "test")
 HELP = """\
 Loss and perplexity (or accuracy) of a trained run on a split of its data, or on a file of yours.
 
-  python -m sparse_rnn.evaluate run=<id or folder> [split=test] [weights=best] [batch=N] [device=auto] [threads=N]
-  python -m sparse_rnn.evaluate run=<id or folder> data=FILE [weights=best] ...
+  python -m sparse_rnn.evaluate run=ID [split=test] [weights=best] [batch=N] [device=auto] [threads=N]
+  python -m sparse_rnn.evaluate run=ID data=FILE [weights=best] ...
 
+ID         the id of a run, the beginning of it, or its folder; or last: the run that was trained last
 split      train, valid or test
 data       a text with one sentence per line, its words as the run's data write them; for a classifier, labelled texts
            as for dataset=labelled_text, each with the name of a class. Words that are not in the run's vocabulary are

@@ -1,4 +1,4 @@
-"""Export a trained model as one file: python -m sparse_rnn.export run=<id or folder> format=csr."""
+"""Export a trained model as one file: python -m sparse_rnn.export run=ID format=csr."""
 
 import sys
 
@@ -10,6 +10,7 @@ from sparse_rnn.core.command_line import (
     say,
     start,
 )
+from sparse_rnn.core.wording import counted, megabytes
 from sparse_rnn.inference.find_run import find_run
 
 DEFAULTS = {"run": "", "format": "csr", "out": "", "weights": "best"}
@@ -17,16 +18,18 @@ FORMATS = ("csr", "coo", "dense")
 HELP = """\
 The model of a trained run as one safetensors file, from which it can be rebuilt without the run.
 
-  python -m sparse_rnn.export run=<id or folder> [format=csr] [out=FILE] [weights=best]
+  python -m sparse_rnn.export run=ID [format=csr] [out=FILE] [weights=best]
 
+ID         the id of a run, the beginning of it, or its folder; or last: the run that was trained last
 format     how the sparse weights are stored; every other parameter is a tensor of its own name
              csr    <name>.values, <name>.columns, <name>.starts: row r has the entries starts[r] to starts[r + 1] - 1
              coo    <name>.values, <name>.gaps, <name>.long_gaps: each row-major position minus the one before;
                     a gap of 65,535 stands for the next of long_gaps
              dense  <name>, inactive entries zero
-           With csr and coo, <name>.shape gives the shape. Indices are uint16 where that is enough, otherwise int32:
-           6 bytes per entry, 1.5 x density x the dense file (plus, for csr, the starts, which matter only below ten
-           entries per row, and the vocabulary)
+           With csr and coo, <name>.shape gives the shape. Positions are uint16 where that is enough, otherwise int32:
+           an active entry takes 6 bytes, 4 of them its value, and one of a dense matrix 4. So a file with a third of
+           the entries is half as large as the dense one (for csr plus the starts, which matter only below ten entries
+           per row)
 out        the file to write; <run folder>/exported-<format>.safetensors if not given
 weights    best: those of the best validation, as they were evaluated then;
            averaged, raw: those of the last checkpoint (of an unfinished run, or one with checkpoint.keep=last)
@@ -45,7 +48,7 @@ def main() -> None:
 
 
 def export_run(run: str, format: str, out: str, weights: str) -> str:
-    """Write the file; a line with its size beside that of the dense one. Raises ConfigError."""
+    """Write the file; a line with its size, that of all weights, and what takes how much. Raises ConfigError."""
     one_of("format", format, FORMATS)
     check_weights(weights)
     folder = find_run(run)
@@ -53,11 +56,16 @@ def export_run(run: str, format: str, out: str, weights: str) -> str:
     from sparse_rnn.inference.export import export_folder
 
     size = export_folder(folder, path, format, weights)
-    ratio = size.written / size.dense
-    return (
-        f"{folder.path.name}  {format}  {size.written:,} of {size.dense:,} bytes: {ratio:.3f}, "
-        f"{ratio / size.density:.2f} x density {size.density:.3f}  {path}"
-    )
+    rest = f"names and configuration {megabytes(size.rest)}"
+    if size.held == size.parameters:
+        said = f"all {counted(size.parameters, 'parameter')} take {megabytes(size.values)}, {rest}"
+    else:
+        said = (
+            f"the {size.held:,} active of {counted(size.parameters, 'parameter')} ({size.held / size.parameters:.1%}) "
+            f"take {megabytes(size.values)}, their positions {megabytes(size.positions)}, {rest}"
+        )
+    instead = f" instead of {megabytes(size.dense)}" if size.held < size.parameters else ""
+    return f"{folder.path.name}  {format}  {megabytes(size.written)}{instead}: {said}  {path}"
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Extract the smaller dense network of a run of ISS: python -m sparse_rnn.extract run=<id or folder>."""
+"""Extract the smaller dense network of a run of ISS: python -m sparse_rnn.extract run=ID."""
 
 import sys
 
@@ -10,12 +10,13 @@ DEFAULTS = {"run": "", "out": ""}
 HELP = """\
 The smaller dense network that a run of sparsifier=iss has found, as a safetensors file.
 
-  python -m sparse_rnn.extract run=<id or folder> [out=FILE]
+  python -m sparse_rnn.extract run=ID [out=FILE]
 
 It holds the weights of the best validation without the units that were removed. That it computes the same is verified
 on random words. Its metadata give the widths, the number of parameters, the run, the configuration and
 the vocabulary; sparse_rnn.inference.extract.load_extracted reads it back as a module.
 
+ID         the id of a run, the beginning of it, or its folder; or last: the run that was trained last
 out        the file to write; <run folder>/extracted.safetensors if not given
 Example:
   python -m sparse_rnn.extract run=runs/rhn-ptb-iss-s1-0a1b2c3d

@@ -1,4 +1,4 @@
-"""Let a trained language model write: python -m sparse_rnn.generate run=<id or folder> prompt="the company said"."""
+"""Let a trained language model write: python -m sparse_rnn.generate run=ID prompt="the company said"."""
 
 import math
 import sys
@@ -19,8 +19,9 @@ DEFAULTS = {"run": "", "prompt": "", "words": "50", "temperature": "1", "seed": 
 HELP = """\
 Text drawn word by word from a trained language model, by the weights of its best validation.
 
-  python -m sparse_rnn.generate run=<id or folder> [prompt="..."] [words=50] [temperature=1] [seed=1] [threads=N]
+  python -m sparse_rnn.generate run=ID [prompt="..."] [words=50] [temperature=1] [seed=1] [threads=N]
 
+ID           the id of a run, the beginning of it, or its folder; or last: the run that was trained last
 prompt       what the text begins with: words of the data set, separated by spaces; the start of a sentence if not
              given. A word that the model does not know is read as <unk>
 words        how many follow; the end of a sentence counts as one and begins a new line, and <unk> is never drawn
@@ -49,7 +50,10 @@ def generate(run: str, prompt: str, words: str, temperature: str, seed: str, thr
     written = write_text(folder, prompt, count, temperature=heat, seed=number, threads=limit)
     if written.unknown:
         print(one_line(f"Not words of the data set, read as <unk>: {', '.join(written.unknown)}"), file=sys.stderr)
-    print(f"{counted(count, 'word')}, {written.per_second:.0f} per second, {written.computed_by}", file=sys.stderr)
+    print(
+        f"{counted(count, 'word')}, {written.per_second:.0f} per second, computed with {written.computed_by}",
+        file=sys.stderr,
+    )
     return written.text
 
 

@@ -5,7 +5,7 @@ from collections.abc import Callable
 from sparse_rnn.core.errors import ConfigError
 
 from ..gathering import Gathered
-from . import curves, distance_curves, gate_sparsity, large_weights, topology_update, training_cost
+from . import curves, distance_curves, gate_sparsity, large_weights, learning_curves, topology_update, training_cost
 from .style import Drawing, styled
 
 DECLARED: dict[str, Callable[[], Drawing]] = {
@@ -27,7 +27,7 @@ FROM_RUNS: dict[str, Callable[[Gathered], Drawing]] = {
 
 
 def draw(name: str, gathered: Gathered | None = None) -> Drawing:
-    """A figure of the papers, or any other of conf/figure, which is drawn as curves.
+    """A figure of the papers, or any other of conf/figure, which is drawn as curves; so is a sweep.
 
     gathered: its runs and their logs; Figures 1 and 2 need none. Raises ConfigError if they are missing.
     """
@@ -36,4 +36,6 @@ def draw(name: str, gathered: Gathered | None = None) -> Drawing:
             return DECLARED[name]()
         if gathered is None:
             raise ConfigError(f"{name} is drawn from runs: pass what `gather` returns for it.")
+        if gathered.training and gathered.spec.blocks[0].x is None:
+            return learning_curves.draw(gathered)
         return FROM_RUNS.get(name, curves.draw)(gathered)

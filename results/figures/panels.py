@@ -14,6 +14,7 @@ from sparse_rnn.tables.declaration import TableSpec
 from ..gathering import Gathered
 from ..reported import claims
 from ..sources.logs import FORCED, NO_AVERAGING
+from ..sweeps import missing_note
 from .style import Drawing, finish, panels
 
 NAMED = ("budget", "protocol", "dataset")
@@ -48,8 +49,8 @@ def drawing(gathered: Gathered, figure: Figure, data: pd.DataFrame, notes: Itera
 
 
 def warning(gathered: Gathered) -> str:
-    """The sentence on a figure that must not be compared with the paper; empty if it may be."""
-    if gathered.comparable:
+    """The sentence on a figure that must not be compared with the paper; empty if it may be, or has no paper."""
+    if gathered.comparable or gathered.training:
         return ""
     named = [f"{group} {' and '.join(_names(gathered, group))}" for group in NAMED]
     other = [override for override in gathered.overrides if override.partition("=")[0] not in NAMED]
@@ -76,8 +77,10 @@ def about(gathered: Gathered) -> tuple[str, ...]:
     failed = sum(run.state == "failed" for run in logged.values())
     finished = sum(run.final is not None for run in logged.values())
     averaging = Counter(words for run in logged.values() for words in run.averaging)
-    notes = []
-    if missing:
+    notes = list(_of_sweep(gathered)) if gathered.training else []
+    if missing and gathered.training:
+        notes.append(missing_note(gathered.missing, gathered.planned, gathered.training))
+    elif missing:
         of_them = f", {failed} of them failed" if failed else ""
         are = "is" if len(missing) == 1 else "are"
         notes.append(f"{len(missing)} of {counted(len(planned), 'run')} {are} missing{of_them}.")
@@ -86,6 +89,16 @@ def about(gathered: Gathered) -> tuple[str, ...]:
     if never := averaging[NO_AVERAGING]:
         notes.append(f"Averaging never began in {never} of {counted(finished, 'run')}.")
     return tuple(notes)
+
+
+def _of_sweep(gathered: Gathered) -> Iterator[str]:
+    """What the runs of a sweep have in common, and how many seeds were averaged."""
+    said = [f"{group} {' and '.join(_names(gathered, group))}" for group in NAMED]
+    seeds = Counter((planned.block, planned.row, planned.x) for planned, _ in gathered.finished()).values()
+    if seeds:
+        least, most = min(seeds), max(seeds)
+        said.append(f"n = {most if least == most else f'{least} to {most}'} of {counted(len(gathered.spec.seeds), 'seed')}")
+    yield f"With {', '.join(said)}."
 
 
 def _names(gathered: Gathered, group: str) -> Sequence[str]:

@@ -105,7 +105,11 @@ def finish(figure: Figure, title: str, source: str, notes: Iterable[str] = (), *
         small = int(width * CHARACTERS)
         above = textwrap.fill(title, int(width * CHARACTERS * 0.75))
         warnings = textwrap.wrap(warning, int(small * 0.85))
-        below = [text for note in (f"Source: {source}.", *notes) for text in textwrap.wrap(note, small)]
+        below = [
+            text
+            for note in (*([f"Source: {source}."] if source else []), *notes)
+            for text in textwrap.wrap(note, small)
+        ]
         top, bottom = 0.16 * above.count("\n"), LINE * (len(warnings) + len(below)) + 0.1
         handles = _labelled(figure)
         columns = max(1, min(len(handles), int(width / (0.5 + 0.062 * max(map(len, handles), default=1)))))

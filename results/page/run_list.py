@@ -1,4 +1,7 @@
-"""The page's list of all runs: the choices, results and log of each."""
+"""The page's list of all runs: the choices, results and log of each.
+
+Its column `differs` has the settings in which the listed runs differ, but for those that have columns of their own.
+"""
 
 import math
 import os
@@ -9,11 +12,13 @@ from pathlib import Path
 from typing import Any, TypeGuard
 from urllib.parse import quote
 
+from sparse_rnn.config.differing import differing
+
 from ..sources.logs import LoggedRun, Logs
 from ..tables.layout import number
 
 IDENTITY = ("model", "dataset", "sparsifier", "growth", "optimizer", "seed", "budget", "protocol", "state")
-HEADINGS = ("run", *IDENTITY, "valid", "test", "active parameters", "sparsity", "commit", "finished (UTC)")
+HEADINGS = ("run", "differs", *IDENTITY, "valid", "test", "active parameters", "sparsity", "commit", "finished (UTC)")
 WEB = ("http://", "https://")
 
 
@@ -38,9 +43,11 @@ class Line:
 
 def lines(logs: Logs, folder: Path) -> list[Line]:
     """One line per run, for a page that will lie in `folder`: addresses of local logs are relative to it."""
+    runs = list(logs.runs.values())
+    differs = differing([run.config for run in runs], without=IDENTITY)
     return [
-        Line(run.run_id, address(run.link, folder), run.state, tuple(_items(run, facts)))
-        for run, facts in zip(logs.runs.values(), logs.frame.to_dict("records"), strict=True)
+        Line(run.run_id, address(run.link, folder), run.state, (Item(words, words), *_items(run, facts)))
+        for run, words, facts in zip(runs, differs, logs.frame.to_dict("records"), strict=True)
     ]
 
 

@@ -13,6 +13,7 @@ from typing import Any, NotRequired, TypedDict
 
 import pandas as pd
 
+from sparse_rnn.config.differing import differing
 from sparse_rnn.config.stored import check_config
 from sparse_rnn.core.errors import ConfigError, DamagedFile
 from sparse_rnn.core.shapes import is_finite, is_number, misfit
@@ -130,8 +131,11 @@ class Logs:
 
     @cached_property
     def frame(self) -> pd.DataFrame:
-        """One row per run: see LoggedRun.facts."""
-        return pd.DataFrame([run.facts for run in self.runs.values()])
+        """One row per run: see LoggedRun.facts. `differs` is what sets it apart from the others, seeds apart."""
+        frame = pd.DataFrame([run.facts for run in self.runs.values()])
+        if len(frame):
+            frame.insert(1, "differs", differing([run.config for run in self.runs.values()]))
+        return frame
 
 
 def logged_run(

@@ -8,6 +8,7 @@ from itertools import groupby
 from sparse_rnn.core.wording import counted, plural, scientific
 
 from ..sources.logs import FORCED, NO_AVERAGING, NOT_AVERAGED, LoggedRun
+from ..sweeps import missing_note
 from .cells import SCORES, Cell, Table, TableBlock, TableRow
 from .flop_columns import INTEGRATED, FlopsOfRuns
 from .grid import Field, Grid, Heading, Section
@@ -146,6 +147,8 @@ def _notes(table: Table, flops: FlopsOfRuns | None) -> Iterator[str]:
     if flops is not None and any(name.startswith("flops") for name in table.columns):
         yield from _flops_notes(table, flops)
     yield from _row_notes(table)
+    if table.gathered.training and (missing := table.gathered.missing):
+        yield missing_note(missing, table.gathered.planned, table.gathered.training)
 
 
 def _assumed(table: Table) -> Iterator[str]:

@@ -67,7 +67,7 @@ def markdown(grid: Grid) -> str:
     table = "\n".join([_line(first, widths), f"|{rule}|", *(_line(line, widths) for line in body)])
     notes = "\n".join(f"- {_cell(note)}" for note in grid.notes)
     footer = "  \n".join(_cell(line) for line in grid.footer)
-    parts = [f"## {grid.title}", f"After {grid.source}.", table, notes, footer]
+    parts = [f"## {grid.title}", f"After {grid.source}." if grid.source else "", table, notes, footer]
     return "\n\n".join(part for part in parts if part) + "\n"
 
 

@@ -62,7 +62,8 @@ def choose_backend(
         if asked == "sparse":
             raise
         return Choice("masked", str(error).rstrip("."))
-    return Choice("sparse", "as requested" if asked == "sparse" else f"at density {_density(sparsifier, topology):.2f}")
+    share = f"{_density(sparsifier, topology):.0%} of the sparse weights are active, and it computes with those alone"
+    return Choice("sparse", "as requested" if asked == "sparse" else share)
 
 
 def refuse_backend(
@@ -128,8 +129,9 @@ def slower(
         return ""
     if sparsifier.prunes:
         return f"sparsifier={sparsifier.name} starts dense"
-    if (density := _density(sparsifier, topology)) > CROSSOVER_DENSITY.get(type(model), OTHER_CROSSOVER_DENSITY):
-        return f"faster at density {density:.2f}"
+    limit = CROSSOVER_DENSITY.get(type(model), OTHER_CROSSOVER_DENSITY)
+    if (density := _density(sparsifier, topology)) > limit:
+        return f"{density:.0%} of the sparse weights are active, and above {limit:.0%} masks are faster"
     if small(topology):
         return SMALL
     needs = signals_needed(sparsifier, growth)

@@ -61,14 +61,15 @@ def differences(recorded: Mapping[str, Any], config: Mapping[str, Any]) -> list[
     recorded one cannot be read.
     """
     check_config(recorded)
-    old, new = dict(_flat(identity(as_dict(run_from_dict(recorded))))), dict(_flat(identity(config)))
+    old, new = dict(flat(identity(as_dict(run_from_dict(recorded))))), dict(flat(identity(config)))
     return sorted(key for key in old.keys() | new.keys() if old.get(key, ...) != new.get(key, ...))
 
 
-def _flat(node: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+def flat(node: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    """Every value of nested mappings with its dotted key."""
     for key, value in node.items():
         if isinstance(value, Mapping):
-            yield from _flat(value, f"{prefix}{key}.")
+            yield from flat(value, f"{prefix}{key}.")
         else:
             yield f"{prefix}{key}", value
 

@@ -28,6 +28,11 @@ def plural(noun: str, number: int) -> str:
     return noun if number == 1 else f"{noun}s"
 
 
+def megabytes(number: int) -> str:
+    """A size in bytes as people read it, as in 0.508 MB and 87.3 MB."""
+    return f"{number / 1e6:.3f} MB" if number < 10_000_000 else f"{number / 1e6:,.1f} MB"
+
+
 def scientific(number: float | None) -> str:
     """A large number with three digits, as in 3.12e16; "unknown" for None."""
     return "unknown" if number is None else f"{number:.2e}".replace("e+0", "e").replace("e+", "e")

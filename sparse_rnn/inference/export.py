@@ -61,11 +61,23 @@ LARGEST_GROWTH = 1000  # from a file to its model in memory: a file that grows m
 
 @dataclass(frozen=True)
 class ExportedSize:
-    """Bytes of the written file and of the dense weights, and the share of all parameters that is active."""
+    """What a written file takes, in bytes, and of how many parameters it holds how many.
+
+    written: all of the file. dense: what all weights take without their sparsity. values: of the parameters in the
+    file. positions: of where the active ones stand. held, parameters: the numbers of those in the file, and of all.
+    """
 
     written: int
     dense: int
-    density: float
+    values: int
+    positions: int
+    held: int
+    parameters: int
+
+    @property
+    def rest(self) -> int:
+        """Names, shapes, configuration and checksum."""
+        return self.written - self.values - self.positions
 
 
 def export_folder(folder: RunFolder, path: Path, layout: str, weights: str) -> ExportedSize:
@@ -95,10 +107,23 @@ def _write_and_compare(
     if not holds(load_exported(path), model, topology):
         path.unlink()
         raise RunFailed("The exported weights are not those of the run: this is a defect.")
-    weights = [weight for _, weight in dense_weights(model, topology)]
-    total = sum(weight.numel() for weight in weights)
-    density = (total - topology.size + topology.active) / total
-    return ExportedSize(path.stat().st_size, sum(weight.nbytes for weight in weights), density)
+    return _measured(path, [weight for _, weight in dense_weights(model, topology)], topology, layout)
+
+
+def _measured(path: Path, weights: Sequence[Tensor], topology: SparseTopology, layout: str) -> ExportedSize:
+    """What the file of these weights takes."""
+    tensors, _ = read_tensors(path)
+    parts = ("shape", *PARTS[layout]) if layout in PARTS else ()
+    positions = {f"{weight.name}.{part}" for weight in topology for part in parts}
+    values = [tensor for name, tensor in tensors.items() if name not in positions]
+    return ExportedSize(
+        written=path.stat().st_size,
+        dense=sum(weight.nbytes for weight in weights),
+        values=sum(tensor.nbytes for tensor in values),
+        positions=sum(tensors[name].nbytes for name in positions),
+        held=sum(tensor.numel() for tensor in values),
+        parameters=sum(weight.numel() for weight in weights),
+    )
 
 
 @torch.no_grad()

@@ -8,7 +8,7 @@ from itertools import islice
 import torch
 from torch import Tensor, nn
 
-from sparse_rnn.backends.choice import SMALL, small
+from sparse_rnn.backends.choice import small
 from sparse_rnn.backends.cpu.compile import kernels
 from sparse_rnn.backends.cpu.convert import use_sparse_kernels
 from sparse_rnn.core.errors import ConfigError, RunFailed
@@ -19,6 +19,8 @@ from sparse_rnn.inference.load import load_best, load_tokenizer, read_run, rerai
 from sparse_rnn.models.base import LanguageModel
 from sparse_rnn.runs.folder import RunFolder
 from sparse_rnn.sparsity.topology import SparseTopology
+
+MASKED = "masked dense weights"
 
 
 @dataclass(frozen=True)
@@ -75,14 +77,14 @@ def unknown_words(prompt: str, vocabulary: Vocabulary) -> list[str]:
 def _use_kernels_if_faster(model: nn.Module, topology: SparseTopology) -> str:
     """Let the sparse kernels compute if the model is sparse and large enough; returns what computes, in a phrase."""
     if not len(topology):
-        return "dense"
+        return "dense weights"
     if small(topology):
-        return f"masked, {SMALL}"
+        return MASKED + ", which are faster at this size"
     try:
         kernels()
         use_sparse_kernels(model, topology)
     except ConfigError as error:
-        return f"masked, since: {str(error).rstrip('.')}"
+        return f"{MASKED}: {str(error).rstrip('.')}"
     return "sparse kernels"
 
 

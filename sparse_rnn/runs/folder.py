@@ -24,6 +24,8 @@ class Record(TypedDict, total=False):
     status: Required[str]
     data_sha256: Required[str]
     run_id: str
+    overrides: list[str]
+    written: float
     error: str
     results: dict[str, float | str | bool | None]
     environment: dict[str, Any]
@@ -31,6 +33,7 @@ class Record(TypedDict, total=False):
     threads: int
     device: str
     started: float
+    finished: float
     seconds: float
     tokens_per_second: float | None
     active_parameters: int

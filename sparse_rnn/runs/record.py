@@ -6,6 +6,7 @@ import os
 import platform
 import socket
 import subprocess
+import time
 from collections.abc import Mapping
 from importlib.metadata import version
 from pathlib import Path
@@ -26,8 +27,8 @@ NOT_IN_DIGEST = ("throughput/", "clock/", "train/loss_recent")
 
 
 def write_record(folder: RunFolder, record: Mapping[str, Any]) -> None:
-    """Write the record atomically."""
-    write_text(folder.record, json.dumps(record, indent=1) + "\n")
+    """Write the record atomically, with the time at which the run was last worked on."""
+    write_text(folder.record, json.dumps({**record, "written": time.time()}, indent=1) + "\n")
 
 
 def environment(device: torch.device) -> dict[str, Any]:

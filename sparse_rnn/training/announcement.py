@@ -15,6 +15,7 @@ from sparse_rnn.core.wording import counted
 from sparse_rnn.data.base import Data
 from sparse_rnn.data.corpus import Corpus
 from sparse_rnn.sparsity.method import SparsifierConfig
+from sparse_rnn.training.asked_for import asked_for, in_one_line, without_machine
 from sparse_rnn.training.captured_step import CapturedStep
 from sparse_rnn.training.loggers.terminal import Terminal
 from sparse_rnn.training.parameter_counts import parameter_counts
@@ -22,16 +23,19 @@ from sparse_rnn.training.trainer import Trainer
 
 ENOUGH_STEPS = 1000
 MANY_WEIGHTS = 0.5
+ASKED = "Asked for: "
 
 
 def announce(trainer: Trainer, data: Data, terminal: Terminal, overrides: Sequence[str]) -> None:
     """Print where the run is stored, how large it is, what to compare it with, and what may surprise.
 
-    overrides: the command line's, which tell apart what the budget has changed and what was asked for.
+    overrides: the command line's, which say what was asked for, and so what the budget has changed besides.
     """
     run, counts = trainer.run, parameter_counts(trainer.model, trainer.sparsifier)
     terminal.say(f"{trainer.device}: {', '.join([device_name(trainer.device), *ways_of_computing(trainer)])}")
     terminal.say(f"{trainer.folder.path}  (recipe {run.recipe.name}, protocol {run.protocol.name})")
+    if asked := without_machine(asked_for(overrides, as_dict(run))):
+        terminal.say(f"{ASKED}{in_one_line(asked, terminal.columns_left(ASKED))}")
     terminal.say(optimizer_settings(run))
     if run.recipe.assumed:
         terminal.say(f"Assumed by the recipe: {run.recipe.assumed}.")

@@ -26,6 +26,7 @@ from sparse_rnn.runs.other_data import earlier_run
 from sparse_rnn.runs.record import digest, environment, write_record
 from sparse_rnn.runs.vocabulary import save_vocabulary
 from sparse_rnn.training.announcement import announce
+from sparse_rnn.training.asked_for import asked_for
 from sparse_rnn.training.assembly import check_method, load_data
 from sparse_rnn.training.loggers.base import Logger, Loggers
 from sparse_rnn.training.loggers.terminal import Terminal
@@ -132,7 +133,7 @@ def _train_locked(
     run: Run, data: Data, folder: RunFolder, device: torch.device, terminal: Terminal, overrides: Sequence[str]
 ) -> float:
     """Train as the only process that does, and record how it ended."""
-    record = _open_record(run, data, folder, device, terminal)
+    record = _open_record(run, data, folder, device, terminal, overrides)
     save_vocabulary(folder, data)
     loggers, exit_code = Loggers([]), FAILED
     try:
@@ -181,7 +182,9 @@ def _fit(
             write_record(trainer.folder, record)
 
 
-def _open_record(run: Run, data: Data, folder: RunFolder, device: torch.device, terminal: Terminal) -> dict[str, Any]:
+def _open_record(
+    run: Run, data: Data, folder: RunFolder, device: torch.device, terminal: Terminal, overrides: Sequence[str]
+) -> dict[str, Any]:
     """The record of a run that begins or resumes, written with status running."""
     if run.threads is not None:
         torch.set_num_threads(run.threads)
@@ -204,6 +207,7 @@ def _open_record(run: Run, data: Data, folder: RunFolder, device: torch.device, 
         "run_id": folder.path.name,
         "status": "running",
         "config": as_dict(run),
+        "overrides": asked_for(overrides, as_dict(run)),
         "data_sha256": data.sha256,
         "data_files": files_of(as_dict(run.dataset)),
         data.unit: data.counts,

@@ -10,17 +10,21 @@ import hydra
 from hydra._internal.utils import get_args_parser
 from hydra.core.hydra_config import HydraConfig
 from hydra.errors import HydraException
+from hydra.types import RunMode
 from omegaconf import DictConfig
+from omegaconf.errors import OmegaConfBaseException
 from submitit.core.utils import FailedSubmissionError, UncompletedJobError
 
 from sparse_rnn.config.checks import check
 from sparse_rnn.config.compose import expand_shorthands, register_schemas
 from sparse_rnn.config.launchers import register_launchers
 from sparse_rnn.config.sweep_size import refuse_too_many
+from sparse_rnn.core.command_line import say
 from sparse_rnn.core.conf import config_dir
 from sparse_rnn.core.errors import ConfigError, RunFailed
 from sparse_rnn.core.hydra_errors import explain
 from sparse_rnn.runs.folder import runs_root
+from sparse_rnn.training.multirun import closing_lines, named, points, wrong_run
 from sparse_rnn.training.session import train
 
 
@@ -34,34 +38,68 @@ def train_all(arguments: Sequence[str]) -> list[ConfigError]:
     register_launchers()
     # Hydra takes no arguments but those of the process, and wants -m before the overrides.
     ordered = sorted(expand_shorthands(arguments), key=lambda argument: argument not in ("-m", "--multirun"))
-    _check_arguments(ordered)
+    overrides = _check_arguments(ordered)
     sys.argv[1:] = ordered
     failures: list[ConfigError] = []
     own: list[Exception] = []
+    begun: list[list[str]] = []
 
     @hydra.main(config_path=str(config_dir()), config_name="config", version_base="1.3")
     def run(composed: DictConfig) -> float | None:
-        hydra_config = HydraConfig.get()
+        hydra_config, checked = HydraConfig.get(), None
+        begun.append(asked := list(hydra_config.overrides.task))
+        one_of_many = hydra_config.mode == RunMode.MULTIRUN
         try:
-            return train(check(composed), list(hydra_config.overrides.task))
+            checked = check(composed)
+            return train(checked, asked)
         except ConfigError as error:
+            failure = named(error, asked, checked) if one_of_many else error
             # In a submitit job only what is raised comes back to the command. In this process a raised error would
             # end the sweep, and Hydra would print a line of its own before the sentence.
             if hydra_config.runtime.choices["hydra/launcher"] != "basic":
-                raise
-            failures.append(error)
+                raise failure from error
+            failures.append(failure)
             return None
         except Exception as error:
+            if one_of_many:
+                error.add_note(f"In the run with {' '.join(asked)}.")
             own.append(error)
             raise
 
-    with jobs_without_result(), composition_explained(own):
+    with _listed_at_the_end(overrides, begun), jobs_without_result(), composition_explained(own):
         run()
     return sorted(failures, key=lambda failure: -failure.exit_code)
 
 
-def _check_arguments(arguments: Sequence[str]) -> None:
-    """Raise ConfigError for options that Hydra does not know, and for a sweep over more runs than a command takes."""
+@contextmanager
+def _listed_at_the_end(overrides: Sequence[str], begun: Sequence[Sequence[str]]) -> Iterator[None]:
+    """List the runs of a multirun with their results, once they were trained; else name the run that is wrong.
+
+    overrides: of a multirun, with all values; begun: of each run that this process has trained. Those of other
+    processes, as submitit's, are found by the overrides.
+    """
+    several = points(overrides)
+    elsewhere = any(override.startswith("hydra/launcher=") for override in overrides)
+
+    def say_all() -> None:
+        for line in closing_lines(begun or (several if elsewhere else [])) if overrides else ():
+            say(line)
+
+    try:
+        yield
+    except (HydraException, OmegaConfBaseException, ConfigError) as error:
+        if not begun and (wrong := wrong_run(error, several)):
+            raise wrong from error
+        say_all()
+        raise
+    say_all()
+
+
+def _check_arguments(arguments: Sequence[str]) -> list[str]:
+    """The overrides of a multirun; none for a single run.
+
+    Raises ConfigError for options that Hydra does not know, and for a sweep over more runs than a command takes.
+    """
     with redirect_stderr(StringIO()) as said:
         try:
             given = get_args_parser().parse_args(arguments)
@@ -70,13 +108,14 @@ def _check_arguments(arguments: Sequence[str]) -> None:
                 raise
             reason = said.getvalue().strip().rpartition("error: ")[2]
             raise ConfigError(f"These arguments cannot be read ({reason}): --help shows what there is.") from None
-    if given.multirun:
-        refuse_too_many(given.overrides)
+    overrides: list[str] = given.overrides if given.multirun else []
+    refuse_too_many(overrides)
     if "hydra/launcher=submitit_slurm" in arguments and "%" in str(runs_root().absolute()):
         raise ConfigError(
             f"The runs folder {runs_root()} has a % in its path, which SLURM replaces in the names of logs: choose "
             "another with SPARSE_RNN_RUNS."
         )
+    return overrides
 
 
 @contextmanager

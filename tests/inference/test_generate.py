@@ -149,10 +149,10 @@ def test_the_sparse_kernels_write_what_the_masked_weights_do(trained, monkeypatc
     capsys.readouterr()
     arguments = {"prompt": "the value of", "words": "40", "threads": "1"}
     text(trained, **arguments)
-    assert re.search(r"masked, faster for weights this small", capsys.readouterr().err)
+    assert re.search(r"computed with masked dense weights, which are faster at this size", capsys.readouterr().err)
     monkeypatch.setattr(backend, "SMALLEST", 1)
     sparse = text(trained, **arguments)
-    assert re.fullmatch(r"40 words, \d+ per second, sparse kernels\n", capsys.readouterr().err)
+    assert re.fullmatch(r"40 words, \d+ per second, computed with sparse kernels\n", capsys.readouterr().err)
 
     def missing():
         raise compiling.KernelsUnavailable("There is no C++ compiler.")
@@ -160,7 +160,8 @@ def test_the_sparse_kernels_write_what_the_masked_weights_do(trained, monkeypatc
     monkeypatch.setattr(inference, "kernels", missing)
     assert text(trained, **arguments) == sparse
     assert re.fullmatch(
-        r"40 words, \d+ per second, masked, since: There is no C\+\+ compiler\n", capsys.readouterr().err
+        r"40 words, \d+ per second, computed with masked dense weights: There is no C\+\+ compiler\n",
+        capsys.readouterr().err,
     )
     words = sparse.replace("\n", f" {END_OF_SENTENCE} ").split()
     assert words[:3] == ["the", "value", "of"]
@@ -178,7 +179,9 @@ def test_the_seed_and_the_temperature_decide(dense, capsys):
     drawn = [text(dense, seed=seed, temperature=t) for seed, t in (("0", "1"), ("0", "1.0"), ("2", "1"))]
     assert drawn[0] == drawn[1] != drawn[2]
     assert text(dense, seed="0", temperature="0") == text(dense, seed="2", temperature="0")
-    assert all(line.endswith("per second, dense") for line in capsys.readouterr().err.splitlines())
+    assert all(
+        line.endswith("per second, computed with dense weights") for line in capsys.readouterr().err.splitlines()
+    )
 
 
 def test_text_and_facts_are_apart(dense, monkeypatch, capsys):

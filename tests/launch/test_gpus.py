@@ -61,7 +61,7 @@ def sent(monkeypatch, tmp_path):
     def here(queue: LocalQueue, jobs: Any, *, runs: int, gpus: list[str]) -> None:
         found.extend((overrides, gpus) for _, overrides in jobs)
 
-    def to_slurm(runs: Any, cluster: SlurmCluster, root: Path) -> Any:
+    def to_slurm(runs: Any, cluster: SlurmCluster, root: Path, configs: Any) -> Any:
         found.extend((overrides, []) for _, overrides, _ in runs)
         yield "1", [run_id for run_id, *_ in runs]
 

@@ -154,7 +154,7 @@ def test_sweeps_are_products_in_hydras_grammar(tmp_path):
     request = parse("plan", ["--sweep", "sparsifier=set,selfish seed=range(1,4) sparsifier.sparsity=0.5,0.67", *SMALL])
     labels = [entry.label for entry in entries(request, Catalogue(tmp_path))]
     assert len(labels) == len(set(labels)) == 12
-    assert labels[0] == "sparsifier=set seed=1 sparsifier.sparsity=0.5"
+    assert labels[0] == "sparsifier=set sparsity=0.5, seed 1"
 
 
 def test_clusters():

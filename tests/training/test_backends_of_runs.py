@@ -24,6 +24,8 @@ from sparse_rnn.training.checkpoint import load_checkpoint
 from sparse_rnn.training.trainer import Trainer
 
 SPARSE, MASKED = "sparsifier.backend=sparse", "sparsifier.backend=masked"
+SPARSE_AT_33 = "Backend sparse: 33% of the sparse weights are active, and it computes with those alone."
+MASKED_AT_90 = "Backend masked: 90% of the sparse weights are active, and above 50% masks are faster."
 CLOSE = 2e-3  # float32, after 60 steps
 METHODS = (  # at a learning rate of 1: at 40, rounding grows
     "sparsifier=selfish optimizer.lr=1",
@@ -126,15 +128,15 @@ def test_small_networks_are_masked_by_themselves(
 @pytest.mark.parametrize(
     ("overrides", "said"),
     [
-        ("sparsifier.sparsity=0.67", "Backend sparse: at density 0.33."),
-        ("sparsifier.sparsity=0.1", "Backend masked: faster at density 0.90."),
+        ("sparsifier.sparsity=0.67", SPARSE_AT_33),
+        ("sparsifier.sparsity=0.1", MASKED_AT_90),
         ("sparsifier=gmp", "Backend masked: sparsifier=gmp starts dense."),
         ("sparsifier=iss", "Backend masked: sparsifier=iss needs all entries."),
         ("sparsifier=snfs optimizer=adam", "Backend masked: dense gradients are needed in every step."),
-        ("sparsifier=snfs optimizer=snt_asgd", "Backend sparse: at density 0.33."),
-        ("sparsifier=rigl optimizer=adam", "Backend sparse: at density 0.33."),
+        ("sparsifier=snfs optimizer=snt_asgd", SPARSE_AT_33),
+        ("sparsifier=rigl optimizer=adam", SPARSE_AT_33),
         ("optimizer=nt_asgd", "Backend masked: averages of optimizer=nt_asgd keep the history of inactive weights."),
-        ("optimizer=nt_asgd sparsifier=static_er", "Backend sparse: at density 0.33."),
+        ("optimizer=nt_asgd sparsifier=static_er", SPARSE_AT_33),
         ("protocol=official_code", "Backend masked: protocol=official_code steps on dense gradients."),
     ],
 )

@@ -79,6 +79,10 @@ class Terminal:
         self.console.print(text, markup=False)
         self._spoken = time.monotonic()
 
+    def columns_left(self, before: str) -> int | None:
+        """How many characters a line has room for after these; None where lines are not cut, as in a file."""
+        return self.console.width - len(before) if self.console.is_terminal else None
+
     def step(
         self, epoch: int, progress: float, metrics: Mapping[str, float], tokens_per_second: float, sparsity: float
     ) -> None:
