@@ -97,7 +97,9 @@ def _of_sweep(gathered: Gathered) -> Iterator[str]:
     seeds = Counter((planned.block, planned.row, planned.x) for planned, _ in gathered.finished()).values()
     if seeds:
         least, most = min(seeds), max(seeds)
-        said.append(f"n = {most if least == most else f'{least} to {most}'} of {counted(len(gathered.spec.seeds), 'seed')}")
+        said.append(
+            f"n = {most if least == most else f'{least} to {most}'} of {counted(len(gathered.spec.seeds), 'seed')}"
+        )
     yield f"With {', '.join(said)}."
 
 

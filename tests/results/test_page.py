@@ -167,9 +167,26 @@ def test_a_line_says_what_a_run_is_and_where_its_log_is(configs, tmp_path, no_ta
     found = Parsed(document.page(request(), Logs("runs", {run_id: local, "online": online}), tmp_path / "results"))
     what = ["stacked_lstm", "pydoc", "selfish", "random", "snt_asgd", "1", "smoke", "official_code", "finished"]
     kept = ["123.46", "50.00", "1.2M", "0.67", "ccccccc+", "2026-01-01 00:00"]
-    assert found.row(run_id)[1:] == [*what, *kept]
-    assert found.row("online")[9:] == ["unfinished", "", "", "", "", "ccccccc+", ""]
+    assert found.row(run_id)[1:] == ["", *what, *kept]
+    assert found.row("online")[10:] == ["unfinished", "", "", "", "", "ccccccc+", ""]
     assert found.attributes("href")[-2:] == ["../runs/a%20b/wandb", "https://wandb.ai/lab/sparse_rnn/runs/online"]
+
+
+def test_what_differs_has_a_column(configs, tmp_path, no_tables):
+    """What has a column of its own, as the method has, is not repeated."""
+    config = next(iter(configs.values()))
+    made = {
+        name: {**config, "sparsifier": {**config["sparsifier"], "name": method, "sparsity": sparsity, "scope": "cell"}}
+        for name, method, sparsity in (("a", "set", 0.5), ("b", "set", 0.9), ("c", "rigl", 0.9))
+    }
+    found = Parsed(document.page(request(), logs(made, tmp_path), tmp_path))
+    assert [found.row(name)[1] for name in made] == ["sparsity=0.5", "sparsity=0.9", "sparsity=0.9"]
+    frame = logs(made, tmp_path).frame
+    assert frame["differs"].tolist() == [
+        "sparsifier=set sparsity=0.5",
+        "sparsifier=set sparsity=0.9",
+        "sparsifier=rigl sparsity=0.9",
+    ]
 
 
 def test_what_stands_in_the_logs_is_text(configs, tmp_path, no_tables):
@@ -179,7 +196,7 @@ def test_what_stands_in_the_logs_is_text(configs, tmp_path, no_tables):
     tags = [tag for tag, _ in found.elements]
     assert tags.count("script") == 1
     assert "b" not in tags
-    assert found.row(EVIL)[1] == EVIL
+    assert found.row(EVIL)[2] == EVIL
     assert f"Source {EVIL} Runs" in found.text
     assert f"1 problem in the logs {EVIL}" in found.text
     assert not [href for href in found.attributes("href") if href.startswith("javascript")]
