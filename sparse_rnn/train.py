@@ -16,7 +16,8 @@ device=auto checkpoint.every_minutes=10 checkpoint.keep=best snapshots=true logg
 
   --cfg job          show the whole configuration and stop
   -m, --multirun     one run for every combination, as in sparsifier=set,rigl seed=1,2, one after the other;
-                     with hydra/launcher=submitit_slurm as SLURM jobs, with submitit_local all at once
+                     with hydra/launcher=submitit_slurm as SLURM jobs, with submitit_local all at once. The last
+                     lines list the runs, each by what sets it apart from the others, with its result
   --config-dir DIR   also look for config groups in DIR
 
 Run the same command again and it resumes the run in runs/<run_id>. Data are read from $SPARSE_RNN_DATA (data), runs are

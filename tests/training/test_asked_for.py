@@ -1,10 +1,14 @@
 """The overrides of a run in one spelling: in its header, its record, and the errors of a multirun."""
 
+from io import StringIO
+
 import pytest
+from rich.console import Console
 from run_helpers import Train, composed, record_of
 
 from sparse_rnn.config.identity import as_dict
 from sparse_rnn.training.asked_for import asked_for, in_one_line, without_machine
+from sparse_rnn.training.loggers.terminal import Terminal
 
 
 @pytest.mark.parametrize(
@@ -56,3 +60,11 @@ def test_the_header_says_what_was_asked_for_and_the_record_keeps_it(
     assert "model.hidden=16" in said
     assert not {"threads=1", "device=cpu", "logger=files", "logger.every=3"} & set(said.split())
     assert {"threads=1", "sparsifier.sparsity=0.9", "seed=2", "logger=files"} <= set(record["overrides"])
+
+
+def test_only_a_terminal_cuts_the_line() -> None:
+    terminal = Terminal(1, True, "smoke")
+    terminal.console = Console(width=50, force_terminal=True)
+    assert terminal.columns_left("Asked for: ") == 39
+    terminal.console = Console(file=StringIO(), width=50)
+    assert terminal.columns_left("Asked for: ") is None
