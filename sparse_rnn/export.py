@@ -56,7 +56,7 @@ def export_run(run: str, format: str, out: str, weights: str) -> str:
     from sparse_rnn.inference.export import export_folder
 
     size = export_folder(folder, path, format, weights)
-    rest = f"names and configuration {megabytes(size.rest)}"
+    rest = f"vocabulary, names and configuration {megabytes(size.rest)}"
     if size.held == size.parameters:
         said = f"all {counted(size.parameters, 'parameter')} take {megabytes(size.values)}, {rest}"
     else:

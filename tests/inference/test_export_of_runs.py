@@ -68,9 +68,9 @@ def said_of(record, layout, path):
     )
     of_file = f"{record['run_id']}  {layout}  {written}"
     if layout == "dense":
-        return f"{of_file}: all {of:,} parameters take {took}, names and configuration {rest}  {path}"
+        return f"{of_file}: all {of:,} parameters take {took}, vocabulary, names and configuration {rest}  {path}"
     share = f"the {active:,} active of {of:,} parameters ({active / of:.1%}) take {took}"
-    parts = f"their positions {positions}, names and configuration {rest}"
+    parts = f"their positions {positions}, vocabulary, names and configuration {rest}"
     return f"{of_file} instead of {dense}: {share}, {parts}  {path}"
 
 
@@ -123,5 +123,5 @@ def test_a_run_without_masks_is_exported_dense(tmp_path):
         export_run(run_id(config), "csr", "", "best")
     line = export_run(run_id(config), "dense", "", "best")
     assert re.search(
-        r"  dense  [\d.]+ MB: all [\d,]+ parameters take [\d.]+ MB, names and configuration 0\.0\d+ MB  ", line
+        r"  dense  [\d.]+ MB: all [\d,]+ parameters take [\d.]+ MB, vocabulary, names and configuration 0\.0\d+ MB  ", line
     )
