@@ -19,12 +19,15 @@ ON_BOTH = tests/training tests/sparsity tests/optim tests/results/test_distance.
 # Locks, terminals, surroundings and data are the same whatever computes.
 NOT_ON_BOTH = $(patsubst %,--ignore=tests/training/test_%.py,two_hosts run_lock lost_lock narrow_bar terminal \
   changed_data surroundings_of_runs multirun)
+# Sums of kernels, layers and optimizers, files of data sets, locks and signals: no new name reaches them.
+UNCHANGED = tests/backends tests/official_code tests/optim tests/models tests/data tests/damaged tests/golden \
+  tests/test_wheel.py tests/test_notebooks.py tests/test_worked_examples.py
 SIZE = $(if $(BUDGET),/$(BUDGET))$(if $(PROTOCOL),/$(PROTOCOL))
 ASKED = $(if $(BUDGET),budget=$(BUDGET)) $(if $(PROTOCOL),protocol=$(PROTOCOL)) $(ARGS)
 READ = $(ASKED) $(if $(SOURCE),--source $(SOURCE))
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-all test-backend test-cuda test-slurm test-browser test-latex lint format data kernels \
+.PHONY: help setup demo test test-all test-backend test-additions test-cuda test-slurm test-browser test-latex lint format data kernels \
   status bench gpu tables figures site notebooks $(TABLES) $(FIGURES)
 
 help:  ## show this list
@@ -60,6 +63,12 @@ test-backend: setup  ## the tests of what has sparse weights once more, on the k
 	$(RUN) -m sparse_rnn.kernels
 	SPARSE_RNN_BACKEND_TEST=1 OMP_NUM_THREADS=1 $(RUN) -m pytest -n 2 --dist worksteal -m "not full" $(ON_BOTH) \
 	  $(NOT_ON_BOTH) $(ARGS)
+
+test-additions: setup $(VENV)/.triton  ## the tests in a copy with all that docs/add-a-*.md adds, but for what no name can change
+	$(RUN) tests/extended_checkout.py $(VENV)/additions
+	cd $(VENV)/additions && PYTHONPATH=$(CURDIR)/$(VENV)/additions OMP_NUM_THREADS=1 $(CURDIR)/$(RUN) -m pytest -n 2 \
+	  --dist worksteal -m "not full" $(addprefix --ignore=,$(UNCHANGED)) $(ARGS)
+	rm -rf $(VENV)/additions
 
 test-cuda: setup  ## the tests on a GPU (without one: skipped)
 	SPARSE_RNN_CUDA_TEST=1 OMP_NUM_THREADS=1 $(RUN) -m pytest -m cuda tests/cuda $(ARGS)

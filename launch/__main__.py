@@ -1,7 +1,5 @@
 """Send the runs of tables to a cluster and watch them: python -m launch plan table2."""
 
-import sys
-
 from sparse_rnn.core.command_line import run_command
 
 HELP = """\
@@ -16,10 +14,11 @@ Runs of tables and figures, or of a sweep: which are missing, and how to get the
   python -m {package} logs   RUN                           the log of a run: its id, the beginning of it, or last
 
 TABLE        {tables},
-             a file of your own in conf/table or conf/figure, or all
+             the path of a file of your own, as in my/table.yaml, or all
 --sweep '..' instead of a table, or beside it: every combination of key=a,b,c or key=range(1,4), in Hydra's grammar
 seeds=1,2    instead of those of the table
-cluster=...  local (this machine), slurm, or a file of your own in conf/cluster; cluster.KEY=VALUE sets one of its keys
+cluster=...  local (this machine), slurm, or a file of your own in cluster/; cluster.KEY=VALUE sets one of its keys
+--config-dir DIR  also look for tables, figures, clusters and config groups in DIR, as in the folders of SPARSE_RNN_CONF
 any other key=value or group=name goes to every run, as in budget=smoke dataset=pydoc
 
 Runs are looked for, and written, in $SPARSE_RNN_RUNS (runs). A run that was stopped or killed resumes where it was.
@@ -33,7 +32,7 @@ Examples:
 
 def main() -> None:
     """Entry point."""
-    run_command(sys.argv[1:], _help, f"{__package__}.requests", f"{__package__}.commands")
+    run_command(_help, f"{__package__}.requests", f"{__package__}.commands")
 
 
 def _help() -> str:

@@ -13,7 +13,7 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from sparse_rnn.core.bounds import MOST_THREADS, check_whole
-from sparse_rnn.core.conf import config_dir
+from sparse_rnn.core.conf import options
 from sparse_rnn.core.errors import ConfigError, suggest
 from sparse_rnn.core.hydra_errors import explain
 from sparse_rnn.core.hydra_files import compose_file
@@ -184,7 +184,7 @@ def compose_cluster(overrides: Sequence[str]) -> Cluster:
     except ConfigError:
         raise
     except yaml.YAMLError as error:
-        raise ConfigError(f"A file of conf/cluster is not YAML ({' '.join(str(error).split())}).") from error
+        raise ConfigError(f"A file of cluster/ is not YAML ({' '.join(str(error).split())}).") from error
     except (HydraException, OmegaConfBaseException, ValueError) as error:
         raise ConfigError(explain(error)) from error
 
@@ -199,7 +199,7 @@ def _checked(node: DictConfig) -> Cluster:
         if key not in known:
             raise ConfigError(f"cluster.{key} is not a key of cluster={cluster.name}{suggest(key, known)}.")
     if isinstance(cluster, SlurmCluster):
-        models = [path.stem for path in (config_dir() / "model").glob("*.yaml")]
+        models = options("model")
         for model in cluster.models:
             if model not in models:
                 raise ConfigError(f"cluster.models.{model} is not a model{suggest(model, models)}.")

@@ -28,7 +28,7 @@ from .job import JobFiles
 JOB = (sys.executable, "-m", f"{__package__}.job")
 WORKER = (sys.executable, "-m", f"{__package__}.local")
 POLL_SECONDS = 0.2
-PASSED_ON = ("SPARSE_RNN_", "OMP_", "MKL_")  # variables that a job gets from the command that sent it
+PASSED_ON = ("SPARSE_RNN_", "OMP_", "MKL_", "PYTHONPATH")  # variables of the command that sent a job, not the worker's
 
 
 class Process(TypedDict, total=False):
@@ -231,7 +231,8 @@ class Worker:
     def _start(self, job: dict[str, Any], state: QueueState) -> None:
         """Start a job in a session of its own, so that a signal to the worker's group does not reach it twice."""
         gpu = state.free_gpu(job["gpus"])
-        environment = os.environ | job["variables"] | {"CUDA_VISIBLE_DEVICES": gpu}
+        own = {key: value for key, value in os.environ.items() if not key.startswith(PASSED_ON)}
+        environment = own | job["variables"] | {"CUDA_VISIBLE_DEVICES": gpu}
         command = [*self._job, str(self._queue.root / job["run_id"]), *job["overrides"]]
         try:
             child = subprocess.Popen(

@@ -1,7 +1,5 @@
 """The papers' tables and figures out of the logs: python -m results table table2."""
 
-import sys
-
 from sparse_rnn.core.command_line import run_command
 
 HELP = """\
@@ -16,7 +14,7 @@ Tables, figures and a page of results, made from what the runs logged.
 
 NAME         {tables},
              {figures},
-             a file of your own in conf/table or conf/figure, or all
+             the path of a file of your own, as in my/table.yaml, or all
 --sweep '..' instead of a name, or beside it: a table or figure of every combination of key=a,b,c, as in `launch`;
              a figure is drawn over a number that is swept, or over epochs: --x KEY or --x epoch chooses
 seeds=1,2    instead of the table's own seeds
@@ -24,6 +22,7 @@ any other key=value or group=name as in `launch`: results of the runs that it su
 --source     where the logs are: runs (default: offline W&B runs below $SPARSE_RNN_RUNS), FOLDER, records,
              records:FOLDER, wandb://entity/project, mirror:FOLDER
 --allow-missing   accept an incomplete table (otherwise exit code 3)
+--config-dir DIR  also look for tables, figures and config groups in DIR, as in the folders of SPARSE_RNN_CONF
 
 Examples:
   python -m {results} table table2
@@ -36,7 +35,7 @@ Examples:
 
 def main() -> None:
     """Run the command line in sys.argv."""
-    run_command(sys.argv[1:], _help, f"{__package__}.requests", f"{__package__}.commands")
+    run_command(_help, f"{__package__}.requests", f"{__package__}.commands")
 
 
 def _help() -> str:

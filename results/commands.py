@@ -9,9 +9,10 @@ from sparse_rnn.core.command_line import say, warn_of
 from sparse_rnn.core.errors import ConfigError, DamagedFile
 from sparse_rnn.core.wording import counted, one_line
 from sparse_rnn.runs.folder import RunFolder, load_record, runs_root
+from sparse_rnn.tables.declaration import DECLARED_FIGURES, DECLARED_TABLES
 
 from .gathering import Gathered, gather
-from .names import DECLARED_FIGURES, DECLARED_TABLES, FORMATS, LAUNCH, RECORDS
+from .names import FORMATS, LAUNCH, RECORDS, stem_of
 from .replacing import replacing
 from .requests import Request
 from .sweeps import NAME as SWEEP
@@ -109,7 +110,7 @@ def _files(request: Request, name: str) -> list[tuple[Path, str]]:
             raise ConfigError(f"--out {request.out} contradicts --format {request.format}: leave one of them out.")
         return [(request.out, endings[ending])]
     forms = [request.format] if request.format else IN_A_FOLDER
-    return [(request.out / f"{name}.{FORMATS[form]}", form) for form in forms]
+    return [(request.out / f"{stem_of(name)}.{FORMATS[form]}", form) for form in forms]
 
 
 def _text(form: str, made: FilledTable) -> str:
@@ -126,7 +127,7 @@ def figure(request: Request) -> None:
     gathered = _gather(request, [name for name in request.names if name not in DECLARED_FIGURES])
     for name in request.asked:
         drawing = by_name.draw(name, gathered.get(name))
-        for path in style.save(drawing.figure, drawing.data, out / name):
+        for path in style.save(drawing.figure, drawing.data, out / stem_of(name)):
             print(path)
         for note in drawing.notes:
             print(one_line(f"{name}: {note}"), file=sys.stderr)

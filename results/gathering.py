@@ -20,6 +20,8 @@ from .sweeps import Sweep, figure_of, table_of
 
 Planned = PlannedRun[RunFacts]
 UNREAD = Logs("none", {})
+PAPERS = ("Selfish-RNN (ICML 2021)", "ST-RNN (NCAA 2021)")  # begin the `source` of what they have
+SUBJECT = ("model", "dataset", "optimizer", "sparsifier", "growth")  # what the title of a table may speak of
 
 
 @dataclass(frozen=True)
@@ -27,8 +29,9 @@ class Gathered:
     """A table or figure, every run that it needs, and the logs of these runs.
 
     planned: a run that stands in several rows is there once for each. overrides: the user's, which go to every run.
-    as_declared: whether the runs are those of the file, with or without overrides. training: of a sweep, the command
-    that trains its runs.
+    as_declared: whether the runs are those of the file, with or without overrides. chosen: those of the overrides that
+    choose another model, data set, optimizer or method than the file does. training: of a sweep, the command that
+    trains its runs.
     """
 
     spec: TableSpec
@@ -37,6 +40,17 @@ class Gathered:
     overrides: tuple[str, ...] = ()
     as_declared: bool = True
     training: str = ""
+    chosen: tuple[str, ...] = ()
+
+    @property
+    def title(self) -> str:
+        """The title of the file, unless the runs are about something else."""
+        return f"{self.spec.name} with {', '.join(self.chosen)}" if self.chosen else self.spec.title
+
+    @property
+    def of_a_paper(self) -> bool:
+        """Whether a paper has it; a user's own is compared with none."""
+        return self.spec.source.startswith(PAPERS)
 
     def run(self, planned: Planned) -> LoggedRun | None:
         """What the logs hold of a run, None if nothing."""
@@ -88,7 +102,27 @@ def plan(
     spec = load(name)
     planned = expand(spec, catalogue.facts, seeds=seeds, overrides=overrides)
     same = not overrides or _are_those_of(spec, planned, catalogue, seeds)
-    return Gathered(spec, planned, overrides=tuple(overrides), as_declared=same)
+    chosen = () if same else _other_choices(spec, planned, catalogue, overrides)
+    return Gathered(spec, planned, overrides=tuple(overrides), as_declared=same, chosen=chosen)
+
+
+def _other_choices(
+    spec: TableSpec, planned: Sequence[Planned], catalogue: Catalogue, overrides: Sequence[str]
+) -> tuple[str, ...]:
+    """The overrides that choose other components of SUBJECT than the file."""
+    choosing = {override: override.lstrip("+").partition("=")[0] for override in overrides}
+    choosing = {override: group for override, group in choosing.items() if group in SUBJECT}
+    if not choosing:
+        return ()
+    try:
+        own = expand(spec, catalogue.facts, seeds=[1], overrides=[each for each in overrides if each not in choosing])
+    except ConfigError:  # the other overrides only go with these
+        return tuple(choosing)
+
+    def named(runs: Sequence[Planned], group: str) -> set[tuple[str, str, str]]:
+        return {(run.block, run.row, run.facts.config[group]["name"]) for run in runs}
+
+    return tuple(each for each, group in choosing.items() if named(own, group) != named(planned, group))
 
 
 def _are_those_of(

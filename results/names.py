@@ -1,9 +1,10 @@
 """What a command line can name: tables and figures, formats, sources of logs."""
 
-from sparse_rnn.tables import declaration
+from pathlib import Path
 
-DECLARED_TABLES = ("table1", "table4", "table10", "st_table1")  # made from declarations, without a run
-DECLARED_FIGURES = ("figure1", "figure2")  # likewise
+from sparse_rnn.tables import declaration
+from sparse_rnn.tables.declaration import DECLARED_FIGURES, DECLARED_TABLES
+
 FORMATS = {"md": "md", "csv": "csv", "latex": "tex", "html": "html"}  # and the ending of their files
 RUNS, RECORDS = "runs", "records"
 
@@ -19,6 +20,11 @@ def tables() -> list[str]:
 def figures() -> list[str]:
     """The names of all figures, in the order of the papers."""
     return _ordered([*declaration.names("figure"), *DECLARED_FIGURES])
+
+
+def stem_of(name: str) -> str:
+    """The name of a table or figure that is given by its name or by the path of its file."""
+    return Path(name).stem if declaration.is_path(name) else name
 
 
 def _ordered(names: list[str]) -> list[str]:

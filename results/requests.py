@@ -1,16 +1,17 @@
 """The arguments of a command line of `python -m results`, parsed and checked."""
 
 import shlex
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from sparse_rnn.core.errors import ConfigError, suggest
-from sparse_rnn.tables.declaration import ALL
+from sparse_rnn.tables.declaration import ALL, is_path, kind_of
 from sparse_rnn.tables.overrides import parse_seeds
 from sparse_rnn.tables.sweep import parse_sweep
 
-from .names import FORMATS, RESULTS, RUNS, figures, tables
+from .names import FORMATS, RESULTS, RUNS, figures, stem_of, tables
 from .sweeps import NAME as SWEEP
 from .sweeps import Sweep
 
@@ -134,10 +135,17 @@ def _names(command: str, names: list[str], swept: list[str]) -> list[str]:
     if ALL in names:
         return known
     for name in names:
-        if name not in known:
+        if is_path(name):
+            if (kind := kind_of(name)) != command:
+                raise ConfigError(f"{name} is no {command}: it is a {kind}.")
+        elif name not in known:
             other = "figure" if command == "table" else "table"
             hint = f": it is a {other}" if name in NAMES[other]() else suggest(name, known)
             raise ConfigError(f"{name} is no {command}{hint}.")
     if not names and not swept:
         raise ConfigError(f"Which {command}? Give names, as in `{command} {known[0]}`, or all, or --sweep '...'.")
-    return list(dict.fromkeys(names))
+    once = list(dict.fromkeys(names))
+    for stem, count in Counter(map(stem_of, once)).items():
+        if count > 1:  # the files that are written have this name
+            raise ConfigError(f"{count} of these {command}s have the name {stem}: rename a file, or give one of them.")
+    return once

@@ -18,7 +18,8 @@ device=auto checkpoint.every_minutes=10 checkpoint.keep=best snapshots=true logg
   -m, --multirun     one run for every combination, as in sparsifier=set,rigl seed=1,2, one after the other;
                      with hydra/launcher=submitit_slurm as SLURM jobs, with submitit_local all at once. The last
                      lines list the runs, each by what sets it apart from the others, with its result
-  --config-dir DIR   also look for config groups in DIR
+  --config-dir DIR   also look for config groups in DIR, as in the folders that SPARSE_RNN_CONF names; the variable
+                     SPARSE_RNN_PLUGINS names modules of your own, whose components are then known by name
 
 Run the same command again and it resumes the run in runs/<run_id>. Data are read from $SPARSE_RNN_DATA (data), runs are
 written to $SPARSE_RNN_RUNS (runs). HYDRA_FULL_ERROR=1 shows tracebacks.

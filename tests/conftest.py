@@ -6,6 +6,8 @@ from pathlib import Path
 from types import SimpleNamespace
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
+os.environ.pop("SPARSE_RNN_PLUGINS", None)  # the tests are of what is here
+os.environ.pop("SPARSE_RNN_CONF", None)
 if not os.environ.get("SPARSE_RNN_CUDA_TEST"):  # `make test-cuda` tests a device; all other tests are of the CPU
     os.environ["CUDA_VISIBLE_DEVICES"] = ""
     os.environ["TRITON_INTERPRET"] = "1"

@@ -1,82 +1,16 @@
-"""The pages "Add a ..." of docs: their files are written, their commands run, in a copy of the project."""
+"""The pages "Add a ..." of docs: their files are written, their commands run, in a copy of the project and outside."""
 
 import json
-import os
-import re
-import shutil
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
-
-ROOT = Path(__file__).parent.parent
-FENCE = re.compile(
-    r'^```(?P<language>\w+)(?: title="(?P<path>[^"]+)"(?P<append> append)?)?\n(?P<text>.*?)^```',
-    re.DOTALL | re.MULTILINE,
-)
-NUMBER = re.compile(r"-[0-9a-f]{8}\b|\d[\d,.]*")
+from worked_pages import ADDITIONS, FENCE, ROOT, copy_project, execute, follow, follow_outside, outside_files
 
 
 @pytest.fixture
 def project(tmp_path):
     """A copy of what the pages extend."""
-    copy = tmp_path / "project"
-    for folder in ("sparse_rnn", "conf", "docs", "tests"):
-        shutil.copytree(ROOT / folder, copy / folder, ignore=shutil.ignore_patterns("__pycache__"))
-    for file in ("README.md", "pyproject.toml"):
-        shutil.copy(ROOT / file, copy)
-    return copy
-
-
-def follow(page: str, project: Path) -> None:
-    """Do what a page says, from top to bottom: what it shows must be what is printed, its files must pass ruff."""
-    for block in FENCE.finditer((ROOT / "docs" / page).read_text(encoding="utf-8")):
-        if block["path"]:
-            write(project / block["path"], block["text"], append=bool(block["append"]))
-            if block["language"] == "python":
-                execute(f"python -m ruff check {block['path']}", project)
-                execute(f"python -m ruff format --check {block['path']}", project)
-        elif block["language"] == "console":
-            for command, shown in commands(block["text"]):
-                assert_shown(shown, execute(command, project))
-
-
-def write(path: Path, text: str, *, append: bool) -> None:
-    """A file that is there already must be meant to be, and the other way round."""
-    assert path.exists() == append, path
-    path.write_text(f"{path.read_text()}\n\n{text}" if append else text, encoding="utf-8")
-
-
-def commands(block: str) -> list[tuple[str, list[str]]]:
-    """Each `$ command` of a console block, and the lines shown below it."""
-    parts = [part.splitlines() for part in re.split(r"^\$ ", block, flags=re.MULTILINE) if part]
-    return [(lines[0], lines[1:]) for lines in parts]
-
-
-def execute(command: str, project: Path) -> str:
-    """What a command prints in the copied project; it must succeed."""
-    program, *arguments = command.split()
-    assert program == "python"
-    environment = {**os.environ, "PYTHONPATH": str(project), "SPARSE_RNN_RUNS": "runs", "OMP_NUM_THREADS": "1"}
-    environment["SPARSE_RNN_DATA"] = "data"
-    done = subprocess.run(
-        [sys.executable, *arguments], cwd=project, env=environment, capture_output=True, text=True, timeout=120
-    )
-    assert done.returncode == 0, done.stdout + done.stderr
-    return done.stdout
-
-
-def assert_shown(shown: list[str], printed: str) -> None:
-    """Every line shown was printed, in this order; numbers and spaces may differ, `...` stands for lines left out."""
-    rest = iter(map(without_numbers, printed.splitlines()))
-    for line in shown:
-        assert line == "..." or without_numbers(line) in rest, f"{line!r} is not in\n{printed}"
-
-
-def without_numbers(line: str) -> str:
-    """A line with all numbers and run ids replaced."""
-    return " ".join(NUMBER.sub("#", line).split())
+    return copy_project(tmp_path / "project")
 
 
 def records(project: Path) -> list[dict]:
@@ -136,7 +70,40 @@ def test_add_a_dataset(project):
     assert first_word["results"]["test/accuracy"] > 0.9
 
 
-@pytest.mark.parametrize("page", ["add-a-growth-rule.md", "add-a-model.md", "add-a-dataset.md"])
+def test_add_a_table(project):
+    follow("add-a-table.md", project)
+    plan = execute("python -m launch plan mine budget=smoke dataset=pydoc", project)
+    assert "18 runs: 18 missing" in plan
+
+
+@pytest.mark.parametrize("page", ADDITIONS)
+def test_the_same_files_do_the_same_outside_of_the_checkout(page, tmp_path):
+    follow_outside(page, tmp_path, ROOT)
+    for record in records(tmp_path):
+        own = {name: code for name, code in record["environment"]["code"].items() if "/lab/" in code["file"]}
+        assert record["status"] == "finished"
+        assert own
+        assert all(len(code["sha256"]) == 64 for code in own.values())
+
+
+def test_the_files_outside_are_those_that_the_pages_name():
+    assert {page: sorted(outside_files(page)) for page in ADDITIONS} == {
+        "add-a-growth-rule.md": [
+            "conf/growth/smallest_gradient.yaml",
+            "conf/sparsifier/rigl_control.yaml",
+            "my_rules.py",
+        ],
+        "add-a-model.md": ["conf/model/mgu.yaml", "conf/recipe/mgu_adam.yaml", "conf/size/smoke/mgu.yaml", "mgu.py"],
+        "add-a-dataset.md": [
+            "conf/dataset/first_word.yaml",
+            "conf/tuning/lstm_classifier/adam/first_word.yaml",
+            "my_data.py",
+        ],
+        "add-a-table.md": ["conf/table/mine.yaml"],
+    }
+
+
+@pytest.mark.parametrize("page", ADDITIONS)
 def test_a_reader_sees_where_each_file_goes(page):
     """Browsers do not show a block's title: the text before it names the path."""
     text = (ROOT / "docs" / page).read_text(encoding="utf-8")

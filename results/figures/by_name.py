@@ -27,7 +27,7 @@ FROM_RUNS: dict[str, Callable[[Gathered], Drawing]] = {
 
 
 def draw(name: str, gathered: Gathered | None = None) -> Drawing:
-    """A figure of the papers, or any other of conf/figure, which is drawn as curves; so is a sweep.
+    """A figure of the papers, or any other, which is drawn as curves; so is a sweep.
 
     gathered: its runs and their logs; Figures 1 and 2 need none. Raises ConfigError if they are missing.
     """
@@ -38,4 +38,4 @@ def draw(name: str, gathered: Gathered | None = None) -> Drawing:
             raise ConfigError(f"{name} is drawn from runs: pass what `gather` returns for it.")
         if gathered.training and gathered.spec.blocks[0].x is None:
             return learning_curves.draw(gathered)
-        return FROM_RUNS.get(name, curves.draw)(gathered)
+        return FROM_RUNS.get(gathered.spec.name, curves.draw)(gathered)

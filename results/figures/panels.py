@@ -44,17 +44,22 @@ def drawing(gathered: Gathered, figure: Figure, data: pd.DataFrame, notes: Itera
     """The finished figure: with title, source, `notes`, the paper's claims, and what is missing or unusual."""
     said = (*notes, *(() if data.empty else claimed(gathered)), *about(gathered))
     warned = warning(gathered)
-    finish(figure, gathered.spec.title, gathered.spec.source, said, warning=warned)
+    finish(figure, gathered.title, gathered.spec.source, said, warning=warned)
     return Drawing(figure, data, (warned, *said) if warned else said)
 
 
 def warning(gathered: Gathered) -> str:
-    """The sentence on a figure that must not be compared with the paper; empty if it may be, or has no paper."""
-    if gathered.comparable or gathered.training:
+    """The sentence on a figure that must not be compared with the paper; empty if it may be."""
+    if gathered.comparable or not gathered.of_a_paper:
         return ""
+    return f"With {_settings(gathered)}: not comparable with the paper."
+
+
+def _settings(gathered: Gathered) -> str:
+    """What the runs have in common, and what the user has changed."""
     named = [f"{group} {' and '.join(_names(gathered, group))}" for group in NAMED]
     other = [override for override in gathered.overrides if override.partition("=")[0] not in NAMED]
-    return f"With {', '.join([*named, *other])}: not comparable with the paper."
+    return ", ".join([*named, *other])
 
 
 def claimed(gathered: Gathered) -> Iterator[str]:
@@ -77,7 +82,10 @@ def about(gathered: Gathered) -> tuple[str, ...]:
     failed = sum(run.state == "failed" for run in logged.values())
     finished = sum(run.final is not None for run in logged.values())
     averaging = Counter(words for run in logged.values() for words in run.averaging)
-    notes = list(_of_sweep(gathered)) if gathered.training else []
+    if gathered.training:
+        notes = list(_of_sweep(gathered))
+    else:
+        notes = [] if gathered.of_a_paper or gathered.comparable else [f"With {_settings(gathered)}."]
     if missing and gathered.training:
         notes.append(missing_note(gathered.missing, gathered.planned, gathered.training))
     elif missing:

@@ -18,7 +18,7 @@ from sparse_rnn.core.errors import ConfigError
 from sparse_rnn.core.wording import counted
 from sparse_rnn.runs.folder import runs_root
 from sparse_rnn.tables.catalogue import Catalogue
-from sparse_rnn.tables.declaration import load
+from sparse_rnn.tables.declaration import DECLARED_FIGURES, DECLARED_TABLES, load
 from sparse_rnn.tables.expansion import count_runs
 
 from .. import names
@@ -34,7 +34,7 @@ from ..tables.render import html
 from ..templates import html_templates
 from . import run_list
 
-WITHOUT_RUNS = (*names.DECLARED_TABLES, *names.DECLARED_FIGURES)
+WITHOUT_RUNS = (*DECLARED_TABLES, *DECLARED_FIGURES)
 TEMPLATES = html_templates(Path(__file__).with_name("templates"))
 
 
@@ -138,7 +138,7 @@ def _chapter(
         try:
             gathered = None if name in WITHOUT_RUNS else gather(name)
             if gathered is not None and not any(gathered.finished()):
-                chapter.without_runs.append((name, f"{gathered.spec.title} ({counted(len(gathered.missing), 'run')})"))
+                chapter.without_runs.append((name, f"{gathered.title} ({counted(len(gathered.missing), 'run')})"))
             else:
                 chapter.entries.append(make(name, gathered))
         except ConfigError as error:

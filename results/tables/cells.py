@@ -19,6 +19,7 @@ from .flop_columns import INTEGRATED, FlopsOfRuns
 FLOPS_TRAIN = "flops_train"
 SCORES = ("valid", "test", "accuracy")
 ENOUGH_FOR_A_MARK = 3
+ABOUT_A_PAPER = ("paper", "comparable", "paper_outside_2_std")
 
 
 @dataclass(frozen=True)
@@ -180,11 +181,12 @@ def _of(number: int, total: int, what: str) -> str:
 
 
 def lines(table: Table) -> Iterator[dict[str, Any]]:
-    """Every cell as one line of a CSV file, by its keys."""
+    """Every cell as one line of a CSV file, by its keys; those about a paper only in a table of a paper."""
+    left_out = () if table.gathered.of_a_paper else ABOUT_A_PAPER
     for block in table.blocks:
         for row in block.rows:
             for cell in row.cells:
-                yield {
+                line = {
                     "table": table.gathered.spec.name,
                     "block": block.label,
                     "row": row.label,
@@ -201,3 +203,4 @@ def lines(table: Table) -> Iterator[dict[str, Any]]:
                     "notes": "; ".join(cell.notes),
                     "run_ids": " ".join(cell.run_ids),
                 }
+                yield {key: value for key, value in line.items() if key not in left_out}

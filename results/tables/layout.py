@@ -37,7 +37,7 @@ def lay_out(table: Table, flops: FlopsOfRuns | None, command: str) -> Grid:
     width = max(len(band) for band in bands)
     return Grid(
         spec.name,
-        spec.title,
+        table.gathered.title,
         spec.source,
         tuple(_header(table, columns, bands[0], width)),
         tuple(_section(columns, band, width, labelled=len(bands) > 1 or width == 1) for band in bands),

@@ -8,13 +8,12 @@ from omegaconf.errors import OmegaConfBaseException
 
 from sparse_rnn.config.checks import check
 from sparse_rnn.config.schema import Run, RunConfig
-from sparse_rnn.core.conf import GROUPS, SHORTHANDS, config_dir
+from sparse_rnn.core.conf import GROUPS, OPTIONAL_GROUPS, SHORTHANDS, options
 from sparse_rnn.core.errors import ConfigError, suggest
 from sparse_rnn.core.hydra_errors import explain
 from sparse_rnn.core.hydra_files import compose_file
 from sparse_rnn.core.registry import choices, lookup
 
-OPTIONAL_GROUPS = ("size", "tuning", "pairing")
 LONGEST_KEY = 200  # Hydra looks for a file of this name
 
 
@@ -69,8 +68,7 @@ def _check_key(override: str, key: str) -> None:
 
 def _option(group: str, name: str) -> str:
     """The path of an option's file below the folder of its group, without the suffix."""
-    folder = config_dir() / group
-    paths = [path.relative_to(folder).with_suffix("").as_posix() for path in folder.rglob("*.yaml")]
+    paths = options(group)
     spellings = {path.replace("/", "_"): path for path in paths} | {path: path for path in paths}
     if name not in spellings:
         raise ConfigError(f"{group}={name} does not exist{suggest(name, paths)}.")

@@ -12,7 +12,7 @@ from omegaconf.errors import OmegaConfBaseException
 from sparse_rnn.config.checks import check
 from sparse_rnn.config.compose import compose_run, expand_shorthands, register_schemas
 from sparse_rnn.config.schema import Run
-from sparse_rnn.core.conf import config_dir
+from sparse_rnn.core.conf import is_group
 from sparse_rnn.core.hydra_files import compose_file
 
 
@@ -49,4 +49,4 @@ def _is_plain_value(override: Override) -> bool:
     """Whether an override sets a value, and takes no part in choosing the files that are composed."""
     key = override.key_or_group
     plain = not (override.is_add() or override.is_force_add() or override.is_delete() or override.is_sweep_override())
-    return plain and override.package is None and "/" not in key and not (config_dir() / key).is_dir()
+    return plain and override.package is None and "/" not in key and not is_group(key)

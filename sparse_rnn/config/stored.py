@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any, TypedDict
 
 from sparse_rnn.config.identity import as_dict, identity
 from sparse_rnn.core.errors import ConfigError
+from sparse_rnn.core.plugins import PLUGINS
 from sparse_rnn.core.registry import choices, lookup
 from sparse_rnn.core.shapes import misfit
 
@@ -74,12 +75,21 @@ def flat(node: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]
             yield f"{prefix}{key}", value
 
 
+def _known(group: str, name: str) -> Any:
+    """The class of a component; raises ConfigError if it was that of a plugin which is not there now, or of none."""
+    if name not in choices(group):
+        raise ConfigError(
+            f"{group}={name} is not known here: if a module of yours registers it, name that in {PLUGINS}."
+        )
+    return lookup(group, name)
+
+
 def run_from_dict(config: Mapping[str, Any]) -> "Run":
     """The configuration that `as_dict` was made from; raises ConfigError if it is of another version."""
     from sparse_rnn.config.schema import Run  # brings torch and fills the registry: only here, see identity.py
 
     check_config(config)
-    components = {group: lookup(group, config[group]["name"]) for group in ("model", "dataset", "optimizer", "growth")}
+    components = {group: _known(group, config[group]["name"]) for group in ("model", "dataset", "optimizer", "growth")}
     if config["sparsifier"]["name"] in choices("sparsifier"):
         components["sparsifier"] = lookup("sparsifier", config["sparsifier"]["name"])
     schemas = {f.name: f.type for f in fields(Run) if is_dataclass(f.type)} | components

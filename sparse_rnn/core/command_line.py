@@ -10,6 +10,7 @@ from sparse_rnn.core.bounds import LARGEST, LARGEST_SEED, MOST_THREADS, is_whole
 from sparse_rnn.core.errors import ConfigError, suggest
 from sparse_rnn.core.extras import missing_extra
 from sparse_rnn.core.output import OutputLost, lost_output, safe_output
+from sparse_rnn.core.own_places import keep_places
 from sparse_rnn.core.wording import one_line
 
 EXIT_CODES = (
@@ -96,11 +97,20 @@ def output_file(out: str, default: Path) -> Path:
 
 
 def start(command: Callable[[], object], help_text: Callable[[], str], *, needs_output: bool = True) -> None:
-    """Print the help if the command line has -h or --help, else run the command; see `guard`."""
-    if {"-h", "--help"} & set(sys.argv[1:]):
-        guard(lambda: print(help_text(), end=""))
-    else:
-        guard(command, needs_output=needs_output)
+    """Print the help if the command line has -h or --help, else run the command; see `guard`.
+
+    The folders of --config-dir are taken out of the command line first, see `keep_places`.
+    """
+    wants_help = bool({"-h", "--help"} & set(sys.argv[1:]))
+
+    def run() -> None:
+        sys.argv[1:] = keep_places(sys.argv[1:])
+        if wants_help:
+            print(help_text(), end="")
+        else:
+            command()
+
+    guard(run, needs_output=needs_output or wants_help)
 
 
 def guard(command: Callable[[], object], *, needs_output: bool = True) -> None:
@@ -132,19 +142,17 @@ def guard(command: Callable[[], object], *, needs_output: bool = True) -> None:
             print(f"warning: stdout could not be written ({missed}).", file=sys.stderr)
 
 
-def run_command(arguments: Sequence[str], describe: Callable[[], str], parser: str, commands: str) -> None:
-    """Run the subcommand that the first argument names, a function of the module `commands`; without one, print help.
+def run_command(describe: Callable[[], str], parser: str, commands: str) -> None:
+    """Run the subcommand that the command line names, a function of the module `commands`; without one, print help.
 
     parser: a module with `parse(command, arguments)`, which makes what the function is given, and FLAGS by command.
     Both are imported only once they are needed.
     """
-    if not arguments:
-        guard(lambda: print(describe(), end=""))
-    else:
-        start(lambda: _run(parser, commands, *arguments), describe)
+    start(lambda: _run(parser, commands, sys.argv[1:]) if sys.argv[1:] else print(describe(), end=""), describe)
 
 
-def _run(parser: str, commands: str, command: str, *arguments: str) -> None:
+def _run(parser: str, commands: str, words: Sequence[str]) -> None:
+    command, *arguments = words
     parsing = import_module(parser)
     if command not in parsing.FLAGS:
         raise ConfigError(f"{command} is not a command{suggest(command, parsing.FLAGS)}.")

@@ -18,8 +18,9 @@ from omegaconf.errors import (
     ValidationError,
 )
 
-from sparse_rnn.core.conf import GROUPS, config_dir
+from sparse_rnn.core.conf import GROUPS, SEARCH_PATH, options
 from sparse_rnn.core.errors import suggest
+from sparse_rnn.core.plugins import PLUGINS
 from sparse_rnn.core.registry import choices, lookup
 
 
@@ -28,6 +29,8 @@ def explain(error: BaseException) -> str:
     cause = error.__cause__
     if isinstance(error, MissingConfigException) and error.missing_cfg_file:
         group, _, name = str(error.missing_cfg_file).rpartition("/")
+        if missing := _half_a_component(group, name):
+            return missing
         known = [option for option in error.options or [] if not option.startswith("schema")]
         if group == "recipe" and (pair := _model_and_optimizer(name)):
             return _no_recipe(*pair, known)
@@ -80,8 +83,22 @@ def _no_recipe(model: str, optimizer: str, known: Sequence[str]) -> str:
 
 def _made_for(recipe: str) -> str | None:
     """The only model that a recipe is for, where the recipe says so itself."""
-    path = config_dir() / "recipe" / f"{recipe}.yaml"
-    return OmegaConf.select(OmegaConf.load(path), "recipe.model") if path.is_file() else None
+    path = options("recipe").get(recipe)
+    return OmegaConf.select(OmegaConf.load(path), "recipe.model") if path else None
+
+
+def _half_a_component(group: str, name: str) -> str:
+    """What a component lacks that has a file but no class, or a class but no file; empty if it has neither."""
+    option = name.removeprefix("schema_")
+    if option != name and option in options(group):
+        file = options(group)[option]
+        return f"{group}={option} has a file, {file}, and no class: name the module that registers it in {PLUGINS}."
+    if group in GROUPS and name in choices(group):
+        return (
+            f"{group}={name} has a class and no file: write {group}/{name}.yaml, with the line "
+            f"`defaults: [schema_{name}, _self_]`, into a folder that {SEARCH_PATH} or --config-dir names."
+        )
+    return ""
 
 
 def _with_choice(complaint: str) -> str:

@@ -11,14 +11,13 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from sparse_rnn.core.conf import config_dir
+from sparse_rnn.core.conf import files_of_runs
 from sparse_rnn.core.files import write_json
+from sparse_rnn.core.plugins import plugin_files
 from sparse_rnn.core.reading import read_cache
 from sparse_rnn.core.shapes import misfit
 from sparse_rnn.data.content import OWN
 from sparse_rnn.tables.run_facts import RunFacts
-
-NOT_OF_A_RUN = ("cluster", "table", "figure")  # folders of conf that do not change what overrides mean
 
 
 class Catalogue:
@@ -57,12 +56,10 @@ class Catalogue:
     def _fingerprint(self) -> str:
         """Changes with every file that decides what overrides mean."""
         total = hashlib.sha256(f"{version('hydra-core')} {sys.version}".encode())
-        for root, pattern in ((config_dir(), "*.yaml"), (Path(__file__).parent.parent, "*.py")):
-            for path in sorted(root.rglob(pattern)):
-                if path.parent.name in NOT_OF_A_RUN:
-                    continue
-                facts = path.stat()
-                total.update(f"{path}{facts.st_size}{facts.st_mtime_ns}".encode())
+        code = {*Path(__file__).parent.parent.rglob("*.py"), *plugin_files()}
+        for path in (*files_of_runs(), *sorted(code)):
+            facts = path.stat()
+            total.update(f"{path}{facts.st_size}{facts.st_mtime_ns}".encode())
         return total.hexdigest()
 
     @cached_property

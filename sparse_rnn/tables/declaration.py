@@ -1,4 +1,4 @@
-"""A table or figure as a file of conf/table or conf/figure declares it.
+"""A table or figure as a file declares it: one of table/ or figure/ in a folder of the configuration, or any other.
 
 The fields of the dataclasses are the keys of such a file: pydantic checks the file against them.
 """
@@ -12,12 +12,15 @@ from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 from pydantic import Field, TypeAdapter, ValidationError, with_config
 
-from sparse_rnn.core.conf import config_dir
+from sparse_rnn.core.conf import config_dir, options
 from sparse_rnn.core.errors import ConfigError, suggest
 from sparse_rnn.tables.field_types import Columns, DifferentLabels, Flag, GivenAxis, Key, Overrides, Seeds, Text, Values
 from sparse_rnn.tables.validation_messages import sentence
 
 KINDS = ("table", "figure")
+DECLARED_TABLES = ("table1", "table4", "table10", "st_table1")  # made from declarations, without a run or a file
+DECLARED_FIGURES = ("figure1", "figure2")  # likewise
+ENDINGS = (".yaml", ".yml")
 ALL = "all"  # on a command line: every table and figure
 
 
@@ -104,7 +107,10 @@ class TableFile(FigureFile):
 
 @dataclass(frozen=True, slots=True)
 class TableSpec:
-    """A table, or a figure, which has no columns. seeds: of all blocks that have none of their own."""
+    """A table, or a figure, which has no columns. seeds: of all blocks that have none of their own.
+
+    path: of the file that declares it.
+    """
 
     name: str
     title: str
@@ -113,11 +119,12 @@ class TableSpec:
     seeds: tuple[int, ...]
     common: tuple[str, ...]
     blocks: tuple[Block, ...]
+    path: Path | None = None
 
     @property
     def file(self) -> str:
-        """The file that declares it."""
-        return _file("table" if self.columns else "figure", self.name)
+        """The file that declares it, for errors."""
+        return _shown(self.path) if self.path else f"conf/{'table' if self.columns else 'figure'}/{self.name}.yaml"
 
 
 def names(*kinds: str) -> list[str]:
@@ -126,9 +133,9 @@ def names(*kinds: str) -> list[str]:
 
 
 def load(name: str) -> TableSpec:
-    """The table or figure of a name; raises ConfigError for what is wrong with its file."""
+    """The table or figure of a name, or of the path of a file; raises ConfigError for what is wrong with it."""
     kind, path = _find(name)
-    file = _file(kind, name)
+    file = _shown(path)
     given = _parsed(path, file)
     if "blocks_of" in given:
         given |= _blocks_of(file, given)
@@ -138,33 +145,70 @@ def load(name: str) -> TableSpec:
     except ValidationError as errors:
         raise ConfigError(sentence(errors, keys, given, file)) from None
     columns = top.columns if isinstance(top, TableFile) else ()
-    return TableSpec(name, top.title, top.source, columns, top.seeds, top.common, top.blocks)
+    return TableSpec(path.stem, top.title, top.source, columns, top.seeds, top.common, top.blocks, path)
+
+
+def is_path(name: str) -> bool:
+    """Whether a word of a command line is the path of a file, and not the name of a table or figure."""
+    return name.endswith(ENDINGS) or "/" in name
+
+
+def kind_of(name: str) -> str:
+    """`table` or `figure`, by name or by path; raises ConfigError."""
+    return _find(name)[0]
 
 
 def _paths() -> dict[str, tuple[str, Path]]:
-    found = [(kind, path) for kind in KINDS for path in (config_dir() / kind).glob("*.yaml")]
+    found = [(kind, path) for kind in KINDS for name, path in options(kind).items() if "/" not in name]
     found.sort(key=lambda each: (KINDS.index(each[0]), len(each[1].stem), each[1].stem))
     for _, path in found:
         if sum(other.stem == path.stem for _, other in found) > 1:
             raise ConfigError(f"{path.stem} is both a table and a figure: rename one of the two files.")
+        _refuse_taken(path)
     return {path.stem: (kind, path) for kind, path in found}
+
+
+def _refuse_taken(path: Path) -> None:
+    """Raise ConfigError for a file named like what is made without one."""
+    if path.stem in (*DECLARED_TABLES, *DECLARED_FIGURES):
+        raise ConfigError(f"{path} has the name of {path.stem} of the papers, which needs no file: rename it.")
 
 
 def _find(name: str) -> tuple[str, Path]:
     known = _paths()
+    if is_path(name):
+        return _of_path(Path(name), known)
     if name not in known:
         raise ConfigError(f"{name} is not a table or figure{suggest(name, known)}.")
     return known[name]
 
 
-def _file(kind: str, name: str) -> str:
-    return f"conf/{kind}/{name}.yaml"
+def _of_path(path: Path, known: dict[str, tuple[str, Path]]) -> tuple[str, Path]:
+    """The kind of a file: that of its folder's name, or else a table if it has columns."""
+    if not path.is_file():
+        raise ConfigError(f"{path} is not a file: give the path of a table's YAML, or the name of a table.")
+    if path.stem in known:
+        kind, other = known[path.stem]
+        if path.samefile(other):
+            return kind, other
+        raise ConfigError(f"{path} has the name of {other}: rename it.")
+    _refuse_taken(path)
+    if path.absolute().parent.name in KINDS:
+        return path.absolute().parent.name, path
+    return "table" if "columns" in _parsed(path, _shown(path)) else "figure", path
+
+
+def _shown(path: Path) -> str:
+    """A file as errors name it: from conf on if it is built in, from the current folder on if it lies there."""
+    if path.is_relative_to(config_dir()):
+        return f"conf/{path.relative_to(config_dir()).as_posix()}"
+    return str(path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path)
 
 
 def _parsed(path: Path, file: str) -> dict[str, Any]:
     try:
         given: Any = OmegaConf.to_container(OmegaConf.load(path))
-    except (yaml.YAMLError, OmegaConfBaseException, OSError) as error:
+    except (yaml.YAMLError, OmegaConfBaseException, OSError, UnicodeDecodeError) as error:
         mark = getattr(error, "problem_mark", None)
         line = f", line {mark.line + 1}" if mark else ""
         what = getattr(error, "problem", None) or str(error).splitlines()[0]
@@ -181,10 +225,10 @@ def _blocks_of(file: str, given: dict[str, Any]) -> dict[str, Any]:
         if key in given:
             raise ConfigError(f"{file}: {key} is not a key here, because blocks_of takes it from {name}.")
     try:
-        kind, path = _find(name)
+        _, path = _find(name)
     except ConfigError as error:
         raise ConfigError(f"{file}: blocks_of: {error}") from error
-    other = _parsed(path, _file(kind, name))
+    other = _parsed(path, _shown(path))
     if "blocks_of" in other:
         raise ConfigError(f"{file}: blocks_of: {name} has no blocks of its own.")
     load(name)  # a mistake in the other file is reported as one of that file

@@ -21,6 +21,7 @@ from sparse_rnn.core.wording import duration, shown_metric
 from sparse_rnn.data.base import Data
 from sparse_rnn.data.content import content, files_of
 from sparse_rnn.runs.claim import claim
+from sparse_rnn.runs.component_code import component_code, say_if_changed
 from sparse_rnn.runs.folder import PROVENANCE, SCHEMA, RunFolder, has_results, keep_finished, read_record, runs_root
 from sparse_rnn.runs.other_data import earlier_run
 from sparse_rnn.runs.record import digest, environment, write_record
@@ -60,6 +61,7 @@ def train(run: Run, overrides: Sequence[str]) -> float:
         with _usable(folder):
             finished = _result_if_finished(folder, config, data_sha256, terminal)
         if finished is not None:
+            say_if_changed(read_record(folder) or {}, run, terminal.say)
             return finished
         data = load_data(run)
         with _usable(folder):
@@ -197,7 +199,8 @@ def _open_record(
             f"warning: this run started with threads={old['threads']} and resumes with {threads}: "
             "its numbers will not be bit for bit those of an uninterrupted run"
         )
-    here = environment(device)
+    here = environment(device) | {"code": component_code(run)}
+    say_if_changed(old, run, terminal.say)
     if folder.checkpoint.exists() and (moved := changed_device(old, here, str(device))):
         terminal.say(
             f"warning: this run started on {moved}: its numbers will not be bit for bit those of an uninterrupted run"

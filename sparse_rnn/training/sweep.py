@@ -23,6 +23,7 @@ from sparse_rnn.core.command_line import say
 from sparse_rnn.core.conf import config_dir
 from sparse_rnn.core.errors import ConfigError, RunFailed
 from sparse_rnn.core.hydra_errors import explain
+from sparse_rnn.core.hydra_files import searched
 from sparse_rnn.runs.folder import runs_root
 from sparse_rnn.training.multirun import closing_lines, named, points, wrong_run
 from sparse_rnn.training.session import train
@@ -37,7 +38,8 @@ def train_all(arguments: Sequence[str]) -> list[ConfigError]:
     register_schemas()
     register_launchers()
     # Hydra takes no arguments but those of the process, and wants -m before the overrides.
-    ordered = sorted(expand_shorthands(arguments), key=lambda argument: argument not in ("-m", "--multirun"))
+    given = [*expand_shorthands(arguments), *searched()]
+    ordered = sorted(given, key=lambda argument: argument not in ("-m", "--multirun"))
     overrides = _check_arguments(ordered)
     sys.argv[1:] = ordered
     failures: list[ConfigError] = []

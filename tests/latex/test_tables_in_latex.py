@@ -6,13 +6,13 @@ from typing import Any
 import pytest
 
 from results.gathering import Gathered
-from results.names import DECLARED_TABLES, tables
+from results.names import tables
 from results.sources.logs import LoggedRun, Logs
 from results.tables.by_name import make_table
 from results.tables.grid import Field, Grid, Heading, Section
 from results.tables.render import LATEX, latex
 from sparse_rnn.tables.catalogue import Catalogue
-from sparse_rnn.tables.declaration import load
+from sparse_rnn.tables.declaration import DECLARED_TABLES, load
 from sparse_rnn.tables.expansion import expand
 
 LANDSCAPE = r"\documentclass{article}\usepackage[a4paper,landscape,margin=1.5cm]{geometry}"

@@ -59,8 +59,18 @@ def test_what_may_not_be_compared_with_the_paper_says_so(catalogue):
 
 def test_a_file_that_chooses_a_budget_itself_is_not_comparable(catalogue):
     rows = (Row("Selfish", ("sparsifier=selfish",)),)
-    spec = TableSpec("own", "own", "own", (), (1,), ("budget=smoke",), (Block("Methods", rows),))
+    spec = TableSpec("own", "own", "ST-RNN (NCAA 2021)", (), (1,), ("budget=smoke",), (Block("Methods", rows),))
     assert "budget smoke" in warning(gathered_for(spec, catalogue))
+
+
+def test_a_figure_of_one_s_own_speaks_of_no_paper(catalogue):
+    rows = (Row("Selfish", ("sparsifier=selfish",)),)
+    spec = TableSpec("own", "own", "own", (), (1,), ("budget=smoke",), (Block("Methods", rows),))
+    gathered = gathered_for(spec, catalogue)
+    assert warning(gathered) == ""
+    notes = draw_curves(gathered).notes
+    assert "With budget smoke, protocol paper, dataset ptb." in notes
+    assert not [note for note in notes if "the paper" in note]
 
 
 def test_figures_from_runs_need_them():

@@ -30,12 +30,13 @@ BLOCK = MINE.index("  - label: B")
 
 @pytest.fixture
 def mine(tmp_path, monkeypatch):
-    """Write conf/table/mine.yaml, or another file, into a folder of tables that takes the place of the papers'."""
+    """Write conf/table/mine.yaml, or another file, into a folder of tables of the user."""
+    monkeypatch.chdir(tmp_path)
 
     def write(text, name="mine", kind="table"):
-        monkeypatch.setattr(table, "config_dir", lambda: tmp_path)
-        (tmp_path / kind).mkdir(exist_ok=True)
-        (tmp_path / kind / f"{name}.yaml").write_text(text, encoding="utf-8")
+        Path("conf", kind).mkdir(parents=True, exist_ok=True)
+        Path("conf", kind, f"{name}.yaml").write_text(text, encoding="utf-8")
+        monkeypatch.setenv("SPARSE_RNN_CONF", "conf")
 
     return write
 
@@ -259,7 +260,7 @@ def test_the_page_on_tables_is_right(mine, compose, planned_of):
         assert f"`{key}`" in page
     mistake = re.search(r"```text\nerror: (.*?)\n```", page)[1]
     mine(
-        (table.config_dir() / "table" / "mine.yaml")
+        Path("conf/table/mine.yaml")
         .read_text(encoding="utf-8")
         .replace("rows: *rows", 'rows: [{label: "Gradient growth, uniform", with: [sparsifier=rigll]}]')
     )

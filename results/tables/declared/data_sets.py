@@ -3,12 +3,13 @@
 from collections.abc import Iterator, Mapping, Sequence
 
 from sparse_rnn.config.compose import compose_run
+from sparse_rnn.core.conf import options
 from sparse_rnn.core.registry import lookup
 from sparse_rnn.data.labelled.dataset import LabelledDataset
 
 from ...reported import FOLDER, Line, read_lines
 from ..grid import Grid, Heading
-from .parts import UNKNOWN, declared_grid, headings, in_order_of, options, sections
+from .parts import UNKNOWN, declared_grid, headings, in_order_of, sections
 
 TITLE, SOURCE = "Data sets of text classification", "ST-RNN (NCAA 2021), Table 1"
 

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 from sparse_rnn.config.compose import compose_run
 from sparse_rnn.config.schema import Run
+from sparse_rnn.core.conf import options
 from sparse_rnn.core.registry import lookup
 from sparse_rnn.sparsity.iss.penalty import ISSConfig
 from sparse_rnn.sparsity.method import signals_needed
@@ -12,7 +13,7 @@ from sparse_rnn.sparsity.rules.redistribution import AcrossGates, AcrossLayers
 
 from ...reported import FOLDER, Line, read_lines
 from ..grid import Grid, Section
-from .parts import declared_grid, headings, in_order_of, options, sections
+from .parts import declared_grid, headings, in_order_of, sections
 
 TITLE, SOURCE = "Comparison of sparsity-inducing approaches in RNNs", "Selfish-RNN (ICML 2021), Table 1"
 TRAITS = {

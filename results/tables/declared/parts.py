@@ -1,8 +1,6 @@
 """What the declared tables are put together from: headings, sections, and the order of their rows."""
 
-from collections.abc import Sequence
-
-from sparse_rnn.core.conf import config_dir
+from collections.abc import Collection, Sequence
 
 from ..grid import Field, Grid, Heading, Section
 
@@ -39,11 +37,6 @@ def _section(label: str, rows: Sequence[Sequence[str]]) -> Section:
     return Section(label, tuple(tuple(Field(text, muted=text == UNKNOWN) for text in row) for row in rows))
 
 
-def options(group: str) -> list[str]:
-    """The names of all files of a group of conf."""
-    return sorted(path.stem for path in (config_dir() / group).glob("*.yaml"))
-
-
-def in_order_of(known: Sequence[str], names: Sequence[str]) -> list[str]:
+def in_order_of(known: Sequence[str], names: Collection[str]) -> list[str]:
     """The names, those known first and in that order."""
     return [*(name for name in known if name in names), *(name for name in names if name not in known)]
