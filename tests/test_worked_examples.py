@@ -10,7 +10,7 @@ from worked_pages import ADDITIONS, FENCE, ROOT, copy_project, execute, follow, 
 @pytest.fixture
 def project(tmp_path):
     """A copy of what the pages extend."""
-    return copy_project(tmp_path / "project")
+    return copy_project(tmp_path / "project", "launch", "results")
 
 
 def records(project: Path) -> list[dict]:
@@ -79,7 +79,7 @@ def test_add_a_table(project):
 @pytest.mark.parametrize("page", ADDITIONS)
 def test_the_same_files_do_the_same_outside_of_the_checkout(page, tmp_path):
     follow_outside(page, tmp_path, ROOT)
-    for record in records(tmp_path):
+    for record in records(tmp_path / "lab"):
         own = {name: code for name, code in record["environment"]["code"].items() if "/lab/" in code["file"]}
         assert record["status"] == "finished"
         assert own

@@ -24,7 +24,7 @@ NUMBER = re.compile(r"-[0-9a-f]{8}\b|\d[\d,.]*")
 def parts(page: str) -> tuple[str, str]:
     """What a page says of the checkout, and what of places outside of it."""
     before, outside, after = (ROOT / "docs" / page).read_text(encoding="utf-8").partition(OUTSIDE)
-    section, heading, rest = after.partition("\n## ")
+    section, heading, rest = after.partition("\n\n## ")  # a table that is printed has such a line too
     return before + heading + rest, outside + section
 
 
@@ -105,8 +105,8 @@ class Shell:
         self._variables = {
             **os.environ,
             "PYTHONPATH": str(package),
-            "SPARSE_RNN_RUNS": str(home / "runs"),
-            "SPARSE_RNN_DATA": str(home / "data"),
+            "SPARSE_RNN_RUNS": "runs",
+            "SPARSE_RNN_DATA": "data",
             "OMP_NUM_THREADS": "1",
         }
 

@@ -13,6 +13,7 @@ from sparse_rnn.core.conf import SEARCH_PATH
 from sparse_rnn.core.own_places import keep_places
 from sparse_rnn.core.plugins import PLUGINS
 
+ROOT = str(Path(__file__).parents[2])
 JOB = """\
 import json, os, sys, time, pathlib
 folder = pathlib.Path(sys.argv[1])
@@ -45,7 +46,7 @@ def queue(tmp_path):
 def test_each_job_has_those_of_its_own_command(queue, tmp_path, monkeypatch):
     for name in ("a", "b"):
         (tmp_path / name / "conf").mkdir(parents=True)
-    monkeypatch.setenv("PYTHONPATH", "")
+    monkeypatch.setenv("PYTHONPATH", ROOT)
     monkeypatch.setenv(PLUGINS, "my_rules")
     monkeypatch.setenv(SEARCH_PATH, "conf")
     monkeypatch.chdir(tmp_path / "a")
@@ -53,20 +54,14 @@ def test_each_job_has_those_of_its_own_command(queue, tmp_path, monkeypatch):
     queue.add([("first", [])], runs=2)
     first = environment_of(queue.root / "first")
     assert first[SEARCH_PATH].split(os.pathsep) == [str(tmp_path / "a" / "conf"), str(tmp_path / "b" / "conf")]
-    assert (first[PLUGINS], first["PYTHONPATH"], first["folder"]) == (
-        "my_rules",
-        str(tmp_path / "a"),
-        str(tmp_path / "a"),
-    )
-    for name in (PLUGINS, SEARCH_PATH, "PYTHONPATH"):
-        monkeypatch.delenv(name)
+    assert first[PLUGINS] == "my_rules"
+    assert first["PYTHONPATH"].split(os.pathsep) == [ROOT, first["folder"]] == [ROOT, str(tmp_path / "a")]
+    monkeypatch.delenv(PLUGINS)
+    monkeypatch.delenv(SEARCH_PATH)
+    monkeypatch.setenv("PYTHONPATH", ROOT)
     monkeypatch.chdir(tmp_path / "b")
     assert keep_places([]) == []
     queue.add([("second", [])], runs=2)
     second = environment_of(queue.root / "second")
-    assert [second[name] for name in (PLUGINS, SEARCH_PATH, "PYTHONPATH", "folder")] == [
-        None,
-        None,
-        None,
-        str(tmp_path / "b"),
-    ]
+    assert (second[PLUGINS], second[SEARCH_PATH], second["PYTHONPATH"]) == (None, None, ROOT)
+    assert second["folder"] == str(tmp_path / "b")
