@@ -6,6 +6,7 @@
 import subprocess
 import sys
 
+import pytest
 from extended_checkout import environment, extend
 
 SENSITIVE = (  # to names, listings, schemas, tables and docs
@@ -24,6 +25,7 @@ SENSITIVE = (  # to names, listings, schemas, tables and docs
 )
 
 
+@pytest.mark.timeout(900)  # a minute, on a machine that does nothing else
 def test_what_depends_on_names_accepts_more_of_them(tmp_path):
     copy = extend(tmp_path / "copy")
     command = [sys.executable, "-m", "pytest", "-q", "-n", "0", "-m", "not full", "-p", "no:cacheprovider", *SENSITIVE]
