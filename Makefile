@@ -19,9 +19,10 @@ ON_BOTH = tests/training tests/sparsity tests/optim tests/results/test_distance.
 # Locks, terminals, surroundings and data are the same whatever computes.
 NOT_ON_BOTH = $(patsubst %,--ignore=tests/training/test_%.py,two_hosts run_lock lost_lock narrow_bar terminal \
   changed_data surroundings_of_runs multirun)
-# Sums of kernels, layers and optimizers, files of data sets, locks and signals: no new name reaches them.
-UNCHANGED = tests/backends tests/official_code tests/optim tests/models tests/data tests/damaged tests/golden \
-  tests/test_wheel.py tests/test_notebooks.py tests/test_worked_examples.py
+# No new name reaches these: numbers of kernels, layers and optimizers; how single runs of the paper's models are saved,
+# resumed, locked, stopped and sent. (test_worked_examples.py and test_notebooks.py make copies of their own.)
+UNCHANGED = tests/backends tests/official_code tests/optim tests/models tests/damaged tests/training tests/launch \
+  tests/own_code tests/test_wheel.py tests/test_notebooks.py tests/test_worked_examples.py
 SIZE = $(if $(BUDGET),/$(BUDGET))$(if $(PROTOCOL),/$(PROTOCOL))
 ASKED = $(if $(BUDGET),budget=$(BUDGET)) $(if $(PROTOCOL),protocol=$(PROTOCOL)) $(ARGS)
 READ = $(ASKED) $(if $(SOURCE),--source $(SOURCE))

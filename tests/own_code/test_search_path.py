@@ -48,10 +48,10 @@ def test_own_options_compose_are_listed_and_suggested(conf):
 
 
 def test_options_of_optional_groups_and_groups_of_ones_own(conf):
-    write(conf / "size" / "smoke" / "mgu.yaml", "# @package _global_\nmodel: {hidden: 16}\n")
+    write(conf / "size" / "smoke" / "my_gru.yaml", "# @package _global_\nmodel: {hidden: 16}\n")
     write(conf / "experiment" / "short.yaml", "# @package _global_\ntraining: {epochs: 3}\n")
-    assert "smoke/mgu" in options("size")
-    assert compose_run(["size=smoke_mgu", "budget=reduced"]).model.hidden == 16
+    assert "smoke/my_gru" in options("size")
+    assert compose_run(["size=smoke_my_gru", "budget=reduced"]).model.hidden == 16
     assert compose_run(["+experiment=short"]).training.epochs == 3
 
 
@@ -157,7 +157,7 @@ def test_remembered_facts_are_made_anew_when_an_own_file_changes(conf, tmp_path,
     monkeypatch.setenv(SEARCH_PATH, str(conf))
     before = fingerprint()
     write(conf / "cluster" / "my.yaml", "defaults: [slurm, _self_]\n")
-    write(conf / "table" / "mine.yaml", "title: T\n")
+    write(conf / "table" / "own.yaml", "title: T\n")
     assert fingerprint() == before != without
     write(conf / "experiment" / "short.yaml", "seed: 1\n")
     later = fingerprint()

@@ -57,21 +57,21 @@ def refusal(call) -> str:
 @pytest.mark.parametrize(
     ("path", "given", "kind"),
     [
-        ("my/mine.yaml", TABLE, "table"),
-        ("./mine.yml", TABLE, "table"),
-        ("mine.yaml", FIGURE, "figure"),
-        ("figure/mine.yaml", FIGURE, "figure"),
-        ("table/mine.yaml", TABLE, "table"),
-        ("a folder/mine.yaml", TABLE, "table"),
+        ("my/own.yaml", TABLE, "table"),
+        ("./own.yml", TABLE, "table"),
+        ("own.yaml", FIGURE, "figure"),
+        ("figure/own.yaml", FIGURE, "figure"),
+        ("table/own.yaml", TABLE, "table"),
+        ("a folder/own.yaml", TABLE, "table"),
     ],
 )
 def test_a_path_is_as_good_as_a_name(path, given, kind, file, tmp_path):
     file(path, given)
     assert kind_of(path) == kind
     spec = load(path)
-    assert (spec.name, spec.title) == ("mine", TABLE["title"])
+    assert (spec.name, spec.title) == ("own", TABLE["title"])
     found = entries(Launch("plan", [path]), Catalogue(tmp_path / ".launch"))
-    assert [entry.block for entry in found] == ["mine: B", "mine: B"]
+    assert [entry.block for entry in found] == ["own: B", "own: B"]
     assert parse(kind, [path]).names == [path]
 
 
@@ -82,15 +82,15 @@ def test_the_path_of_a_paper_s_table_is_that_table(file):
 
 
 def test_a_file_in_a_folder_of_configuration_has_a_name(file, monkeypatch):
-    file("lab/table/mine.yaml")
+    file("lab/table/own.yaml")
     file("lab/figure/curves.yaml", FIGURE)
     monkeypatch.setenv(SEARCH_PATH, "lab")
-    assert "mine" in tables()
+    assert "own" in tables()
     assert "curves" in figures()
-    assert load("mine") == load("lab/table/mine.yaml")
-    assert "did you mean mine" in refusal(lambda: load("mien"))
-    file("lab/table/again.yaml", {"title": "T", "source": "S", "columns": ["test"], "blocks_of": "mine"})
-    assert load("again").blocks == load("mine").blocks
+    assert load("own") == load("lab/table/own.yaml")
+    assert "did you mean own" in refusal(lambda: load("onw"))
+    file("lab/table/again.yaml", {"title": "T", "source": "S", "columns": ["test"], "blocks_of": "own"})
+    assert load("again").blocks == load("own").blocks
 
 
 @pytest.mark.parametrize(
@@ -103,13 +103,13 @@ def test_a_file_in_a_folder_of_configuration_has_a_name(file, monkeypatch):
             TABLE,
             "my/table1.yaml has the name of table1 of the papers, which needs no file: rename it.",
         ),
-        ("my/mine.yaml", {**TABLE, "titel": "T"}, "my/mine.yaml: titel is not a key here (did you mean title?)."),
+        ("my/own.yaml", {**TABLE, "titel": "T"}, "my/own.yaml: titel is not a key here (did you mean title?)."),
         (
-            "my/mine.yaml",
+            "my/own.yaml",
             "[",
-            "my/mine.yaml, line 1 is not the YAML of a table (expected the node content, but found '<stream end>').",
+            "my/own.yaml, line 1 is not the YAML of a table (expected the node content, but found '<stream end>').",
         ),
-        ("my/mine.yaml", "- a\n", "my/mine.yaml must be a mapping with title, source and blocks."),
+        ("my/own.yaml", "- a\n", "my/own.yaml must be a mapping with title, source and blocks."),
     ],
 )
 def test_mistakes_name_the_file(path, given, sentence, file):
@@ -119,7 +119,7 @@ def test_mistakes_name_the_file(path, given, sentence, file):
 
 def test_what_is_no_file(file, tmp_path):
     file()
-    for word in ("my/tabel.yaml", "my/", "mine.yaml"):
+    for word in ("my/tabel.yaml", "my/", "own.yaml"):
         assert refusal(lambda word=word: load(word)).startswith(f"{Path(word)} is not a file: ")
     Path("my/bytes.yaml").write_bytes(b"\xff\xfe\x00")
     assert refusal(lambda: load("my/bytes.yaml")).startswith("my/bytes.yaml is not the YAML of a table")
@@ -129,16 +129,16 @@ def test_what_is_no_file(file, tmp_path):
     ("words", "sentence"),
     [
         (["table", "curves.yaml"], "curves.yaml is no table: it is a figure."),
-        (["figure", "my/mine.yaml"], "my/mine.yaml is no figure: it is a table."),
+        (["figure", "my/own.yaml"], "my/own.yaml is no figure: it is a table."),
         (
-            ["table", "my/mine.yaml", "other/mine.yaml"],
-            "2 of these tables have the name mine: rename a file, or give one of them.",
+            ["table", "my/own.yaml", "other/own.yaml"],
+            "2 of these tables have the name own: rename a file, or give one of them.",
         ),
     ],
 )
 def test_results_refuses(words, sentence, file):
-    file("my/mine.yaml")
-    file("other/mine.yaml")
+    file("my/own.yaml")
+    file("other/own.yaml")
     file("curves.yaml", FIGURE)
     assert refusal(lambda: parse(words[0], words[1:])) == sentence
 
@@ -160,14 +160,14 @@ def test_a_name_that_is_taken_by_a_table_without_a_file_is_refused(file, monkeyp
         ("table6", ["protocol=paper"], None),
         ("table6", ["dataset=pydoc"], "table6 with dataset=pydoc"),
         ("table6", ["budget=smoke", "dataset=pydoc", "optimizer=adam"], "table6 with dataset=pydoc, optimizer=adam"),
-        ("my/mine.yaml", ["dataset=pydoc"], "mine with dataset=pydoc"),
-        ("my/mine.yaml", ["optimizer=snt_asgd"], None),
-        ("my/mine.yaml", ["sparsifier.sparsity=0.9"], None),
+        ("my/own.yaml", ["dataset=pydoc"], "own with dataset=pydoc"),
+        ("my/own.yaml", ["optimizer=snt_asgd"], None),
+        ("my/own.yaml", ["sparsifier.sparsity=0.9"], None),
         ("figure5", ["dataset=pydoc"], "figure5 with dataset=pydoc"),
     ],
 )
 def test_a_title_is_kept_while_it_is_true(name, overrides, title, file, tmp_path):
-    file("my/mine.yaml")
+    file("my/own.yaml")
     gathered = plan(name, Catalogue(tmp_path / ".launch"), overrides=overrides, seeds=[1])
     assert gathered.title == (title or load(name).title)
 

@@ -30,10 +30,10 @@ BLOCK = MINE.index("  - label: B")
 
 @pytest.fixture
 def mine(tmp_path, monkeypatch):
-    """Write conf/table/mine.yaml, or another file, into a folder of tables of the user."""
+    """Write conf/table/own.yaml, or another file, into a folder of tables of the user."""
     monkeypatch.chdir(tmp_path)
 
-    def write(text, name="mine", kind="table"):
+    def write(text, name="own", kind="table"):
         Path("conf", kind).mkdir(parents=True, exist_ok=True)
         Path("conf", kind, f"{name}.yaml").write_text(text, encoding="utf-8")
         monkeypatch.setenv("SPARSE_RNN_CONF", "conf")
@@ -44,7 +44,7 @@ def mine(tmp_path, monkeypatch):
 def test_later_settings_replace_earlier_ones(mine, compose):
     x = "    x: {key: sparsifier.removal_rate, values: [0.2, 0.4]}\n    seeds: [5]\n"
     mine(FIGURE.replace("    rows:", f"{x}    rows:"), kind="figure")
-    planned = expand(load("mine"), compose)
+    planned = expand(load("own"), compose)
     assert [(p.row, p.x, p.seed) for p in planned] == [("R", 0.2, 5), ("R", 0.4, 5), ("Q", 0.2, 5), ("Q", 0.4, 5)]
     assert [p.facts.run.sparsifier.sparsity for p in planned] == [0.6, 0.6, 0.7, 0.7]
     assert [p.facts.run.sparsifier.removal_rate for p in planned] == [0.2, 0.4, 0.2, 0.4]
@@ -56,7 +56,7 @@ def test_later_settings_replace_earlier_ones(mine, compose):
         "seed=5",
     )
     user = ["sparsifier.sparsity=0.9", "model=stacked_lstm", "++training.epochs=3"]
-    planned = expand(load("mine"), compose, seeds=[8, 9], overrides=user)
+    planned = expand(load("own"), compose, seeds=[8, 9], overrides=user)
     assert [p.seed for p in planned] == [8, 9] * 4
     runs = [p.facts.run for p in planned]
     assert {(run.sparsifier.sparsity, run.model.name, run.training.epochs) for run in runs} == {
@@ -66,27 +66,27 @@ def test_later_settings_replace_earlier_ones(mine, compose):
 
 def test_short_and_long_keys_are_the_same_key(mine, compose):
     mine(MINE.replace("common: [model=rhn,", "common: [snapshots=true,"))
-    assert expand(load("mine"), compose)[0].facts.run.snapshots.enabled
-    [first, *_] = expand(load("mine"), compose, overrides=["snapshots.enabled=false"])
+    assert expand(load("own"), compose)[0].facts.run.snapshots.enabled
+    [first, *_] = expand(load("own"), compose, overrides=["snapshots.enabled=false"])
     assert not first.facts.run.snapshots.enabled
     assert not any(override.startswith("snapshots=") for override in first.overrides)
 
 
 def test_a_group_can_be_taken_away(mine, compose):
     mine(MINE)
-    assert len(expand(load("mine"), compose, overrides=["~tuning"])) == 4
+    assert len(expand(load("own"), compose, overrides=["~tuning"])) == 4
 
 
 def test_numbers_of_a_file_with_a_budget_are_its_own(mine, compose):
     mine(MINE.replace("model=rhn,", "model=rhn, budget=reduced, model.hidden=100,"))
     for overrides, hidden in ([], 100), (["budget=reduced"], 100), (["budget=smoke"], 8), (["budget=paper"], 415):
-        assert expand(load("mine"), compose, overrides=overrides)[0].facts.run.model.hidden == hidden
+        assert expand(load("own"), compose, overrides=overrides)[0].facts.run.model.hidden == hidden
 
 
 def test_without_a_recipe_numbers_stay(mine, compose):
     settings = "recipe=none, optimizer.lr=1, training.epochs=9, sparsifier.removal_rate=0.3"
     mine(MINE.replace("model=rhn,", f"model=rhn, {settings},"))
-    assert expand(load("mine"), compose, overrides=["budget=smoke"])[0].facts.run.training.epochs == 9
+    assert expand(load("own"), compose, overrides=["budget=smoke"])[0].facts.run.training.epochs == 9
 
 
 @pytest.mark.parametrize(
@@ -187,8 +187,8 @@ def test_mistakes_in_a_file_name_it_and_the_row(old, new, words, mine, compose):
     assert old in MINE
     mine(MINE.replace(old, new, 1))
     with pytest.raises(ConfigError) as caught:
-        expand(load("mine"), compose)
-    assert_sentence(str(caught.value), ["conf/table/mine.yaml", *words])
+        expand(load("own"), compose)
+    assert_sentence(str(caught.value), ["conf/table/own.yaml", *words])
 
 
 @pytest.mark.parametrize(
@@ -208,13 +208,13 @@ def test_mistakes_in_a_file_name_it_and_the_row(old, new, words, mine, compose):
 def test_a_file_without_rows_is_refused(text, words, mine):
     mine(text)
     with pytest.raises(ConfigError) as caught:
-        load("mine")
-    assert_sentence(str(caught.value), ["conf/table/mine.yaml", *words])
+        load("own")
+    assert_sentence(str(caught.value), ["conf/table/own.yaml", *words])
 
 
 @pytest.mark.parametrize(
     ("reference", "words"),
-    [("orginal", ["orginal", "original"]), ("again", ["again", "no blocks of its own"]), ("mine", ["mine"])],
+    [("orginal", ["orginal", "original"]), ("again", ["again", "no blocks of its own"]), ("own", ["own"])],
 )
 def test_a_bad_reference_is_refused(reference, words, mine):
     head = "title: T\nsource: S\ncolumns: [test]\nblocks_of:"
@@ -224,46 +224,46 @@ def test_a_bad_reference_is_refused(reference, words, mine):
     assert load("again").columns == ("test",)
     mine(f"{head} {reference}")
     with pytest.raises(ConfigError) as caught:
-        load("mine")
-    assert_sentence(str(caught.value), ["conf/table/mine.yaml", "blocks_of", *words])
+        load("own")
+    assert_sentence(str(caught.value), ["conf/table/own.yaml", "blocks_of", *words])
 
 
 def test_a_mistake_at_one_value_of_x_names_it(mine, compose):
     x = "    x: {key: sparsifier.removal_rate, values: [0.5, 1.6]}"
     mine(FIGURE.replace("    common: [sparsifier.sparsity=0.6]", x), kind="figure")
     with pytest.raises(ConfigError) as caught:
-        expand(load("mine"), compose)
-    assert_sentence(str(caught.value), ["conf/figure/mine.yaml", *ROW_R, "at sparsifier.removal_rate=1.6", "[0, 1)"])
+        expand(load("own"), compose)
+    assert_sentence(str(caught.value), ["conf/figure/own.yaml", *ROW_R, "at sparsifier.removal_rate=1.6", "[0, 1)"])
 
 
 def test_a_figure_has_no_columns(mine):
     mine(MINE, kind="figure")
-    with pytest.raises(ConfigError, match=r"^conf/figure/mine.yaml: columns is not a key here"):
-        load("mine")
+    with pytest.raises(ConfigError, match=r"^conf/figure/own.yaml: columns is not a key here"):
+        load("own")
     mine(MINE.replace("columns: [valid]", ""), kind="figure")
-    assert load("mine").file == "conf/figure/mine.yaml"
+    assert load("own").file == "conf/figure/own.yaml"
     mine(MINE)
     with pytest.raises(ConfigError, match="both a table and a figure"):
-        load("mine")
+        load("own")
 
 
 def test_the_page_on_tables_is_right(mine, compose, planned_of):
     [shared] = [p for p in planned_of("table2") if (p.row, p.seed) == ("RigL (SNT-ASGD)", 1) and "0.67" in p.block]
     page = (Path(__file__).parent.parent.parent / "docs" / "add-a-table.md").read_text(encoding="utf-8")
     mine(re.search(r'```yaml title="conf/table/mine.yaml"\n(.*?)```', page, re.DOTALL)[1])
-    planned = expand(load("mine"), compose)
+    planned = expand(load("own"), compose)
     assert f"the {len(planned)} runs" in page
     with_protocol = ["protocol=paper" if o.startswith("protocol=") else o for o in shared.overrides]
     assert compose(with_protocol).run_id in {p.run_id for p in planned if p.row == "Gradient growth, ER"}
     keys = {field.name for part in (table.TableFile, table.Block, table.Row) for field in fields(part)}
     for key in keys - {"rows", "overrides"} | {"with"}:
         assert f"`{key}`" in page
-    mistake = re.search(r"```text\nerror: (.*?)\n```", page)[1]
+    mistake = re.search(r"```text\nerror: (.*?)\n```", page)[1].replace("mine.yaml", "own.yaml")
     mine(
-        Path("conf/table/mine.yaml")
+        Path("conf/table/own.yaml")
         .read_text(encoding="utf-8")
         .replace("rows: *rows", 'rows: [{label: "Gradient growth, uniform", with: [sparsifier=rigll]}]')
     )
     with pytest.raises(ConfigError) as caught:
-        expand(load("mine"), compose)
+        expand(load("own"), compose)
     assert str(caught.value) == mistake
