@@ -55,7 +55,7 @@ def _gather(request: Request, names: Sequence[str]) -> dict[str, Gathered]:
         figure=request.command == "figure",
     )
     warn_of([problem for gathered in found for problem in gathered.logs.problems])
-    return {gathered.spec.name: gathered for gathered in found}
+    return dict(zip([*names, *([SWEEP] if request.sweep else [])], found, strict=True))
 
 
 def _refuse_missing(request: Request, gathered: dict[str, Gathered]) -> None:

@@ -71,13 +71,15 @@ def follow_outside(page: str, home: Path, package: Path) -> None:
 
 
 def outside_files(page: str) -> dict[str, str]:
-    """The files of the checkout's part in their places below ~/lab, by these: modules beside, YAML in conf.
+    """The files of the page above that part in their places below ~/lab, by these: modules beside, YAML in conf.
 
-    A module that is named there has its imports there, and above the class that the checkout appends to a file.
+    A module that is named there has its imports there, and above the last class that the checkout appends to a file;
+    then only the files count that follow that class.
     """
-    inside, outside = (list(FENCE.finditer(part)) for part in parts(page))
-    own = next((block for block in outside if block["above"]), None)
-    first = 0 if own is None else next(k for k, block in enumerate(inside) if block["path"] == own["above"])
+    above, outside = (ROOT / "docs" / page).read_text(encoding="utf-8").split(OUTSIDE)
+    inside = list(FENCE.finditer(above))
+    own = next((block for block in FENCE.finditer(outside) if block["above"]), None)
+    first = 0 if own is None else max(k for k, block in enumerate(inside) if block["path"] == own["above"])
     found = {}
     for block in inside[first:]:
         path = block["path"] or ""
