@@ -11,7 +11,7 @@ from sparse_rnn.core.errors import ConfigError, suggest
 from sparse_rnn.core.extras import missing_extra
 from sparse_rnn.core.output import OutputLost, lost_output, safe_output
 from sparse_rnn.core.own_places import keep_places
-from sparse_rnn.core.wording import one_line
+from sparse_rnn.core.wording import counted, one_line
 
 EXIT_CODES = (
     "0 finished, 1 failed, 2 wrong usage, 3 another process works on the run, 4 the device was lost,\n"
@@ -210,7 +210,7 @@ def warn_of(problems: Collection[str]) -> None:
     for problem in once[:WARNINGS_SHOWN]:
         warn(problem)
     if len(once) > WARNINGS_SHOWN:
-        warn(f"and {len(once) - WARNINGS_SHOWN} more problems like these")
+        warn(f"and {counted(len(once) - WARNINGS_SHOWN, 'more problem')} like these")
 
 
 def say(sentence: str) -> None:
