@@ -28,4 +28,4 @@ def stem_of(name: str) -> str:
 
 
 def _ordered(names: list[str]) -> list[str]:
-    return sorted(names, key=lambda name: (len(name), name))
+    return sorted(names, key=declaration.place)

@@ -3,6 +3,7 @@
 The fields of the dataclasses are the keys of such a file: pydantic checks the file against them.
 """
 
+import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
@@ -148,6 +149,11 @@ def load(name: str) -> TableSpec:
     return TableSpec(path.stem, top.title, top.source, columns, top.seeds, top.common, top.blocks, path)
 
 
+def place(name: str) -> tuple[bool, int, str]:
+    """What sorts names: first those of the papers, in their order."""
+    return not re.fullmatch(r"(st_)?(table|figure)\d+", name), len(name), name
+
+
 def is_path(name: str) -> bool:
     """Whether a word of a command line is the path of a file, and not the name of a table or figure."""
     return name.endswith(ENDINGS) or "/" in name
@@ -160,7 +166,7 @@ def kind_of(name: str) -> str:
 
 def _paths() -> dict[str, tuple[str, Path]]:
     found = [(kind, path) for kind in KINDS for name, path in options(kind).items() if "/" not in name]
-    found.sort(key=lambda each: (KINDS.index(each[0]), len(each[1].stem), each[1].stem))
+    found.sort(key=lambda each: (KINDS.index(each[0]), place(each[1].stem)))
     for _, path in found:
         if sum(other.stem == path.stem for _, other in found) > 1:
             raise ConfigError(f"{path.stem} is both a table and a figure: rename one of the two files.")
