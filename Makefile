@@ -28,11 +28,11 @@ ASKED = $(if $(BUDGET),budget=$(BUDGET)) $(if $(PROTOCOL),protocol=$(PROTOCOL)) 
 READ = $(ASKED) $(if $(SOURCE),--source $(SOURCE))
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-all test-backend test-additions test-cuda test-slurm test-browser test-latex lint format data kernels \
-  status bench gpu tables figures site notebooks $(TABLES) $(FIGURES)
+.PHONY: help setup demo test test-all test-backend test-documented test-additions test-cuda test-slurm test-browser \
+  test-latex lint format data kernels status bench gpu tables figures site notebooks $(TABLES) $(FIGURES)
 
 help:  ## show this list
-	@grep -E '^#?[a-zN%-]+:.*## ' $(MAKEFILE_LIST) | tr -d '#' | awk -F ':.*  ' '{printf "  make %-13s%s\n", $$1, $$2}'
+	@grep -E '^#?[a-zN%-]+:.*## ' $(MAKEFILE_LIST) | tr -d '#' | awk -F ':.*  ' '{printf "  make %-17s%s\n", $$1, $$2}'
 
 setup: $(VENV)/.installed-$(TORCH)  ## install into .venv (TORCH=system keeps the torch that is already there)
 
@@ -55,7 +55,10 @@ demo: setup  ## train on the embedded corpus for about two minutes and show what
 	$(RUN) -m sparse_rnn.demo
 
 test: setup $(VENV)/.triton  ## the tests
-	OMP_NUM_THREADS=1 $(RUN) -m pytest -n 2 --dist worksteal -m "not full" $(ARGS)
+	OMP_NUM_THREADS=1 $(RUN) -m pytest -n 2 --dist worksteal -m "not full and not documented" $(ARGS)
+
+test-documented: setup  ## what the documentation shows, from end to end: examples, sweeps, additions of one's own
+	OMP_NUM_THREADS=1 $(RUN) -m pytest -n 2 --dist worksteal -m documented $(ARGS)
 
 test-all: setup $(VENV)/.triton  ## the tests, with every model x method x optimizer
 	OMP_NUM_THREADS=1 $(RUN) -m pytest -n 2 --dist worksteal $(ARGS)
@@ -68,7 +71,7 @@ test-backend: setup  ## the tests of what has sparse weights once more, on the k
 test-additions: setup $(VENV)/.triton  ## the tests in a copy with all that docs/add-a-*.md adds, but for what no name can change
 	$(RUN) tests/extended_checkout.py $(VENV)/additions
 	cd $(VENV)/additions && PYTHONPATH=$(CURDIR)/$(VENV)/additions OMP_NUM_THREADS=1 $(CURDIR)/$(RUN) -m pytest -n 2 \
-	  --dist worksteal -m "not full" $(addprefix --ignore=,$(UNCHANGED)) $(ARGS)
+	  --dist worksteal -m "not full and not documented" $(addprefix --ignore=,$(UNCHANGED)) $(ARGS)
 	rm -rf $(VENV)/additions
 
 test-cuda: setup  ## the tests on a GPU (without one: skipped)

@@ -25,6 +25,7 @@ SENSITIVE = (  # to names, listings, schemas, tables and docs
 )
 
 
+@pytest.mark.documented
 @pytest.mark.timeout(900)  # a minute, on a machine that does nothing else
 def test_what_depends_on_names_accepts_more_of_them(tmp_path):
     copy = extend(tmp_path / "copy")

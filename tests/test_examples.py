@@ -12,7 +12,7 @@ import torch
 from storages import masked_only
 from torch import Tensor
 
-pytestmark = masked_only("sparsify masks dense weights")
+pytestmark = [pytest.mark.documented, masked_only("sparsify masks dense weights")]
 
 EXAMPLES = Path(__file__).parent.parent / "docs" / "examples"
 NEEDS = {"lightning_callback": "lightning", "accelerate_loop": "accelerate"}

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+pytestmark = pytest.mark.documented
 ROOT = Path(__file__).parent.parent
 BLOCK = re.compile(r"<!-- sweep -->\n```console\n(.*?)```\n<!-- end of sweep -->", re.DOTALL)
 NUMBER = re.compile(r"-[0-9a-f]{8}\b|\b[0-9a-f]{7}\b\+?|\d[\d,.]*|-{2,}:?")

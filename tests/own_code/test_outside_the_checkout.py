@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+pytestmark = pytest.mark.documented
 ROOT = Path(__file__).parents[2]
 SMOKE = ["dataset=pydoc", "budget=smoke", "logger=files", "threads=1"]
 FILES = {
