@@ -63,7 +63,9 @@ def test_best_weights_give_what_the_record_says(tiny: list[str], train_here: Tra
         assert exact == as_recorded({key: results[f"{split}/{key}"] for key in ("loss", "perplexity")})
         assert origin == f"best, {results['weights']}, epoch {results['best_epoch']}"
         line = evaluate(folder.path.name, split, "best", "", "cpu", "1")
-        assert printed(line) == (f"{results[f'{split}/loss']:.4f}", f"{results[f'{split}/perplexity']:.4f}")
+        recorded = [results[f"{split}/loss"], results[f"{split}/perplexity"]]
+        # The last digit printed may be rounded another way where the value is not the same to the bit.
+        assert [float(text) for text in printed(line)] == pytest.approx(recorded, abs=1.5e-4 if ON_KERNELS else 5.1e-5)
 
 
 def as_recorded(value: Any) -> Any:
