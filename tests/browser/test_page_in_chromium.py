@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 from results.page import document
+from results.page.run_list import HEADINGS
 from results.requests import Request
 from results.sources import choice as sources
 from results.sources.logs import Logs
@@ -23,7 +24,7 @@ METHODS = ("selfish", "rigl", "dense")
 LIGHT, DARK = "--blink-settings=preferredColorScheme=1", "--blink-settings=preferredColorScheme=0"
 CELLS = "[...document.querySelectorAll('#runs tbody tr:not([hidden])')].map(row => row.cells[{}].textContent).join(' ')"
 CLICK = "document.querySelectorAll('#runs thead button')[{}].click()"
-RUN, SEED, STATE, VALID = 0, 6, 9, 10
+RUN, SEED, STATE, VALID = map(HEADINGS.index, ("run", "seed", "state", "valid"))
 PHONE, DESKTOP = (390, 844), (1400, 1000)
 
 
