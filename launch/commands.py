@@ -15,7 +15,7 @@ from sparse_rnn.core.errors import ConfigError, suggest
 from sparse_rnn.core.reading import read_bytes
 from sparse_rnn.core.wording import counted, lines_of, one_line
 from sparse_rnn.inference.find_run import LAST, meant
-from sparse_rnn.runs.folder import RunFolder, read_record, runs_root
+from sparse_rnn.runs.folder import RunFolder, read_record, refuse_for_slurm, runs_root
 from sparse_rnn.tables.catalogue import Catalogue
 
 from . import report
@@ -24,7 +24,6 @@ from .estimate import Throughput, UnfinishedRun, estimate
 from .job import JobFiles
 from .plan import Plan, make_plan
 from .requests import Entry, Request, entries, sent_before
-from .slurm import check_folder
 from .states import job_log
 from .submission import cancel_runs, check_data, send, submission_lock
 
@@ -47,7 +46,7 @@ def plan(request: Request) -> None:
 def _chosen(request: Request, root: Path) -> list[Entry]:
     """The runs that a request names; raises ConfigError, also for a wrong cluster, whatever the command."""
     if request.cluster and isinstance(compose_cluster(request.cluster), SlurmCluster):
-        check_folder(root)
+        refuse_for_slurm(root)
     return entries(request, Catalogue(root / ".launch"))
 
 

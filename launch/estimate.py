@@ -48,8 +48,10 @@ def device_of(record: Mapping[str, Any]) -> str | None:
     name, kind = record.get("environment", {}).get("device_name"), record.get("device")
     if not name or not kind:
         return None
-    threads = record.get("threads", "unknown")
-    return f"{one_line(str(name))}, {counted(threads, 'thread')}" if kind == "cpu" else one_line(str(name))
+    if kind != "cpu":
+        return one_line(str(name))
+    threads = record.get("threads")
+    return f"{one_line(str(name))}, {counted(threads, 'thread') if threads else 'unknown threads'}"
 
 
 def _shape(config: Mapping[str, Any]) -> str:

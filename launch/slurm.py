@@ -49,15 +49,6 @@ class Refused(ConfigError):
     """SLURM did not take a job; the text is what it said."""
 
 
-def check_folder(root: Path) -> None:
-    """Raise ConfigError for a folder of runs that SLURM would not find again in the names of logs."""
-    if found := re.search(r"[%\\\n]", str(root.absolute())):
-        raise ConfigError(
-            f"The runs folder {root} has {found.group()!r} in its path, which SLURM replaces in the names of logs: "
-            "choose another with SPARSE_RNN_RUNS."
-        )
-
-
 def submit(
     runs: Sequence[ToSend], cluster: SlurmCluster, root: Path, configs: Configs | None = None
 ) -> Iterator[tuple[str, list[str]]]:

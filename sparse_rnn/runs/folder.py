@@ -2,6 +2,7 @@
 
 import hashlib
 import os
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -103,6 +104,15 @@ def runs_root() -> Path:
     if any("\udc80" <= sign <= "\udcff" for sign in root):
         raise ConfigError(f"The name of the runs folder {root!r} is not UTF-8: choose another with SPARSE_RNN_RUNS.")
     return Path(root)
+
+
+def refuse_for_slurm(root: Path) -> None:
+    """Raise ConfigError for a folder of runs that SLURM would not find again in the names of logs."""
+    if found := re.search(r"[%\\\n]", str(root.absolute())):
+        raise ConfigError(
+            f"The runs folder {root} has {found.group()!r} in its path, which SLURM replaces in the names of logs: "
+            "choose another with SPARSE_RNN_RUNS."
+        )
 
 
 def load_record(folder: RunFolder) -> dict[str, Any] | None:

@@ -24,7 +24,7 @@ from sparse_rnn.core.conf import config_dir
 from sparse_rnn.core.errors import ConfigError, RunFailed
 from sparse_rnn.core.hydra_errors import explain
 from sparse_rnn.core.hydra_files import searched
-from sparse_rnn.runs.folder import runs_root
+from sparse_rnn.runs.folder import refuse_for_slurm, runs_root
 from sparse_rnn.training.multirun import closing_lines, named, points, wrong_run
 from sparse_rnn.training.session import train
 
@@ -112,11 +112,8 @@ def _check_arguments(arguments: Sequence[str]) -> list[str]:
             raise ConfigError(f"These arguments cannot be read ({reason}): --help shows what there is.") from None
     overrides: list[str] = given.overrides if given.multirun else []
     refuse_too_many(overrides)
-    if "hydra/launcher=submitit_slurm" in arguments and "%" in str(runs_root().absolute()):
-        raise ConfigError(
-            f"The runs folder {runs_root()} has a % in its path, which SLURM replaces in the names of logs: choose "
-            "another with SPARSE_RNN_RUNS."
-        )
+    if "hydra/launcher=submitit_slurm" in arguments:
+        refuse_for_slurm(runs_root())
     return overrides
 
 

@@ -79,6 +79,7 @@ def test_records_that_do_not_say_how_fast_or_where_are_left_out(unmeasured: dict
 def test_processors_are_named_with_their_threads() -> None:
     assert device_of(record(LSTM, 1.0, "cpu")) == CPU
     assert device_of(record(LSTM, 1.0, "cpu", threads=1)) == "AMD EPYC, 1 thread"
+    assert device_of(record(LSTM, 1.0, "cpu", threads=None)) == "AMD EPYC, unknown threads"
     assert device_of(record(LSTM, 1.0)) == A100
 
 

@@ -7,7 +7,7 @@ from storages import masked_only
 from torch import nn
 from torch.nn.utils import parametrizations, parametrize, prune
 
-from sparse_rnn import ConfigError, sparsify
+from sparse_rnn import ConfigError, StepSparsifier, sparsify
 
 pytestmark = masked_only("sparsify masks dense weights")
 SETTINGS = {"sparsity": 0.5, "steps": 20, "update_interval": 4}
@@ -207,6 +207,17 @@ def strided() -> nn.Module:
     return views(torch.randn(5, 4).T, torch.randn(3, 4, 5))
 
 
+def train(module: nn.Module, optimizer: torch.optim.Optimizer, sparsifier: StepSparsifier, steps: int) -> None:
+    """Take steps along random gradients, each of which must leave the module sparse."""
+    for _ in range(steps):
+        for parameter in module.parameters():
+            parameter.grad = torch.randn_like(parameter)
+        sparsifier.before_step()
+        optimizer.step()
+        sparsifier.after_step()
+        sparsifier.check()
+
+
 @pytest.mark.parametrize("make_module", [side_by_side, columns, with_an_empty_weight, tied, strided])
 @pytest.mark.parametrize("method", ["selfish", "set", "rigl", "dsr", "snfs", "gmp"])
 def test_odd_weights_that_can_be_kept_sparse(make_module, method):
@@ -214,13 +225,7 @@ def test_odd_weights_that_can_be_kept_sparse(make_module, method):
     optimizer = torch.optim.Adam(module.parameters(), 0.01)
     sparsifier = sparsify(module, optimizer, **SETTINGS, method=method)
     assert all(weight.size for weight in sparsifier.topology)
-    for _ in range(20):
-        for parameter in module.parameters():
-            parameter.grad = torch.randn_like(parameter)
-        sparsifier.before_step()
-        optimizer.step()
-        sparsifier.after_step()
-        sparsifier.check()
+    train(module, optimizer, sparsifier, 20)
     assert sparsifier.topology.active == round(0.5 * sparsifier.topology.size)
 
 
@@ -230,11 +235,5 @@ def test_weights_of_other_precisions(dtype, method):
     module = views(torch.randn(8, 8).to(dtype), torch.randn(8, 4).to(dtype))
     optimizer = torch.optim.SGD(module.parameters(), 0.01, momentum=0.9)
     sparsifier = sparsify(module, optimizer, **SETTINGS, method=method)
-    for _ in range(8):
-        for parameter in module.parameters():
-            parameter.grad = torch.randn_like(parameter)
-        sparsifier.before_step()
-        optimizer.step()
-        sparsifier.after_step()
-        sparsifier.check()
+    train(module, optimizer, sparsifier, 8)
     assert sparsifier.topology.active == 48

@@ -13,6 +13,7 @@ from results.sources import records
 from sparse_rnn.config.identity import run_id
 from sparse_rnn.core.errors import ConfigError
 from sparse_rnn.evaluate import evaluate
+from sparse_rnn.runs.folder import RunFolder
 
 
 def test_a_changed_value_in_the_rows_of_a_finished_run(tiny: list[str], train_here: Train) -> None:
@@ -32,24 +33,26 @@ def test_a_changed_value_in_the_rows_of_a_finished_run(tiny: list[str], train_he
     assert records.load(root).runs.keys() == {name}
 
 
-@pytest.mark.parametrize("name", [".checkpoint.pt.tmp", ".record.json.tmp", ".best.next.safetensors.tmp"])
-def test_a_planted_link_is_not_followed(tiny: list[str], root: Path, train_here: Train, name: str) -> None:
+def with_link(overrides: list[str], root: Path, name: str) -> tuple[RunFolder, Path]:
+    """The folder of a run that has not begun, with a link of that name in it, and the file that it leads to."""
     victim = root.with_name("victim")
     victim.write_text("precious")
-    folder = folder_of(tiny, root)
+    folder = folder_of(overrides, root)
     folder.path.mkdir(parents=True)
     (folder.path / name).symlink_to(victim)
+    return folder, victim
+
+
+@pytest.mark.parametrize("name", [".checkpoint.pt.tmp", ".record.json.tmp", ".best.next.safetensors.tmp"])
+def test_a_planted_link_is_not_followed(tiny: list[str], root: Path, train_here: Train, name: str) -> None:
+    _, victim = with_link(tiny, root, name)
     assert record_of(train_here(tiny))["status"] == "finished"
     assert victim.read_text() == "precious"
 
 
 @pytest.mark.parametrize("name", ["metrics.jsonl", "record.json", "checkpoint.pt"])
 def test_a_link_in_a_files_place_is_refused(tiny: list[str], root: Path, train_here: Train, name: str) -> None:
-    victim = root.with_name("victim")
-    victim.write_text("precious")
-    folder = folder_of(tiny, root)
-    folder.path.mkdir(parents=True)
-    (folder.path / name).symlink_to(victim)
+    folder, victim = with_link(tiny, root, name)
     with pytest.raises(ConfigError, match=rf"{re.escape(name)} is (no plain file|damaged)"):
         train_here(tiny)
     assert victim.read_text() == "precious"
