@@ -25,6 +25,8 @@ from damages import (
     written,
 )
 
+from sparse_rnn.core import command_line
+
 SMALL = ("dataset=pydoc", "budget=smoke")
 SWEEP = ("table6", *SMALL, "seeds=1")
 
@@ -201,3 +203,22 @@ def test_describe_needs_no_run(root, capsys, monkeypatch):
     code, out, err = run(capsys, monkeypatch, "describe", "model=rhn", "budget=smoke")
     assert (code, err) == (0, "")
     assert "parameters active" in out
+
+
+@pytest.mark.timeout(120)
+def test_no_key_of_a_record_is_taken_for_granted(root, capsys, monkeypatch):
+    """Of a finished run and of one that stopped: without a key, or with null in its place, the rest goes on."""
+    folder = victim(root)
+    finished = json.loads((folder / "record.json").read_text())
+    damaged = []
+    for record in (finished, {**finished, "status": "stopped"}):
+        for key in record:
+            damaged += [{other: value for other, value in record.items() if other != key}, {**record, key: None}]
+    for record in damaged:
+        (folder / "record.json").write_text(json.dumps(record))
+        monkeypatch.setattr(command_line, "_warned", set())
+        code, out, err = run(capsys, monkeypatch, "launch", "plan", *SWEEP)
+        assert (code, "3 runs: " in out, "Traceback" in err) == (0, True, False), (record, err)
+        table = ("table", *SWEEP, "--source", "records", "--allow-missing", "--format", "csv")
+        code, _, err = run(capsys, monkeypatch, "results", *table)
+        assert (code, "Traceback" in err) == (0, False), (record, err)
