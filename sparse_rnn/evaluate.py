@@ -2,6 +2,7 @@
 
 import sys
 from collections.abc import Mapping
+from typing import TYPE_CHECKING
 
 from sparse_rnn.core.bounds import check_device
 from sparse_rnn.core.command_line import (
@@ -10,6 +11,7 @@ from sparse_rnn.core.command_line import (
     optional_number,
     optional_threads,
     parse_keys,
+    run_or_file,
     say,
     start,
 )
@@ -17,15 +19,30 @@ from sparse_rnn.core.errors import ConfigError
 from sparse_rnn.core.wording import counted
 from sparse_rnn.inference.find_run import find_run
 
-DEFAULTS = {"run": "", "split": "test", "weights": "best", "batch": "", "device": "auto", "threads": "", "data": ""}
+if TYPE_CHECKING:
+    from sparse_rnn.inference.own_file import OwnFile
+
+DEFAULTS = {
+    "run": "",
+    "split": "test",
+    "weights": "best",
+    "batch": "",
+    "device": "auto",
+    "threads": "",
+    "data": "",
+    "file": "",
+}
 SPLITS = ("train", "valid", "test")
 HELP = """\
 Loss and perplexity (or accuracy) of a trained run on a split of its data, or on a file of yours.
 
   python -m sparse_rnn.evaluate run=ID [split=test] [weights=best] [batch=N] [device=auto] [threads=N]
-  python -m sparse_rnn.evaluate run=ID data=FILE [weights=best] ...
+  python -m sparse_rnn.evaluate run=ID data=TEXT [weights=best] ...
+  python -m sparse_rnn.evaluate file=FILE [data=TEXT] [split=test] ...
 
 ID         the id of a run, the beginning of it, or its folder; or last: the run that was trained last
+FILE       a file that `export` wrote as csr, coo, packed or dense. Its run need not be here, nor its data if there is
+           data=TEXT. On the CPU the sparse kernels compute where they are faster
 split      train, valid or test
 data       a text with one sentence per line, its words as the run's data write them; for a classifier, labelled texts
            as for dataset=labelled_text, each with the name of a class. Words that are not in the run's vocabulary are
@@ -36,6 +53,7 @@ batch      sequences side by side; as in training if not given, or fewer for a s
 Examples:
   python -m sparse_rnn.evaluate run=runs/rhn-ptb-selfish-s1-0a1b2c3d split=valid
   python -m sparse_rnn.evaluate run=runs/rhn-ptb-selfish-s1-0a1b2c3d data=letters.txt
+  python -m sparse_rnn.evaluate file=model.safetensors data=letters.txt
 """
 
 
@@ -44,7 +62,9 @@ def main() -> None:
     start(lambda: say(evaluate(**parse_keys(sys.argv[1:], DEFAULTS))), lambda: HELP)
 
 
-def evaluate(run: str, split: str, weights: str, batch: str, device: str, threads: str, data: str = "") -> str:
+def evaluate(
+    run: str, split: str, weights: str, batch: str, device: str, threads: str, data: str = "", file: str = ""
+) -> str:
     """A line with the loss and the metric; arguments as on the command line. Raises ConfigError."""
     one_of("split", split, SPLITS)
     if data and split != DEFAULTS["split"]:
@@ -52,20 +72,27 @@ def evaluate(run: str, split: str, weights: str, batch: str, device: str, thread
     check_weights(weights)
     check_device(device)
     sequences, number = optional_number("batch", batch), optional_threads(threads)
+    if path := run_or_file(run, file):
+        if weights != DEFAULTS["weights"]:
+            raise ConfigError(f"weights={weights} means nothing with file={file}, which holds one model.")
+        from sparse_rnn.inference.evaluate import evaluate_exported
+
+        result, origin, own = evaluate_exported(path, split, data, batch=sequences, device=device, threads=number)
+        return _line(file, data or split, result, origin, own)
     folder = find_run(run)
     from sparse_rnn.inference.evaluate import evaluate_file, evaluate_folder
 
     if not data:
         result, origin = evaluate_folder(folder, split, weights, batch=sequences, device=device, threads=number)
-        return _line(folder.path.name, split, result, origin)
+        return _line(folder.path.name, split, result, f"{origin} weights")
     result, origin, own = evaluate_file(folder, data, weights, batch=sequences, device=device, threads=number)
-    unknown = f"{own.unknown:,} of {counted(own.words, 'word')} unknown"
-    return f"{_line(folder.path.name, data, result, origin)}  {unknown}"
+    return _line(folder.path.name, data, result, f"{origin} weights", own)
 
 
-def _line(run: str, data: str, result: Mapping[str, float], origin: str) -> str:
+def _line(model: str, data: str, result: Mapping[str, float], origin: str, own: "OwnFile | None" = None) -> str:
     facts = "  ".join(f"{key} {value:.4f}" for key, value in result.items())
-    return f"{run}  {data}  {facts}  ({origin} weights)"
+    unknown = f"  {own.unknown:,} of {counted(own.words, 'word')} unknown" if own else ""
+    return f"{model}  {data}  {facts}  ({origin}){unknown}"
 
 
 if __name__ == "__main__":

@@ -13,32 +13,37 @@ from sparse_rnn.core.command_line import (
 from sparse_rnn.core.wording import counted, megabytes
 from sparse_rnn.inference.find_run import find_run
 
-DEFAULTS = {"run": "", "format": "csr", "out": "", "weights": "best"}
-FORMATS = ("csr", "coo", "dense")
+DEFAULTS = {"run": "", "format": "csr", "out": "", "weights": "best", "values": "fp32"}
+FORMATS = ("csr", "coo", "packed", "dense")
+VALUES = ("fp32", "fp16", "bf16")
 HELP = """\
 The model of a trained run as one safetensors file, from which it can be rebuilt without the run.
 
-  python -m sparse_rnn.export run=ID [format=csr] [out=FILE] [weights=best]
+  python -m sparse_rnn.export run=ID [format=csr] [values=fp32] [out=FILE] [weights=best]
 
 ID         the id of a run, the beginning of it, or its folder; or last: the run that was trained last
 format     how the sparse weights are stored; every other parameter is a tensor of its own name
              csr    <name>.values, <name>.columns, <name>.starts: row r has the entries starts[r] to starts[r + 1] - 1
              coo    <name>.values, <name>.gaps, <name>.long_gaps: each row-major position minus the one before;
                     a gap of 65,535 stands for the next of long_gaps
+             packed <name>.values, <name>.bitmap: a bit for every entry in row-major order, the first in the highest bit
              dense  <name>, inactive entries zero
-           With csr and coo, <name>.shape gives the shape. Positions are uint16 where that is enough, otherwise int32:
-           an active entry takes 6 bytes, 4 of them its value, and one of a dense matrix 4. So a file with a third of
-           the entries is half as large as the dense one (for csr plus the starts, which matter only below ten entries
-           per row)
+           With csr, coo and packed, <name>.shape gives the shape. Positions of csr and coo are uint16 where that is
+           enough, otherwise int32: an active entry takes 6 bytes, 4 of them its value, and one of a dense matrix 4. So
+           a file with a third of the entries is half as large as the dense one (for csr plus the starts, which matter
+           only below ten entries per row). packed is smaller wherever more than a 16th of the entries is active
+values     fp32, fp16 or bf16: the type of all parameters in the file. With fp16 and bf16 they are rounded, and widened
+           again when the file is read
 out        the file to write; <run folder>/exported-<format>.safetensors if not given
 weights    best: those of the best validation, as they were evaluated then;
            averaged, raw: those of the last checkpoint (of an unfinished run, or one with checkpoint.keep=last)
 
-Metadata: format, version, layout, run, config, sizes, weights, sparsity, parameters, active_parameters, vocabulary,
-sha256. The file is read back and compared after writing. sparse_rnn.inference.export.load_exported rebuilds the model,
-which can encode and decode text by the vocabulary, and rejects corrupt files.
-Example:
+Metadata: format, version, layout, values, run, config, sizes, weights, sparsity, parameters, active_parameters,
+vocabulary, sha256. The file is read back and compared after writing. sparse_rnn.inference.export.load_exported rebuilds
+the model, which can encode and decode text by the vocabulary, and rejects corrupt files.
+Examples:
   python -m sparse_rnn.export run=runs/rhn-ptb-selfish-s1-0a1b2c3d format=coo out=rhn.safetensors
+  python -m sparse_rnn.export run=last format=packed values=bf16
 """
 
 
@@ -47,15 +52,16 @@ def main() -> None:
     start(lambda: say(export_run(**parse_keys(sys.argv[1:], DEFAULTS))), lambda: HELP)
 
 
-def export_run(run: str, format: str, out: str, weights: str) -> str:
+def export_run(run: str, format: str, out: str, weights: str, values: str = "fp32") -> str:
     """Write the file; a line with its size, that of all weights, and what takes how much. Raises ConfigError."""
     one_of("format", format, FORMATS)
+    one_of("values", values, VALUES)
     check_weights(weights)
     folder = find_run(run)
     path = output_file(out, folder.path / f"exported-{format}.safetensors")
     from sparse_rnn.inference.export import export_folder
 
-    size = export_folder(folder, path, format, weights)
+    size = export_folder(folder, path, format, weights, values)
     rest = f"vocabulary, names and configuration {megabytes(size.rest)}"
     if size.held == size.parameters:
         said = f"all {counted(size.parameters, 'parameter')} take {megabytes(size.values)}, {rest}"
@@ -65,7 +71,8 @@ def export_run(run: str, format: str, out: str, weights: str) -> str:
             f"take {megabytes(size.values)}, their positions {megabytes(size.positions)}, {rest}"
         )
     instead = f" instead of {megabytes(size.dense)}" if size.held < size.parameters else ""
-    return f"{folder.path.name}  {format}  {megabytes(size.written)}{instead}: {said}  {path}"
+    kind = format if values == "fp32" else f"{format}, {values}"
+    return f"{folder.path.name}  {kind}  {megabytes(size.written)}{instead}: {said}  {path}"
 
 
 if __name__ == "__main__":

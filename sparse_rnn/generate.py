@@ -2,10 +2,12 @@
 
 import math
 import sys
+from pathlib import Path
 
 from sparse_rnn.core.command_line import (
     optional_threads,
     parse_keys,
+    run_or_file,
     seed_number,
     start,
     whole_number,
@@ -15,13 +17,15 @@ from sparse_rnn.core.wording import counted, one_line
 from sparse_rnn.inference.find_run import find_run
 
 MOST_WORDS = 1_000_000
-DEFAULTS = {"run": "", "prompt": "", "words": "50", "temperature": "1", "seed": "1", "threads": ""}
+DEFAULTS = {"run": "", "prompt": "", "words": "50", "temperature": "1", "seed": "1", "threads": "", "file": ""}
 HELP = """\
 Text drawn word by word from a trained language model, by the weights of its best validation.
 
   python -m sparse_rnn.generate run=ID [prompt="..."] [words=50] [temperature=1] [seed=1] [threads=N]
+  python -m sparse_rnn.generate file=FILE [prompt="..."] ...
 
 ID           the id of a run, the beginning of it, or its folder; or last: the run that was trained last
+FILE         a file that `export` wrote as csr, coo, packed or dense; its run and its data need not be here
 prompt       what the text begins with: words of the data set, separated by spaces; the start of a sentence if not
              given. A word that the model does not know is read as <unk>
 words        how many follow; the end of a sentence counts as one and begins a new line, and <unk> is never drawn
@@ -32,6 +36,7 @@ The text goes to stdout. The number of words per second goes to stderr, with wha
 on a CPU with a C++ compiler, for a run whose method has masks and whose weights are not small.
 Example:
   python -m sparse_rnn.generate run=runs/rhn-ptb-selfish-s1-0a1b2c3d prompt="the company said" temperature=0.8
+  python -m sparse_rnn.generate file=model.safetensors words=20
 """
 
 
@@ -40,14 +45,18 @@ def main() -> None:
     start(lambda: print(generate(**parse_keys(sys.argv[1:], DEFAULTS))), lambda: HELP)
 
 
-def generate(run: str, prompt: str, words: str, temperature: str, seed: str, threads: str) -> str:
+def generate(run: str, prompt: str, words: str, temperature: str, seed: str, threads: str, file: str = "") -> str:
     """Prompt and text; arguments as on the command line. Facts go to stderr. Raises ConfigError."""
     count, number, heat = whole_number("words", words, most=MOST_WORDS), seed_number(seed), _temperature(temperature)
     limit = optional_threads(threads)
-    folder = find_run(run)
-    from sparse_rnn.inference.generate import write_text
+    source = run_or_file(run, file) or find_run(run)
+    from sparse_rnn.inference.generate import Drawing, write_text, write_text_from
 
-    written = write_text(folder, prompt, count, temperature=heat, seed=number, threads=limit)
+    drawing = Drawing(prompt, count, heat, number)
+    if isinstance(source, Path):
+        written = write_text_from(source, drawing, threads=limit)
+    else:
+        written = write_text(source, drawing, threads=limit)
     if written.unknown:
         print(one_line(f"Not words of the data set, read as <unk>: {', '.join(written.unknown)}"), file=sys.stderr)
     print(

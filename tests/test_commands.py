@@ -18,7 +18,7 @@ from sparse_rnn.core.errors import ConfigError
 from sparse_rnn.data.corpus import SPLITS
 from sparse_rnn.data.language.corpora import PTB
 from sparse_rnn.describe import main as describe_main
-from sparse_rnn.inference.export import LAYOUTS
+from sparse_rnn.inference.exported import LAYOUTS
 from sparse_rnn.inference.find_run import find_run
 from sparse_rnn.runs.description import describe
 from sparse_rnn.runs.folder import RunFolder, read_record, runs_root

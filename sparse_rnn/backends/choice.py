@@ -129,7 +129,7 @@ def slower(
         return ""
     if sparsifier.prunes:
         return f"sparsifier={sparsifier.name} starts dense"
-    limit = CROSSOVER_DENSITY.get(type(model), OTHER_CROSSOVER_DENSITY)
+    limit = crossover(model)
     if (density := _density(sparsifier, topology)) > limit:
         return f"{density:.0%} of the sparse weights are active, and above {limit:.0%} masks are faster"
     if small(topology):
@@ -139,6 +139,11 @@ def slower(
     if every_step or (needs and sparsifier.update_interval == "1"):
         return "dense gradients are needed in every step"
     return ""
+
+
+def crossover(model: nn.Module) -> float:
+    """The density above which windows are faster with masked dense weights."""
+    return CROSSOVER_DENSITY.get(type(model), OTHER_CROSSOVER_DENSITY)
 
 
 def small(topology: SparseTopology) -> bool:

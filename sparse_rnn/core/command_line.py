@@ -85,6 +85,15 @@ def check_weights(weights: str) -> None:
         raise ConfigError(f"weights={weights} must be best, averaged or raw.")
 
 
+def run_or_file(run: str, file: str) -> Path | None:
+    """The exported model that `file` names; None if a run is given instead. Raises ConfigError for both."""
+    if run and file:
+        raise ConfigError(f"run={run} and file={file} are two models: leave one of them out.")
+    if file and not Path(file).is_file():
+        raise ConfigError(f"file={file} does not exist.")
+    return Path(file) if file else None
+
+
 def output_file(out: str, default: Path) -> Path:
     """The file that `out` names, `default` if it is empty; raises ConfigError where none can be written."""
     if out and not Path(out).parent.is_dir():

@@ -1,11 +1,16 @@
 """Loss and metric of a trained run on a split of its data."""
 
+from pathlib import Path
+
 import torch
 
 from sparse_rnn.config.schema import Run
 from sparse_rnn.core.device import make_device, set_up_device
 from sparse_rnn.data.base import Data
+from sparse_rnn.inference.computing import computing_model, use_threads
+from sparse_rnn.inference.exported import dense_model, exported_tokenizer, read_exported
 from sparse_rnn.inference.load import (
+    data_of,
     last_weights,
     load_best,
     load_data,
@@ -47,9 +52,32 @@ def evaluate_file(
         return *evaluate_run(run, own.data, folder, SPLIT, weights, made), own
 
 
+def evaluate_exported(
+    path: Path, split: str, name: str, *, batch: int | None, device: str, threads: int | None
+) -> tuple[dict[str, float], str, OwnFile | None]:
+    """The same of an exported model, whose run is not needed: on a user's file `name`, or on a split if it is empty.
+
+    Which weights they are tells what computes, too: on the CPU, the kernels where they are faster.
+    """
+    with reraise_damaged():
+        exported = read_exported(path)
+        run, tokenizer = exported.run, exported_tokenizer(path, exported)
+        _set_batch_and_threads(run, split, batch, threads)
+        own = read_own_file(name, tokenizer, run, exported.sizes) if name else None
+        if own:
+            run.training.test_batch = fitting_batch(name, own, run.training.test_batch, asked=batch is not None)
+        data = own.data if own else data_of(run, tokenizer.data_sha256, path)
+        made = _set_up_device(run, device)
+        if made.type == "cpu" and run.precision == "fp32":
+            model, computed_by = computing_model(path, exported, windows=True)
+        else:
+            model, computed_by = dense_model(path, exported).to(made), f"dense weights on {made}"
+    origin = f"{exported.metadata['weights']} weights, computed with {computed_by}"
+    return make_task(run, data, model, made).evaluate(split), origin, own
+
+
 def _set_batch_and_threads(run: Run, split: str, batch: int | None, threads: int | None) -> None:
-    if threads is not None:
-        torch.set_num_threads(threads)
+    use_threads(threads)
     if batch is not None:
         setattr(run.training, BATCH_OF[split], batch)
 

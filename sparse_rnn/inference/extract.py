@@ -163,7 +163,7 @@ def load_extracted(path: Path) -> UnevenLSTM | RHN:
         settings, embedding = json.loads(metadata["config"]), tensors["embedding.weight"]
         config = (RHNConfig if settings["name"] == "rhn" else UnevenLSTMConfig)(**settings)
         refuse_large_sizes(config, [len(embedding)], path.stat().st_size)
-        skeleton = skeleton_of(config, [len(embedding)], 2 * len(tensors))  # tied weights count twice
+        skeleton = dict(skeleton_of(config, [len(embedding)], 2 * len(tensors)).named_parameters())  # tied count twice
         refuse_other_names(skeleton.keys(), tensors)
         for name, parameter in skeleton.items():
             expect(tensors[name], name, embedding.dtype, list(parameter.shape))

@@ -4,23 +4,31 @@ import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import islice
+from pathlib import Path
 
 import torch
 from torch import Tensor, nn
 
-from sparse_rnn.backends.choice import small
-from sparse_rnn.backends.cpu.compile import kernels
-from sparse_rnn.backends.cpu.convert import use_sparse_kernels
+from sparse_rnn.config.schema import Run
 from sparse_rnn.core.errors import ConfigError, RunFailed
 from sparse_rnn.core.random import generator
 from sparse_rnn.data.corpus import END_OF_SENTENCE, UNKNOWN, Vocabulary
-from sparse_rnn.data.tokenizers import WordTokenizer, as_text
+from sparse_rnn.data.tokenizers import Tokenizer, WordTokenizer, as_text
+from sparse_rnn.inference.computing import computing_model, use_kernels_if_faster, use_threads
+from sparse_rnn.inference.exported import exported_tokenizer, read_exported
 from sparse_rnn.inference.load import load_best, load_tokenizer, read_run, reraise_damaged
 from sparse_rnn.models.base import LanguageModel
 from sparse_rnn.runs.folder import RunFolder
-from sparse_rnn.sparsity.topology import SparseTopology
 
-MASKED = "masked dense weights"
+
+@dataclass(frozen=True)
+class Drawing:
+    """What to write: the prompt, how many words after it, at which temperature, from which seed."""
+
+    prompt: str
+    count: int
+    temperature: float
+    seed: int
 
 
 @dataclass(frozen=True)
@@ -37,33 +45,55 @@ class Written:
     computed_by: str
 
 
-def write_text(
-    folder: RunFolder, prompt: str, count: int, *, temperature: float, seed: int, threads: int | None
-) -> Written:
-    """Let the best weights of a run draw `count` words after the prompt; raises ConfigError, RunFailed.
+def write_text(folder: RunFolder, drawing: Drawing, *, threads: int | None) -> Written:
+    """Let the best weights of a run draw words; raises ConfigError, RunFailed.
 
     threads: those of torch, None: as many as it chooses.
     """
-    if threads is not None:
-        torch.set_num_threads(threads)
+    use_threads(threads)
     record, run = read_run(folder)
-    if run.model.task != "language_modelling":
-        raise ConfigError(f"{folder.path} is a run of model={run.model.name}: only a language model writes text.")
-    tokenizer = load_tokenizer(folder, record, run)
-    assert isinstance(tokenizer, WordTokenizer)
-    vocabulary = tokenizer.vocabulary
-    unknown = unknown_words(prompt, vocabulary)
+    _check_writes(run, f"{folder.path} is a run of")
+    vocabulary = _vocabulary(load_tokenizer(folder, record, run))
+    unknown = unknown_words(drawing.prompt, vocabulary)
     with reraise_damaged():
         model, topology, _ = load_best(run, record["sizes"], folder)
-    computed_by = _use_kernels_if_faster(model, topology)
+    return _written(model, use_kernels_if_faster(model, topology), vocabulary, unknown, drawing)
+
+
+def write_text_from(path: Path, drawing: Drawing, *, threads: int | None) -> Written:
+    """The same of the model in an exported file; neither its run nor its data are needed."""
+    use_threads(threads)
+    with reraise_damaged():
+        exported = read_exported(path)
+        _check_writes(exported.run, f"{path} holds")
+        vocabulary = _vocabulary(exported_tokenizer(path, exported))
+        unknown = unknown_words(drawing.prompt, vocabulary)
+        model, computed_by = computing_model(path, exported, windows=False)
+    return _written(model, computed_by, vocabulary, unknown, drawing)
+
+
+def _check_writes(run: Run, what: str) -> None:
+    if run.model.task != "language_modelling":
+        raise ConfigError(f"{what} model={run.model.name}: only a language model writes text.")
+
+
+def _vocabulary(tokenizer: Tokenizer) -> Vocabulary:
+    assert isinstance(tokenizer, WordTokenizer)
+    return tokenizer.vocabulary
+
+
+def _written(
+    model: nn.Module, computed_by: str, vocabulary: Vocabulary, unknown: list[str], drawing: Drawing
+) -> Written:
     assert isinstance(model, LanguageModel)
-    start = vocabulary.encode(prompt.split() or [END_OF_SENTENCE])
-    never, draws = vocabulary.index.get(UNKNOWN), generator("generate", seed)
-    drawn = next_words(model.eval(), start, temperature, draws, never=never)
+    prompt = drawing.prompt.split()
+    never, draws = vocabulary.index.get(UNKNOWN), generator("generate", drawing.seed)
+    start = vocabulary.encode(prompt or [END_OF_SENTENCE])
+    drawn = next_words(model.eval(), start, drawing.temperature, draws, never=never)
     started = time.monotonic()
-    written = [vocabulary.words[number] for number in islice(drawn, count)]
-    per_second = count / (time.monotonic() - started)
-    return Written(as_text([*prompt.split(), *written]), unknown, per_second, computed_by)
+    written = [vocabulary.words[number] for number in islice(drawn, drawing.count)]
+    per_second = drawing.count / (time.monotonic() - started)
+    return Written(as_text([*prompt, *written]), unknown, per_second, computed_by)
 
 
 def unknown_words(prompt: str, vocabulary: Vocabulary) -> list[str]:
@@ -72,20 +102,6 @@ def unknown_words(prompt: str, vocabulary: Vocabulary) -> list[str]:
     if unknown and UNKNOWN not in vocabulary.index:
         raise ConfigError(f"prompt: {unknown[0]} is not a word of the data set, which has no {UNKNOWN} either.")
     return list(dict.fromkeys(unknown))
-
-
-def _use_kernels_if_faster(model: nn.Module, topology: SparseTopology) -> str:
-    """Let the sparse kernels compute if the model is sparse and large enough; returns what computes, in a phrase."""
-    if not len(topology):
-        return "dense weights"
-    if small(topology):
-        return MASKED + ", which are faster at this size"
-    try:
-        kernels()
-        use_sparse_kernels(model, topology)
-    except ConfigError as error:
-        return f"{MASKED}: {str(error).rstrip('.')}"
-    return "sparse kernels"
 
 
 @torch.inference_mode()

@@ -3,6 +3,7 @@
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -39,9 +40,14 @@ def read_run(folder: RunFolder) -> tuple[dict[str, Any], Run]:
 
 def load_data(folder: RunFolder, record: dict[str, Any], run: Run) -> Data:
     """The data of the run, cut to its budget; raises ConfigError if they are not those it was trained on."""
+    return data_of(run, record["data_sha256"], folder.path)
+
+
+def data_of(run: Run, sha256: str, trained: Path) -> Data:
+    """The data with this SHA-256, cut to the run's budget; raises ConfigError, which names what they were for."""
     data = run.dataset.load()
-    if data.sha256 != record["data_sha256"]:
-        raise ConfigError(f"The data are not those that {folder.path} was trained on: their SHA-256 differs.")
+    if data.sha256 != sha256:
+        raise ConfigError(f"The data are not those that {trained} was trained on: their SHA-256 differs.")
     return data.limited(run.budget.train_tokens, run.budget.eval_tokens)
 
 

@@ -30,14 +30,15 @@ def refuse_large_sizes(config: Any, sizes: Collection[Any], most: int) -> None:
         raise ValueError("a size is larger than the file")
 
 
-def skeleton_of(config: Any, sizes: Collection[int], most: int) -> dict[str, nn.Parameter]:
-    """The parameters of a model by name, without memory for them.
+def skeleton_of(config: Any, sizes: Collection[int], most: int) -> nn.Module:
+    """A model on the meta device: without memory for its parameters.
 
     Raises ValueError as soon as there are more than `most`: on the meta device a huge model costs nothing, but a huge
     number of layers would.
     """
     with torch.device("meta"), _no_more_parameters_than(most):
-        return dict(config.build(*sizes).named_parameters())
+        model: nn.Module = config.build(*sizes)
+    return model
 
 
 @contextmanager

@@ -260,7 +260,7 @@ def unpack_bits(bits: Tensor, shape: Sequence[int]) -> Tensor:
     if bits.dtype != torch.uint8 or bits.numel() != (count + 7) // 8:
         raise ValueError(f"a mask of shape {list(shape)} does not take {counted(bits.numel(), 'byte')}")
     if bits.device.type == "cpu":
-        flat = torch.from_numpy(np.unpackbits(bits.numpy(), count=count).astype(bool))
+        flat = torch.from_numpy(np.unpackbits(bits.numpy(), count=count).view(np.bool_))
     else:
         flat = _unpacked(bits)[:count]
     return flat.reshape(tuple(shape))

@@ -10,7 +10,7 @@ from sparse_rnn.sparsity.method import make_topology
 from sparse_rnn.training.assembly import make_optimizer, make_sparsifier
 
 SMOKE = ("budget=smoke", "logger=files", "threads=1")
-SPARSE = ("csr", "coo")
+SPARSE = ("csr", "coo", "packed")
 SIZES = {
     "stacked_lstm": ["model.hidden=6"],
     "rhn": ["model.hidden=6", "model.depth=3"],
@@ -35,10 +35,10 @@ def made(model: str, *overrides: str, vocabulary: int = 11):
     return run, built.eval(), topology, sizes
 
 
-def stored(path, layout, run, model, topology, sizes):
+def stored(path, layout, run, model, topology, sizes, values="fp32"):
     """The same, in a file; returns its path."""
     about = {"run": "a-run", "config": as_dict(run), "sizes": sizes, "weights": "best, raw, epoch 1"}
-    save_exported(path, model, topology, layout, about)
+    save_exported(path, model, topology, layout, about, values)
     return path
 
 

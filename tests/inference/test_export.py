@@ -9,7 +9,8 @@ from safetensors.torch import load_file, load_model
 from scipy.sparse import csr_matrix
 
 from sparse_rnn.backends.cpu.convert import use_sparse_kernels
-from sparse_rnn.inference.export import LAYOUTS, holds, load_exported
+from sparse_rnn.inference.export import holds, load_exported
+from sparse_rnn.inference.exported import LAYOUTS
 
 
 @pytest.mark.parametrize("layout", LAYOUTS)

@@ -16,14 +16,15 @@ from sparse_rnn.config.identity import run_id
 from sparse_rnn.core.errors import ConfigError, RunFailed
 from sparse_rnn.export import export_run
 from sparse_rnn.inference import export as exported
-from sparse_rnn.inference.export import LAYOUTS, holds, load_exported
+from sparse_rnn.inference.export import holds, load_exported
+from sparse_rnn.inference.exported import LAYOUTS, METADATA
 from sparse_rnn.inference.load import load_data
 from sparse_rnn.runs.folder import RunFolder, read_record, runs_root
 from sparse_rnn.sparsity.topology import SparseTopology
 from sparse_rnn.training.assembly import make_task
 from sparse_rnn.training.session import train
 
-POSITIONS = (".shape", ".columns", ".starts", ".gaps", ".long_gaps")
+POSITIONS = (".shape", ".columns", ".starts", ".gaps", ".long_gaps", ".bitmap")
 
 
 @pytest.fixture(scope="module")
@@ -51,7 +52,7 @@ def test_a_trained_run_is_exported_and_gives_its_recorded_result(layout, trained
     assert line == said_of(record, layout, tmp_path / "model.safetensors")
     with safe_open(tmp_path / "model.safetensors", framework="pt") as file:
         metadata = file.metadata()
-    assert set(metadata) == set(exported.METADATA)
+    assert set(metadata) == set(METADATA)
     assert metadata["run"] == trained.name
     assert json.loads(metadata["config"]) == record["config"]
     assert float(metadata["sparsity"]) == record["sparsity"]

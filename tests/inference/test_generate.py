@@ -18,7 +18,7 @@ from sparse_rnn.config.identity import run_id
 from sparse_rnn.core.errors import ConfigError, RunFailed
 from sparse_rnn.core.random import generator
 from sparse_rnn.data.corpus import END_OF_SENTENCE, UNKNOWN, Vocabulary
-from sparse_rnn.inference import generate as inference
+from sparse_rnn.inference import computing
 from sparse_rnn.inference.generate import as_text, draw, next_words, unknown_words
 from sparse_rnn.models.awd_lstm_mos import AWDLSTMMoSConfig
 from sparse_rnn.models.on_lstm import ONLSTMConfig
@@ -157,7 +157,7 @@ def test_the_sparse_kernels_write_what_the_masked_weights_do(trained, monkeypatc
     def missing():
         raise compiling.KernelsUnavailable("There is no C++ compiler.")
 
-    monkeypatch.setattr(inference, "kernels", missing)
+    monkeypatch.setattr(computing, "kernels", missing)
     assert text(trained, **arguments) == sparse
     assert re.fullmatch(
         r"40 words, \d+ per second, computed with masked dense weights: There is no C\+\+ compiler\n",

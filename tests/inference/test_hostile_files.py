@@ -5,6 +5,7 @@ import math
 import random
 import re
 
+import numpy as np
 import pytest
 import torch
 from exported_models import made, stored
@@ -13,7 +14,7 @@ from safetensors.torch import load_file, save_file
 
 from sparse_rnn.core.errors import DamagedFile
 from sparse_rnn.core.tensor_files import CHECKSUM
-from sparse_rnn.inference.export import LAYOUTS, load_exported
+from sparse_rnn.inference.exported import LAYOUTS, load_exported
 from sparse_rnn.inference.sparse_indices import pack_positions
 
 
@@ -54,6 +55,13 @@ def moved(tensor, index, value):
     tensor = tensor.clone()
     tensor[index] = value
     return tensor
+
+
+def moved_bit(tensors, weight):
+    """The last active entry of a weight moves beyond its end."""
+    bits = np.unpackbits(tensors[f"{weight}.bitmap"].numpy())
+    bits[bits.nonzero()[0][-1]], bits[-1] = 0, 1
+    tensors[f"{weight}.bitmap"] = torch.from_numpy(np.packbits(bits))
 
 
 def claims(rows):
@@ -159,9 +167,23 @@ HOSTILE_GAPS = {
     "a long gap too many": edited(f"{W}.long_gaps", lambda t: torch.tensor([65_535])),
     "long gaps of other type": edited(f"{W}.long_gaps", lambda t: t.int()),
 }
+HOSTILE_BITMAPS = {
+    "a bitmap too short": edited(f"{W}.bitmap", lambda t: t[1:]),
+    "a bitmap too long": edited(f"{W}.bitmap", lambda t: torch.cat([t, t[:1]])),
+    "a bitmap of other type": edited(f"{W}.bitmap", lambda t: t.int()),
+    "a bitmap in two dimensions": edited(f"{W}.bitmap", lambda t: t[None]),
+    "a bit too many": edited(f"{W}.bitmap", lambda t: moved(t, t.argmin(), int(t.min()) | int(t.min()) + 1)),
+    "a bit too few": edited(f"{W}.bitmap", lambda t: moved(t, t.argmax(), int(t.max()) & int(t.max()) - 1)),
+    "a bitmap that is missing": lambda tensors, metadata: tensors.pop(f"{W}.bitmap"),
+    "bits after the last entry": lambda tensors, metadata: moved_bit(tensors, "decoder.weight"),
+    "a type that is unknown": told("values", "int8"),
+    "another type than it says": told("values", "bf16"),
+    "one tensor of another type": edited("decoder.bias", lambda t: t.bfloat16()),
+}
 CASES = [("csr", name, change) for name, change in HOSTILE.items()] + [
     ("coo", name, change) for name, change in HOSTILE_GAPS.items()
 ]
+CASES += [("packed", name, change) for name, change in HOSTILE_BITMAPS.items()]
 
 
 @pytest.mark.parametrize(("layout", "change"), [(c[0], c[2]) for c in CASES], ids=[c[1] for c in CASES])

@@ -1,6 +1,6 @@
 """Conversion of a model to the kernels: which module takes the place of which."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 from torch import Tensor, nn
@@ -40,17 +40,21 @@ def use_sparse_kernels(model: nn.Module, topology: SparseTopology) -> None:
     if any(parameter.device.type != "cpu" for parameter in sparse):
         raise ConfigError("The kernels compute on the CPU alone: use sparsifier.backend=masked.")
     with lasting_memory():
-        _convert(model, topology, sparse)
+        structures: dict[Tensor, Structure] = {}
+        for weight in topology:
+            structures[weight.parameter] = structure = Structure(weight.mask)
+            weight.parameter.data = structure.pack(weight.parameter.data)
+            weight.parameter.grad = None
+            weight.storage = Packed(structure)
+        replace_modules(model, structures)
 
 
-def _convert(model: nn.Module, topology: SparseTopology, sparse: set[nn.Parameter]) -> None:
-    """Convert the parameters, replace the modules that use them, then all dropouts, which draw faster here."""
-    structures: dict[Tensor, Structure] = {}
-    for weight in topology:
-        structures[weight.parameter] = structure = Structure(weight.mask)
-        weight.parameter.data = structure.pack(weight.parameter.data)
-        weight.parameter.grad = None
-        weight.storage = Packed(structure)
+def replace_modules(model: nn.Module, structures: Mapping[Tensor, Structure]) -> None:
+    """Replace the modules that use sparse weights, whose parameters hold active values, then all dropouts.
+
+    structures: by parameter. The kernels' dropout draws faster.
+    """
+    sparse = {parameter for parameter in structures if isinstance(parameter, nn.Parameter)}
     for parent, name, module in list(_users(model, sparse)):
         replacement = _replacement(module, sparse)
         assert replacement is not None

@@ -1,5 +1,6 @@
 """Where the active entries of a weight are, and in which order its values are stored."""
 
+from itertools import pairwise
 from typing import Protocol
 
 import torch
@@ -57,6 +58,20 @@ class Structure:
     def pack(self, dense: Tensor) -> Tensor:
         """The active entries of a tensor [R, C] in stored order, [active]."""
         return dense.flatten()[self.positions]
+
+    def arrange(self, values: Tensor) -> Tensor:
+        """The active entries in row-major order [active], as files hold them, in stored order [active]."""
+        arranged, positions, columns = torch.empty_like(values), self.positions, self.shape[1]
+        panels, starts = self.layout[0].tolist(), self.layout[1]
+        blocks = (starts.numel() - 1) // self.shape[0]
+        # A panel's entries lie together in both orders: of one at a time, their ranks take little memory.
+        for top, bottom in pairwise(panels):
+            panel = slice(int(starts[top * blocks]), int(starts[bottom * blocks]))
+            own = positions[panel] - top * columns
+            active = torch.zeros((bottom - top) * columns, dtype=torch.int32)
+            active[own] = 1
+            arranged[panel] = values[panel][active.cumsum(0, dtype=torch.int32)[own] - 1]
+        return arranged
 
     def unpack(self, values: Tensor) -> Tensor:
         """Stored values [active] as a tensor [R, C], zero where inactive."""
