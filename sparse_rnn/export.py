@@ -10,14 +10,15 @@ from sparse_rnn.core.command_line import (
     say,
     start,
 )
+from sparse_rnn.core.errors import ConfigError
 from sparse_rnn.core.wording import counted, megabytes
 from sparse_rnn.inference.find_run import find_run
 
 DEFAULTS = {"run": "", "format": "csr", "out": "", "weights": "best", "values": "fp32"}
-FORMATS = ("csr", "coo", "packed", "dense")
+FORMATS = ("csr", "coo", "packed", "dense", "onnx")
 VALUES = ("fp32", "fp16", "bf16")
 HELP = """\
-The model of a trained run as one safetensors file, from which it can be rebuilt without the run.
+The model of a trained run as one file: safetensors, from which it can be rebuilt without the run, or ONNX.
 
   python -m sparse_rnn.export run=ID [format=csr] [values=fp32] [out=FILE] [weights=best]
 
@@ -28,13 +29,16 @@ format     how the sparse weights are stored; every other parameter is a tensor 
                     a gap of 65,535 stands for the next of long_gaps
              packed <name>.values, <name>.bitmap: a bit for every entry in row-major order, the first in the highest bit
              dense  <name>, inactive entries zero
+             onnx   a graph of the dense weights, for other software: tokens [T, B] and the hidden state, state_0, ...,
+                    to log_probabilities [T, B, words] and next_state_0, ...; a classifier's gives logits. It is
+                    compared with the model by onnxruntime, and needs pip install 'sparse-rnn[onnx]'
            With csr, coo and packed, <name>.shape gives the shape. Positions of csr and coo are uint16 where that is
            enough, otherwise int32: an active entry takes 6 bytes, 4 of them its value, and one of a dense matrix 4. So
            a file with a third of the entries is half as large as the dense one (for csr plus the starts, which matter
            only below ten entries per row). packed is smaller wherever more than a 16th of the entries is active
 values     fp32, fp16 or bf16: the type of all parameters in the file. With fp16 and bf16 they are rounded, and widened
            again when the file is read
-out        the file to write; <run folder>/exported-<format>.safetensors if not given
+out        the file to write; <run folder>/exported-<format>.safetensors, or exported.onnx, if not given
 weights    best: those of the best validation, as they were evaluated then;
            averaged, raw: those of the last checkpoint (of an unfinished run, or one with checkpoint.keep=last)
 
@@ -56,9 +60,12 @@ def export_run(run: str, format: str, out: str, weights: str, values: str = "fp3
     """Write the file; a line with its size, that of all weights, and what takes how much. Raises ConfigError."""
     one_of("format", format, FORMATS)
     one_of("values", values, VALUES)
+    if format == "onnx" and values != DEFAULTS["values"]:
+        raise ConfigError(f"values={values} means nothing with format=onnx, whose graphs compute in fp32.")
     check_weights(weights)
     folder = find_run(run)
-    path = output_file(out, folder.path / f"exported-{format}.safetensors")
+    suffix = ".onnx" if format == "onnx" else f"-{format}.safetensors"
+    path = output_file(out, folder.path / f"exported{suffix}")
     from sparse_rnn.inference.export import export_folder
 
     size = export_folder(folder, path, format, weights, values)

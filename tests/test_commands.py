@@ -18,7 +18,8 @@ from sparse_rnn.core.errors import ConfigError
 from sparse_rnn.data.corpus import SPLITS
 from sparse_rnn.data.language.corpora import PTB
 from sparse_rnn.describe import main as describe_main
-from sparse_rnn.inference.exported import LAYOUTS
+from sparse_rnn.inference.export import ONNX
+from sparse_rnn.inference.exported import LAYOUTS, VALUES
 from sparse_rnn.inference.find_run import find_run
 from sparse_rnn.runs.description import describe
 from sparse_rnn.runs.folder import RunFolder, read_record, runs_root
@@ -174,7 +175,8 @@ def test_wrong_arguments_are_refused_before_torch_is_loaded(command, wrong, tmp_
 
 def test_what_commands_accept_is_what_there_is():
     assert evaluate.SPLITS == SPLITS
-    assert export.FORMATS == LAYOUTS
+    assert (*LAYOUTS, ONNX) == export.FORMATS
+    assert tuple(VALUES) == export.VALUES
 
 
 @pytest.mark.parametrize(

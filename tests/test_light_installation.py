@@ -14,7 +14,7 @@ import pytest
 from hatchling.builders.wheel import WheelBuilder
 
 from sparse_rnn.__main__ import COMMANDS
-from sparse_rnn.core.extras import IMPORTED
+from sparse_rnn.core.extras import IMPORTED, IMPORTED_FOR_ONNX, missing_extra
 
 ROOT = Path(__file__).parent.parent
 LIGHT = {"torch", "numpy", "omegaconf"}
@@ -96,6 +96,17 @@ def test_the_names_of_the_extra_are_those_of_pyproject():
     brought = {module: {owner.lower().replace("_", "-") for owner in homes[module]} for module in IMPORTED}
     assert all(owners & extra for owners in brought.values()), brought
     assert extra <= set.union(*brought.values())
+
+
+def test_the_extra_for_onnx_is_that_of_pyproject():
+    extras = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["optional-dependencies"]
+    assert set(extras["onnx"]) == IMPORTED_FOR_ONNX <= set(extras["dev"])
+    pinned = {line.partition("==")[0] for line in (ROOT / "constraints.txt").read_text().splitlines()}
+    assert pinned >= IMPORTED_FOR_ONNX
+    missing = missing_extra(ModuleNotFoundError("", name="onnxruntime.capi"))
+    assert (
+        missing == "onnxruntime is not installed, and format=onnx needs it: pip install 'sparse-rnn[onnx]' brings it."
+    )
 
 
 def test_the_checkout_installs_all_of_it():

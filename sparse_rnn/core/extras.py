@@ -1,4 +1,4 @@
-"""The packages that only the extra `experiments` brings. Imports nothing heavy."""
+"""The packages that only an extra brings. Imports nothing heavy."""
 
 EXTRA = "experiments"
 # Names as they are imported; a test compares them with pyproject.toml.
@@ -25,9 +25,15 @@ IMPORTED = frozenset(
 )
 
 
+ONNX = "onnx"  # an extra of its own, for `export format=onnx` alone
+IMPORTED_FOR_ONNX = frozenset({"onnx", "onnxruntime", "onnxscript"})
+
+
 def missing_extra(error: BaseException) -> str | None:
-    """What to do if an import failed for want of the extra; None for any other error."""
+    """What to do if an import failed for want of an extra; None for any other error."""
     name = (error.name or "").partition(".")[0] if isinstance(error, ModuleNotFoundError) else ""
+    if name in IMPORTED_FOR_ONNX:
+        return f"{name} is not installed, and format=onnx needs it: pip install 'sparse-rnn[{ONNX}]' brings it."
     if name not in IMPORTED:
         return None
     return f"{name} is not installed, and the commands need it: pip install 'sparse-rnn[{EXTRA}]' brings it."

@@ -25,6 +25,8 @@ from sparse_rnn.inference.sparse_indices import PARTS, pack_positions
 from sparse_rnn.runs.folder import RunFolder
 from sparse_rnn.sparsity.topology import SparseTopology
 
+ONNX = "onnx"  # the one format that is not read back here
+
 
 @dataclass(frozen=True)
 class ExportedSize:
@@ -50,25 +52,44 @@ class ExportedSize:
 def export_folder(folder: RunFolder, path: Path, layout: str, weights: str, values: str) -> ExportedSize:
     """Write the best, averaged or raw weights of a run to `path`; raises ConfigError, RunFailed, OSError.
 
-    values: fp32, fp16 or bf16, the type of all parameters in the file.
+    layout: one of LAYOUTS, or onnx. values: fp32, fp16 or bf16, the type of all parameters in the file.
     """
     record, run = read_run(folder)
-    if layout != "dense" and not run.sparsifier.masked:
+    if layout in PARTS and not run.sparsifier.masked:
         raise ConfigError(
             f"{folder.path} is a run of sparsifier={run.sparsifier.name}, which has no masks: use format=dense."
         )
     about = {"run": folder.path.name, "config": record["config"], "sizes": record["sizes"]}
     tokenizer = kept_tokenizer(folder, record)
     about |= vocabulary_of(folder, tokenizer)
+
+    def write(model: nn.Module, topology: SparseTopology, origin: str) -> ExportedSize:
+        facts = {**about, "weights": origin}
+        if layout == ONNX:
+            return _write_graph(path, run.model.build(*record["sizes"]), model, topology, facts)
+        return _write_and_compare(path, model, topology, layout, values, facts)
+
     with reraise_damaged():
         if weights == "best":
-            model, topology, origin = load_best(run, record["sizes"], folder)
-            return _write_and_compare(path, model, topology, layout, values, {**about, "weights": origin})
+            return write(*load_best(run, record["sizes"], folder))
         data = tokenizer.no_text(record["sizes"]) if tokenizer else load_data(folder, record, run)
         with last_weights(run, data, folder, weights, torch.device("cpu")) as (trainer, origin):
-            return _write_and_compare(
-                path, trainer.model, trainer.topology, layout, values, {**about, "weights": origin}
-            )
+            return write(trainer.model, trainer.topology, origin)
+
+
+@torch.no_grad()
+def _write_graph(
+    path: Path, dense: nn.Module, model: nn.Module, topology: SparseTopology, about: Mapping[str, Any]
+) -> ExportedSize:
+    """Write the graph of the dense equivalent, for which `dense` is given. Raises ConfigError, RunFailed."""
+    from sparse_rnn.inference.onnx_graph import save_onnx  # an extra brings what it imports
+
+    for parameter, (_, weight) in zip(dense.parameters(), dense_weights(model, topology), strict=True):
+        parameter.copy_(weight)
+    save_onnx(path, dense, about)
+    count = sum(parameter.numel() for parameter in dense.parameters())
+    size = sum(parameter.nbytes for parameter in dense.parameters())
+    return ExportedSize(path.stat().st_size, dense=size, values=size, positions=0, held=count, parameters=count)
 
 
 def _write_and_compare(

@@ -75,7 +75,7 @@ def unroll(
 
     weight: in the dtype of products. What products read [T + 1, B, h] is None if that is h itself.
     """
-    steps, batch, chunks = len(projected), len(h), _chunks(weight)
+    steps, batch, chunks = len(projected), h.shape[0], _chunks(weight)  # len() would fix the batch of a traced graph
     states, cells = h.new_empty(steps, *h.shape), h.new_empty(steps + 1, batch, chunks, h.shape[1] // chunks)
     masters = (h.new_empty(steps, batch, 2, chunks) for _ in range(2))
     saved = Saved(h.new_empty(projected.shape), *masters)
