@@ -70,7 +70,9 @@ def export_run(run: str, format: str, out: str, weights: str, values: str = "fp3
 
     size = export_folder(folder, path, format, weights, values)
     rest = f"vocabulary, names and configuration {megabytes(size.rest)}"
-    if size.held == size.parameters:
+    if format == "onnx":
+        said = f"a graph of all {counted(size.parameters, 'parameter')}, which take {megabytes(size.values)}"
+    elif size.held == size.parameters:
         said = f"all {counted(size.parameters, 'parameter')} take {megabytes(size.values)}, {rest}"
     else:
         said = (

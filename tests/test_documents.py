@@ -49,7 +49,7 @@ def test_every_command_is_accepted(command):
         parse(arguments[0], arguments[1:])
     elif module in OF_A_RUN:
         own, others = split_keys(overrides, OF_A_RUN[module].DEFAULTS)
-        assert own["run"]
+        assert bool(own["run"]) != bool(own.get("file"))
         assert not others
     elif module in ("sparse_rnn.train", "sparse_rnn.describe"):
         _, overrides = split_keys(overrides, {"format": "table"})

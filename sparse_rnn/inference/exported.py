@@ -207,6 +207,8 @@ def _check_tensors(
         if name not in sparse:
             expect(tensors[name], name, dtype, list(parameter.shape))
             continue
+        if parameter.dim() < 2:
+            raise ValueError(f"{name} is no matrix and stored as sparse")  # the kernels read a bias whole
         values, shape = tensors[f"{name}.values"], tensors[f"{name}.shape"]
         expect(values, f"{name}.values", dtype, [values.numel()])
         expect(shape, f"{name}.shape", torch.int64, [parameter.dim()])

@@ -64,6 +64,15 @@ def moved_bit(tensors, weight):
     tensors[f"{weight}.bitmap"] = torch.from_numpy(np.packbits(bits))
 
 
+def sparse_bias(tensors, metadata):
+    """A bias that lacks its last entry."""
+    bias = tensors.pop("decoder.bias")
+    bitmap = torch.from_numpy(np.packbits(np.arange(11) < 10))
+    tensors |= {"decoder.bias.bitmap": bitmap, "decoder.bias.values": bias[:-1].clone()}
+    tensors["decoder.bias.shape"] = torch.tensor([11])
+    metadata["active_parameters"] = str(int(metadata["active_parameters"]) - 1)
+
+
 def claims(rows):
     """A model whose embedding and decoder are so large and empty that nothing else in the file is."""
 
@@ -178,6 +187,7 @@ HOSTILE_BITMAPS = {
     "bits after the last entry": lambda tensors, metadata: moved_bit(tensors, "decoder.weight"),
     "a type that is unknown": told("values", "int8"),
     "another type than it says": told("values", "bf16"),
+    "a bias that is sparse": sparse_bias,
     "one tensor of another type": edited("decoder.bias", lambda t: t.bfloat16()),
 }
 CASES = [("csr", name, change) for name, change in HOSTILE.items()] + [

@@ -73,7 +73,9 @@ def test_a_run_is_exported_as_a_graph(tmp_path, monkeypatch):
     train(config, overrides)
     folder = RunFolder(runs_root() / run_id(config))
     line = export_run(str(folder.path), "onnx", "", "best")
-    assert re.search(r"  onnx  [\d.]+ MB: all [\d,]+ parameters take [\d.]+ MB, .*exported\.onnx$", line)
+    assert re.search(
+        r"  onnx  [\d.]+ MB: a graph of all [\d,]+ parameters, which take [\d.]+ MB  .*exported\.onnx$", line
+    )
     path = folder.path / "exported.onnx"
     facts = {entry.key: entry.value for entry in onnx.load(path).metadata_props}
     words = len(json.loads(facts["vocabulary"])["words"])
