@@ -57,13 +57,6 @@ def moved(tensor, index, value):
     return tensor
 
 
-def moved_bit(tensors, weight):
-    """The last active entry of a weight moves beyond its end."""
-    bits = np.unpackbits(tensors[f"{weight}.bitmap"].numpy())
-    bits[bits.nonzero()[0][-1]], bits[-1] = 0, 1
-    tensors[f"{weight}.bitmap"] = torch.from_numpy(np.packbits(bits))
-
-
 def sparse_bias(tensors, metadata):
     """A bias that lacks its last entry."""
     bias = tensors.pop("decoder.bias")
@@ -184,7 +177,7 @@ HOSTILE_BITMAPS = {
     "a bit too many": edited(f"{W}.bitmap", lambda t: moved(t, t.argmin(), int(t.min()) | int(t.min()) + 1)),
     "a bit too few": edited(f"{W}.bitmap", lambda t: moved(t, t.argmax(), int(t.max()) & int(t.max()) - 1)),
     "a bitmap that is missing": lambda tensors, metadata: tensors.pop(f"{W}.bitmap"),
-    "bits after the last entry": lambda tensors, metadata: moved_bit(tensors, "decoder.weight"),
+    "a bit after the last entry": edited("decoder.weight.bitmap", lambda t: moved(t, -1, int(t[-1]) | 1)),
     "a type that is unknown": told("values", "int8"),
     "another type than it says": told("values", "bf16"),
     "a bias that is sparse": sparse_bias,
