@@ -15,7 +15,7 @@ from sparse_rnn.core.own_places import keep_places
 from sparse_rnn.core.plugins import PLUGINS
 from sparse_rnn.tables.catalogue import Catalogue
 from sparse_rnn.tables.declaration import load as load_table
-from sparse_rnn.training.sweep import train_all
+from sparse_rnn.train import main as train
 
 METHOD = "defaults: [override /growth@_global_.growth: gradient, _self_]\nname: mine\ninitial: er\nremoval: magnitude\n"
 
@@ -60,41 +60,41 @@ def test_options_of_optional_groups_and_groups_of_ones_own(conf):
 
 
 @pytest.mark.parametrize(
-    ("path", "text", "asked", "sentence"),
+    ("path", "text", "sentence"),
     [
         (
-            "sparsifier/own.yaml",
-            "scope: gate\n",
-            "sparsifier=own",
-            "sparsifier has no schema: choose it by name, as in ",
+            "growth/own.yaml",
+            "power: 2\n",
+            "growth has no schema: choose it by name, as in `model=rhn`; a file of your own begins with "
+            "`defaults: [schema_NAME, _self_]`, where NAME is that of its class.",
         ),
         (
-            "sparsifier/own.yaml",
+            "growth/own.yaml",
             "defaults: [own, _self_]\n",
-            "sparsifier=own",
             "The defaults of a file name the file itself: write `defaults: [schema_NAME, _self_]`.",
         ),
         (
-            "sparsifier/own.yaml",
-            "# a method\ndefaults: [rigl, _self_\n",
-            "sparsifier=own",
+            "growth/own.yaml",
+            "# a rule\ndefaults: [schema_random, _self_\n",
             "{file}, line 3, is not YAML (expected ',' or ']', but got '<stream end>').",
         ),
         (
             "recipe/own.yaml",
             "training: {epochs: 3}\n",
-            "recipe=own",
-            "recipe=own does not go with the other choices: key 'training' not in 'RecipeConfig'; {file} must begin with "
-            "the line `# @package _global_`.",
+            "recipe=own does not go with the other choices: key 'training' not in 'RecipeConfig'; {file} must begin "
+            "with the line `# @package _global_`.",
         ),
     ],
 )
-def test_a_file_that_is_no_option_is_one_sentence(path, text, asked, sentence, conf, monkeypatch):
+def test_a_file_that_is_no_option_is_one_sentence(path, text, sentence, conf, monkeypatch, capsys):
     write(conf / path, text)
-    monkeypatch.setenv("HYDRA_FULL_ERROR", "1")  # as train_all sets it
-    for call in (lambda: compose_run([asked]), lambda: Composer().compose([asked]), lambda: train_all([asked])):
-        monkeypatch.setattr("sys.argv", ["train"])
-        assert refusal(call).startswith(sentence.format(file=conf / path))
+    asked, said = f"{Path(path).parent}=own", sentence.format(file=conf / path)
+    assert {refusal(lambda: compose_run([asked])), refusal(lambda: Composer().compose([asked]))} == {said}
+    monkeypatch.setattr("sys.argv", ["train", asked])
+    monkeypatch.setenv("HYDRA_FULL_ERROR", "0")  # the command sets it
+    with pytest.raises(SystemExit) as ended:
+        train()
+    assert (ended.value.code, capsys.readouterr().err) == (2, f"error: {said}\n")
 
 
 @pytest.mark.parametrize(
