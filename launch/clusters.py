@@ -6,16 +6,14 @@ from dataclasses import asdict, dataclass, field, fields, replace
 from itertools import takewhile
 from typing import Any
 
-import yaml
 from hydra.core.config_store import ConfigStore
-from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from sparse_rnn.core.bounds import MOST_THREADS, check_whole
 from sparse_rnn.core.conf import options
 from sparse_rnn.core.errors import ConfigError, suggest
-from sparse_rnn.core.hydra_errors import explain
+from sparse_rnn.core.hydra_errors import OF_COMPOSITION, explain
 from sparse_rnn.core.hydra_files import compose_file
 
 from .sbatch_options import check_option, check_text
@@ -183,9 +181,7 @@ def compose_cluster(overrides: Sequence[str]) -> Cluster:
         return replace(cluster, name=chosen[-1]) if chosen else cluster
     except ConfigError:
         raise
-    except yaml.YAMLError as error:
-        raise ConfigError(f"A file of cluster/ is not YAML ({' '.join(str(error).split())}).") from error
-    except (HydraException, OmegaConfBaseException, ValueError) as error:
+    except OF_COMPOSITION as error:
         raise ConfigError(explain(error)) from error
 
 

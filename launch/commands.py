@@ -93,7 +93,10 @@ def _to_send(found: Plan, request: Request) -> list[Entry]:
 
 
 def _print_sent(found: Plan, sent: list[Entry], verb: str) -> None:
+    heading = ""
     for entry in sent:
+        if len({other.block for other in sent}) > 1 and entry.block != heading:
+            say(heading := entry.block)
         say(f"  {entry.run_id}  {entry.label}")
     say(f"{report.counts(found)}; {len(sent)} {verb}.")
     for entry in found.runs("stale"):

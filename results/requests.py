@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
+from sparse_rnn.core.conf import unknown
 from sparse_rnn.core.errors import ConfigError, suggest
 from sparse_rnn.tables.declaration import ALL, is_path, kind_of
 from sparse_rnn.tables.overrides import parse_seeds
@@ -140,7 +141,7 @@ def _names(command: str, names: list[str], swept: list[str]) -> list[str]:
                 raise ConfigError(f"{name} is no {command}: it is a {kind}.")
         elif name not in known:
             other = "figure" if command == "table" else "table"
-            hint = f": it is a {other}" if name in NAMES[other]() else suggest(name, known)
+            hint = f": it is a {other}" if name in NAMES[other]() else unknown(name, known)
             raise ConfigError(f"{name} is no {command}{hint}.")
     if not names and not swept:
         raise ConfigError(f"Which {command}? Give names, as in `{command} {known[0]}`, or all, or --sweep '...'.")

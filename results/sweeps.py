@@ -11,6 +11,7 @@ from sparse_rnn.config.differing import labels, short_names
 from sparse_rnn.core.bounds import refuse_runs
 from sparse_rnn.core.errors import ConfigError, suggest
 from sparse_rnn.core.wording import counted
+from sparse_rnn.data.labels import dataset_name
 from sparse_rnn.tables.declaration import Axis, Block, Row, TableSpec
 from sparse_rnn.tables.expansion import PlannedRun
 from sparse_rnn.tables.run_facts import RunFacts
@@ -169,7 +170,8 @@ def _plain(config: Mapping[str, Any]) -> str:
 def _title(points: _Points, configs: Sequence[Mapping[str, Any]]) -> str:
     """What was swept over, of which models and data."""
     over = ", ".join(points.short.values()) or "seeds"
-    models, data = ([*dict.fromkeys(config[group]["name"] for config in configs)] for group in ("model", "dataset"))
+    models = dict.fromkeys(config["model"]["name"] for config in configs)
+    data = dict.fromkeys(dataset_name(config["dataset"]) for config in configs)
     return f"Sweep over {over}: {' and '.join(models)} on {' and '.join(data)}"
 
 

@@ -100,13 +100,19 @@ def write(path: Path, text: str, *, append: bool) -> None:
 
 
 class Shell:
-    """Runs the commands of a page in the folder `home`, with the package that lies in the folder `package`."""
+    """Runs the commands of a page in the folder `home`, with the package that lies in the folder `package`.
 
-    def __init__(self, home: Path, package: Path) -> None:
+    programs: the folder of an installed `python` and `sparse-rnn`, in place of those of the package.
+    """
+
+    def __init__(self, home: Path, package: Path | None, programs: Path | None = None) -> None:
         self._home, self._folder = home, home
+        self._programs = {"python": [sys.executable], "sparse-rnn": [sys.executable, "-m", "sparse_rnn"]}
+        if programs:
+            self._programs = {name: [str(programs / name)] for name in self._programs}
         self._variables = {
             **os.environ,
-            "PYTHONPATH": str(package),
+            "PYTHONPATH": str(package or ""),
             "SPARSE_RNN_RUNS": "runs",
             "SPARSE_RNN_DATA": "data",
             "OMP_NUM_THREADS": "1",
@@ -128,14 +134,13 @@ class Shell:
         if program == "export":
             self._variables |= dict(argument.split("=", 1) for argument in arguments)
             return ""
-        assert program == "python"
         done = subprocess.run(
-            [sys.executable, *arguments],
+            [*self._programs[program], *arguments],
             cwd=self._folder,
             env=self._variables,
             capture_output=True,
             text=True,
-            timeout=120,
+            timeout=240,
         )
         assert done.returncode == 0, done.stdout + done.stderr
         return done.stdout

@@ -1,9 +1,10 @@
 """The layout of a table of runs: in the paper's order, with its numbers beside, and notes and provenance below."""
 
 import math
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from itertools import groupby
+from typing import Any
 
 from sparse_rnn.core.wording import counted, plural, scientific
 
@@ -240,6 +241,12 @@ def _computed(logs: Iterable[LoggedRun]) -> list[str]:
 
 
 def _commits(logs: Iterable[LoggedRun]) -> list[str]:
-    """The commits that the runs were trained with; a plus marks modified code."""
-    environments = [log.provenance["environment"] for log in logs]
-    return sorted({f"{(each['commit'] or 'unknown')[:7]}{'+' if each['modified'] else ''}" for each in environments})
+    """The commits of the runs, a plus for modified code, or the version of the package that was installed."""
+    return sorted({_commit(log.provenance["environment"]) for log in logs})
+
+
+def _commit(environment: Mapping[str, Any]) -> str:
+    if environment["commit"]:
+        return f"{environment['commit'][:7]}{'+' if environment['modified'] else ''}"
+    version = environment.get("packages", {}).get("sparse-rnn")
+    return f"none (sparse-rnn {version}, installed)" if version else "unknown"

@@ -39,7 +39,10 @@ def check(composed: DictConfig) -> Run:
 def _refuse_unknown_keys(node: DictConfig, prefix: str = "") -> None:
     schema = OmegaConf.get_type(node)
     if not is_dataclass(schema):
-        raise ConfigError(f"{prefix.rstrip('.')} has no schema; choose it by name, as in `model=rhn`.")
+        raise ConfigError(
+            f"{prefix.rstrip('.')} has no schema: choose it by name, as in `model=rhn`; a file of "
+            "your own begins with `defaults: [schema_NAME, _self_]`, where NAME is that of its class."
+        )
     known = {f.name for f in fields(schema)}
     for key in map(str, node):
         if key not in known:

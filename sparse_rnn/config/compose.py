@@ -3,14 +3,12 @@
 from collections.abc import Sequence
 
 from hydra.core.config_store import ConfigStore
-from hydra.errors import HydraException
-from omegaconf.errors import OmegaConfBaseException
 
 from sparse_rnn.config.checks import check
 from sparse_rnn.config.schema import Run, RunConfig
 from sparse_rnn.core.conf import GROUPS, OPTIONAL_GROUPS, SHORTHANDS, options
 from sparse_rnn.core.errors import ConfigError, suggest
-from sparse_rnn.core.hydra_errors import explain
+from sparse_rnn.core.hydra_errors import OF_COMPOSITION, explain
 from sparse_rnn.core.hydra_files import compose_file
 from sparse_rnn.core.registry import choices, lookup
 
@@ -24,7 +22,7 @@ def compose_run(overrides: Sequence[str]) -> Run:
         return check(compose_file("config", expand_shorthands(overrides)))
     except ConfigError:
         raise
-    except (HydraException, OmegaConfBaseException, ValueError) as error:
+    except OF_COMPOSITION as error:
         raise ConfigError(explain(error)) from error
 
 

@@ -5,14 +5,13 @@ from copy import deepcopy
 
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override
-from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf
-from omegaconf.errors import OmegaConfBaseException
 
 from sparse_rnn.config.checks import check
 from sparse_rnn.config.compose import compose_run, expand_shorthands, register_schemas
 from sparse_rnn.config.schema import Run
 from sparse_rnn.core.conf import is_group
+from sparse_rnn.core.hydra_errors import OF_COMPOSITION
 from sparse_rnn.core.hydra_files import compose_file
 
 
@@ -34,7 +33,7 @@ class Composer:
             for override in parsed:
                 if _is_plain_value(override):
                     OmegaConf.update(config, override.key_or_group, override.value(), merge=True)
-        except (HydraException, OmegaConfBaseException, ValueError):
+        except OF_COMPOSITION:
             return compose_run(overrides)  # which explains the error
         return check(config)
 

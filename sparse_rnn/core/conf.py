@@ -4,6 +4,7 @@ Whatever reads or lists files of the configuration asks here, so that all of it 
 """
 
 import os
+from collections.abc import Iterable
 from pathlib import Path
 
 from sparse_rnn.core.errors import ConfigError, suggest
@@ -69,11 +70,20 @@ def is_group(name: str) -> bool:
     return any((folder / name).is_dir() for folder in _folders())
 
 
+def unknown(name: str, known: Iterable[str]) -> str:
+    """For the end of an error sentence, in brackets: names like one that does not exist, or where else it may lie."""
+    hint = suggest(name, known)
+    if own_folders() or "did you mean" in hint:
+        return hint
+    own = f"for a file of your own, name its folder in {SEARCH_PATH} or by --config-dir"
+    return f"{hint[:-1]}; {own})" if hint else f" ({own})"
+
+
 def find_file(group: str, name: str, *, key: str = "") -> Path:
     """The file of `group=name`; raises ConfigError naming near matches. key: what the user calls the group."""
     known = options(group)
     if name not in known:
-        raise ConfigError(f"{key or group}={name} does not exist{suggest(name, known)}.")
+        raise ConfigError(f"{key or group}={name} does not exist{unknown(name, known)}.")
     return known[name]
 
 

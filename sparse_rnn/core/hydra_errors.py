@@ -6,7 +6,7 @@ Hydra raises one class for most errors of composition: those are recognized by t
 from collections.abc import Sequence
 from dataclasses import fields
 
-from hydra.errors import MissingConfigException, OverrideParseException
+from hydra.errors import HydraException, MissingConfigException, OverrideParseException
 from omegaconf import MISSING, DictConfig, OmegaConf
 from omegaconf.errors import (
     ConfigAttributeError,
@@ -17,16 +17,27 @@ from omegaconf.errors import (
     OmegaConfBaseException,
     ValidationError,
 )
+from yaml import MarkedYAMLError, YAMLError
 
-from sparse_rnn.core.conf import GROUPS, SEARCH_PATH, options
+from sparse_rnn.core.conf import GROUPS, SEARCH_PATH, options, unknown
 from sparse_rnn.core.errors import suggest
-from sparse_rnn.core.plugins import PLUGINS
+from sparse_rnn.core.plugins import PLUGINS, named_files
 from sparse_rnn.core.registry import choices, lookup
+
+GLOBAL = ("recipe", "budget", "protocol", "size", "tuning", "pairing")  # groups of settings of any key
+PACKAGE = "# @package _global_"
+
+# What composition raises, a file that is no YAML and one whose defaults name itself among the causes.
+OF_COMPOSITION = (HydraException, OmegaConfBaseException, YAMLError, RecursionError, ValueError)
 
 
 def explain(error: BaseException) -> str:
     """One sentence that says what is wrong with a configuration, and what to do."""
     cause = error.__cause__
+    if isinstance(error, MarkedYAMLError) and (mark := error.problem_mark):
+        return f"{mark.name}, line {mark.line + 1}, is not YAML ({error.problem})."
+    if isinstance(error, RecursionError):
+        return "The defaults of a file name the file itself: write `defaults: [schema_NAME, _self_]`."
     if isinstance(error, MissingConfigException) and error.missing_cfg_file:
         group, _, name = str(error.missing_cfg_file).rpartition("/")
         if missing := _half_a_component(group, name):
@@ -35,7 +46,7 @@ def explain(error: BaseException) -> str:
         if group == "recipe" and (pair := _model_and_optimizer(name)):
             return _no_recipe(*pair, known)
         without = "; recipe=none goes without, by settings of your own" if group == "recipe" else ""
-        return f"{group}={name} does not exist{suggest(name, known)}{without}."
+        return f"{group}={name} does not exist{unknown(name, known)}{without}."
     if isinstance(error, InterpolationToMissingValueError | InterpolationValidationError):
         return f"{error.full_key} is not set: give it a value, or choose a recipe that does."
     if isinstance(error, MissingMandatoryValue) or isinstance(cause, MissingMandatoryValue):
@@ -44,8 +55,9 @@ def explain(error: BaseException) -> str:
         return f"{', '.join(GROUPS)} are config groups: each needs one name, as in model=rhn."
     if "raised while composing config" in str(error):
         where, what, *_ = str(error).splitlines()
-        option = where.split("'")[1].replace("/", "=", 1)
-        return f"{option} does not go with the other choices: {_with_choice(what.rstrip('.').replace('Key', 'key'))}."
+        group, _, name = where.split("'")[1].partition("/")
+        what = _with_choice(what.rstrip(".").replace("Key", "key"))
+        return f"{group}={name} does not go with the other choices: {what}{_without_package(group, name)}."
     if "Ambiguous value for argument" in str(error):
         return f"{_first_line(error)} (several values need -m)."
     if isinstance(error, OverrideParseException):
@@ -92,13 +104,25 @@ def _half_a_component(group: str, name: str) -> str:
     option = name.removeprefix("schema_")
     if option != name and option in options(group):
         file = options(group)[option]
-        return f"{group}={option} has a file, {file}, and no class: name the module that registers it in {PLUGINS}."
+        there = named_files()
+        named = f", which names {' and '.join(there)}" if there else ""
+        return (
+            f"{group}={option} has a file, {file}, and no class: name the module that registers it in {PLUGINS}{named}."
+        )
     if group in GROUPS and name in choices(group):
         return (
             f"{group}={name} has a class and no file: write {group}/{name}.yaml, with the line "
             f"`defaults: [schema_{name}, _self_]`, into a folder that {SEARCH_PATH} or --config-dir names."
         )
     return ""
+
+
+def _without_package(group: str, name: str) -> str:
+    """What the file of an option lacks whose keys are those of the whole configuration."""
+    file = options(group).get(name)
+    if group not in GLOBAL or file is None or PACKAGE in file.read_text(encoding="utf-8", errors="replace"):
+        return ""
+    return f"; {file} must begin with the line `{PACKAGE}`"
 
 
 def _with_choice(complaint: str) -> str:

@@ -55,6 +55,12 @@ def plugin_files() -> Iterator[Path]:
                 yield from filter(Path.is_file, Path(spec.origin).parent.glob("*.py"))
 
 
+def named_files() -> list[str]:
+    """Each module that SPARSE_RNN_PLUGINS names, with its file in brackets where it has one."""
+    files = {name: getattr(sys.modules.get(name), "__file__", None) for name in _named()}
+    return [f"{name} ({file})" if file else name for name, file in files.items()]
+
+
 def _named() -> dict[str, str]:
     """Modules of the variable, and where each is named."""
     words = [word.strip() for word in os.environ.get(PLUGINS, "").split(",")]

@@ -33,17 +33,22 @@ def write_record(folder: RunFolder, record: Mapping[str, Any]) -> None:
 
 def environment(device: torch.device) -> dict[str, Any]:
     """Where a run is trained: versions of packages, host, device and its drivers, commit of the checkout."""
-    packages = {name: version(name) for name in ("torch", "numpy", "hydra-core", "wandb")}
+    names = ["torch", "numpy", "hydra-core", "wandb", *(["sparse-rnn"] if _is_installed() else [])]
+    packages = {name: version(name) for name in names}
     where = {"host": socket.gethostname(), **device_facts(device)}
     return {**where, "python": platform.python_version(), "packages": packages, **_commit()}
+
+
+def _is_installed() -> bool:
+    """Whether this is an installed package, which has its configuration inside; git would find what surrounds it."""
+    return config_dir().parent == Path(__file__).parents[1]
 
 
 def _commit() -> dict[str, Any]:
     """The commit, and whether tracked files were modified; None unless this code lies in a checkout of its own."""
     root = config_dir().parent
     try:
-        # An installed package has its configuration inside; git would find whatever repository surrounds it.
-        if root == Path(__file__).parents[1] or Path(_git(root, "rev-parse", "--show-toplevel")) != root.resolve():
+        if _is_installed() or Path(_git(root, "rev-parse", "--show-toplevel")) != root.resolve():
             return {"commit": None, "modified": None}
         _git(root, "ls-files", "--error-unmatch", str(Path(__file__).relative_to(root)), "pyproject.toml")
         head = _git(root, "rev-parse", "HEAD")

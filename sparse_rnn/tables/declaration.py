@@ -13,8 +13,8 @@ from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 from pydantic import Field, TypeAdapter, ValidationError, with_config
 
-from sparse_rnn.core.conf import config_dir, options
-from sparse_rnn.core.errors import ConfigError, suggest
+from sparse_rnn.core.conf import config_dir, options, unknown
+from sparse_rnn.core.errors import ConfigError
 from sparse_rnn.tables.field_types import Columns, DifferentLabels, Flag, GivenAxis, Key, Overrides, Seeds, Text, Values
 from sparse_rnn.tables.validation_messages import sentence
 
@@ -185,7 +185,7 @@ def _find(name: str) -> tuple[str, Path]:
     if is_path(name):
         return _of_path(Path(name), known)
     if name not in known:
-        raise ConfigError(f"{name} is not a table or figure{suggest(name, known)}.")
+        raise ConfigError(f"{name} is not a table or figure{unknown(name, known)}.")
     return known[name]
 
 

@@ -200,7 +200,8 @@ def _open_record(
             "its numbers will not be bit for bit those of an uninterrupted run"
         )
     here = environment(device) | {"code": component_code(run)}
-    say_if_changed(old, run, terminal.say)
+    if folder.checkpoint.exists():  # else it starts anew, with the code of now
+        say_if_changed(old, run, terminal.say)
     if folder.checkpoint.exists() and (moved := changed_device(old, here, str(device))):
         terminal.say(
             f"warning: this run started on {moved}: its numbers will not be bit for bit those of an uninterrupted run"

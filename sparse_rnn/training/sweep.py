@@ -22,7 +22,7 @@ from sparse_rnn.config.sweep_size import refuse_too_many
 from sparse_rnn.core.command_line import say
 from sparse_rnn.core.conf import config_dir
 from sparse_rnn.core.errors import ConfigError, RunFailed
-from sparse_rnn.core.hydra_errors import explain
+from sparse_rnn.core.hydra_errors import OF_COMPOSITION, explain
 from sparse_rnn.core.hydra_files import searched
 from sparse_rnn.runs.folder import refuse_for_slurm, runs_root
 from sparse_rnn.training.multirun import closing_lines, named, points, wrong_run
@@ -124,7 +124,7 @@ def composition_explained(own: Sequence[Exception]) -> Iterator[None]:
         yield
     except (ConfigError, HydraException):
         raise
-    except (ValueError, TypeError, OSError) as error:
+    except (*OF_COMPOSITION, TypeError, OSError) as error:
         if error in own:
             raise
         raise ConfigError(explain(error)) from error

@@ -131,6 +131,16 @@ def test_a_run_of_two_tables_is_sent_once(tmp_path):
     assert len(set(ids)) == 32 + 15 - 7  # five methods with Adam, RigL and Selfish-RNN with SNT-ASGD
 
 
+def test_the_runs_sent_stand_under_their_blocks(root, monkeypatch, capsys):
+    monkeypatch.setenv("SPARSE_RNN_RUNS", str(root))
+    run("submit", "table3", "seeds=1", "dataset=pydoc", "budget=smoke", "--dry-run")
+    lines = capsys.readouterr().out.splitlines()
+    headings = [line for line in lines if line.startswith("table3: ")]
+    assert headings == ["table3: Adam", "table3: SGD with momentum", "table3: SNT-ASGD"]
+    assert lines[0] == headings[0]
+    assert [len(lines[lines.index(heading) + 1].split("  ")) for heading in headings] == [3, 3, 3]
+
+
 def test_a_table_composes_as_the_command_line_does(tmp_path):
     [entry] = [e for e in entries(parse("plan", ["table6", "seeds=3"]), Catalogue(tmp_path)) if "Ours" in e.label]
     assert entry.run_id == id_of(*entry.overrides)

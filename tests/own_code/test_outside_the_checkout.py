@@ -192,6 +192,19 @@ for arguments in ({"growth": "mine"}, {"method": "my_method"}):
     assert lab.printed("loop", conf="conf").split() == ["0.50", "0.50"]
 
 
+def test_a_run_that_failed_before_its_first_checkpoint_begins_with_the_code_of_now(lab):
+    asked = ["--config-dir", "conf", "sparsifier=rigl", "growth=mine", "seed=7", *SMOKE]
+    file = lab.folder / "my_rules.py"
+    before = file.read_text()
+    try:
+        file.write_text(before + "    def __call__(self, *arguments):\n        raise IndexError('of mine')\n")
+        assert "IndexError: of mine" in lab.run("sparse_rnn.train", *asked).stderr
+    finally:
+        file.write_text(before)
+    assert "warning" not in lab.printed("sparse_rnn.train", *asked)
+    assert "warning" not in lab.printed("sparse_rnn.train", *asked), "when it is finished"
+
+
 def test_a_change_of_the_code_is_said_and_changes_no_id(lab):
     asked = ["--config-dir", "conf", "sparsifier=rigl", "growth=mine", *SMOKE]
     assert "warning" not in lab.printed("sparse_rnn.train", *asked)

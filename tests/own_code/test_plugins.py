@@ -143,7 +143,7 @@ def test_a_name_that_is_no_module(names, sentence, module, monkeypatch):
 
 def test_a_class_that_is_defined_again_replaces_itself():
     def define():
-        @register("growth", "mine")
+        @register("removal", "mine")
         class Mine:
             pass
 
@@ -151,12 +151,35 @@ def test_a_class_that_is_defined_again_replaces_itself():
 
     define()
     again = define()
-    assert lookup("growth", "mine") is again
-    with pytest.raises(ConfigError, match=r"^growth=mine is registered twice, in .* and in .*: choose another name\.$"):
+    assert lookup("removal", "mine") is again
+    with pytest.raises(
+        ConfigError, match=r"^removal=mine is registered twice, in .* and in .*: choose another name\.$"
+    ):
 
-        @register("growth", "mine")
+        @register("removal", "mine")
         class Another:
             pass
+
+
+@pytest.mark.parametrize(
+    ("change", "sentence"),
+    [
+        (("@dataclass\n", ""), "Mine cannot be growth=mine: it needs @dataclass below @register{and_name}."),
+        (("    name:", "    nome:"), "Mine cannot be growth=mine: it needs {name}."),
+        (('= "mine"', '= "other"'), "Mine cannot be growth=mine: it needs {name}."),
+        (("(RandomGrowth)", ""), "Mine cannot be growth=mine: it needs the attribute `needs`."),
+        (('"growth", "mine"', '"grow", "mine"'), "Mine cannot be grow=mine: grow is no group (did you mean growth?)."),
+        (
+            ('"growth", "mine"', '"model", "mine"'),
+            "Mine cannot be model=mine: it needs the attributes `task` and `build`.",
+        ),
+    ],
+)
+def test_a_class_that_lacks_something_is_refused_when_it_is_registered(change, sentence, module):
+    module(RULE.format(name="mine").replace(*change))
+    name = 'the field `name: str = "mine"`'
+    said = sentence.format(name=name, and_name=f" and {name}").rstrip(".")
+    assert refusal() == f"The plugin own_rules, named by {plugins.PLUGINS}, cannot be imported ({said})."
 
 
 def test_remembered_facts_are_made_anew_when_a_plugin_changes(module, tmp_path):

@@ -5,13 +5,17 @@ from pathlib import Path
 
 import pytest
 
+from results.requests import parse
 from sparse_rnn.config.compose import compose_run
 from sparse_rnn.config.composer import Composer
 from sparse_rnn.core.command_line import start
 from sparse_rnn.core.conf import SEARCH_PATH, config_dir, describe_groups, find_file, options, search_path
 from sparse_rnn.core.errors import ConfigError
 from sparse_rnn.core.own_places import keep_places
+from sparse_rnn.core.plugins import PLUGINS
 from sparse_rnn.tables.catalogue import Catalogue
+from sparse_rnn.tables.declaration import load as load_table
+from sparse_rnn.train import main as train
 
 METHOD = "defaults: [override /growth@_global_.growth: gradient, _self_]\nname: mine\ninitial: er\nremoval: magnitude\n"
 
@@ -53,6 +57,79 @@ def test_options_of_optional_groups_and_groups_of_ones_own(conf):
     assert "smoke/my_gru" in options("size")
     assert compose_run(["size=smoke_my_gru", "budget=reduced"]).model.hidden == 16
     assert compose_run(["+experiment=short"]).training.epochs == 3
+
+
+@pytest.mark.parametrize(
+    ("path", "text", "sentence"),
+    [
+        (
+            "growth/own.yaml",
+            "power: 2\n",
+            "growth has no schema: choose it by name, as in `model=rhn`; a file of your own begins with "
+            "`defaults: [schema_NAME, _self_]`, where NAME is that of its class.",
+        ),
+        (
+            "growth/own.yaml",
+            "defaults: [own, _self_]\n",
+            "The defaults of a file name the file itself: write `defaults: [schema_NAME, _self_]`.",
+        ),
+        (
+            "growth/own.yaml",
+            "# a rule\ndefaults: [schema_random, _self_\n",
+            "{file}, line 3, is not YAML (expected ',' or ']', but got '<stream end>').",
+        ),
+        (
+            "recipe/own.yaml",
+            "training: {epochs: 3}\n",
+            "recipe=own does not go with the other choices: key 'training' not in 'RecipeConfig'; {file} must begin "
+            "with the line `# @package _global_`.",
+        ),
+    ],
+)
+def test_a_file_that_is_no_option_is_one_sentence(path, text, sentence, conf, monkeypatch, capsys):
+    write(conf / path, text)
+    asked, said = f"{Path(path).parent}=own", sentence.format(file=conf / path)
+    assert {refusal(lambda: compose_run([asked])), refusal(lambda: Composer().compose([asked]))} == {said}
+    monkeypatch.setattr("sys.argv", ["train", asked])
+    monkeypatch.setenv("HYDRA_FULL_ERROR", "0")  # the command sets it
+    with pytest.raises(SystemExit) as ended:
+        train()
+    assert (ended.value.code, capsys.readouterr().err) == (2, f"error: {said}\n")
+
+
+@pytest.mark.parametrize(
+    ("names", "there"),
+    [("", ""), ("own_empty", ", which names own_empty ({folder}/own_empty.py)")],
+)
+def test_a_file_without_a_class_says_which_modules_are_named(names, there, conf, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    write(tmp_path / "own_empty.py")
+    write(conf / "growth" / "mine.yaml", "defaults: [schema_mine, _self_]\n")
+    monkeypatch.setenv(PLUGINS, names)
+    assert refusal(lambda: compose_run(["growth=mine"])) == (
+        f"growth=mine has a file, {conf}/growth/mine.yaml, and no class: name the module that registers it in "
+        f"{PLUGINS}{there.format(folder=tmp_path)}."
+    )
+
+
+def test_where_own_files_are_looked_for_is_said_where_no_folder_is_named(conf, monkeypatch):
+    hint = "; for a file of your own, name its folder in SPARSE_RNN_CONF or by --config-dir)"
+
+    def refusals() -> list[str]:
+        return [
+            refusal(call)
+            for call in (
+                lambda: compose_run(["growth=hebbian_hubs"]),
+                lambda: find_file("cluster", "bigmachine_42"),
+                lambda: load_table("hebbian_hubs"),
+                lambda: parse("table", ["hebbian_hubs"]),
+            )
+        ]
+
+    assert not any(hint in sentence for sentence in refusals())
+    monkeypatch.delenv(SEARCH_PATH)
+    assert all(hint in sentence for sentence in refusals())
+    assert hint not in refusal(lambda: compose_run(["growth=randon"]))
 
 
 def test_folders_are_searched_in_order_and_each_once(conf, tmp_path, monkeypatch):

@@ -3,6 +3,7 @@
 import math
 import re
 from dataclasses import replace
+from types import SimpleNamespace
 
 import pytest
 from constructed_runs import finished, texts
@@ -15,6 +16,7 @@ from results.requests import parse
 from results.sources.logs import Logs
 from results.sweeps import Sweep, axis_of, missing_note
 from results.tables.by_name import make_table
+from results.tables.layout import _commits
 from results.tables.render import html, latex, markdown
 from sparse_rnn.core.errors import ConfigError
 
@@ -129,6 +131,33 @@ def test_what_is_missing_is_named_with_the_command_that_trains_it(swept):
     assert any(command in note for note in draw("sweep", swept(TWO_KEYS, figure=True, there=lambda _: False)).notes)
     many = swept(["optimizer.lr=range(1,31)"], there=lambda _: False)
     assert "; 20 more): train them" in missing_note(many.missing, many.planned, many.training)
+
+
+def test_own_files_are_called_by_their_label(catalogue, tmp_path):
+    own = [f"dataset.{split}={tmp_path / split}" for split in ("train", "valid", "test")]
+    for name in ("train", "valid", "test"):
+        (tmp_path / name).write_text("the cat sat\n" * 30)
+    sweep = Sweep(["seed=1,2"], ("dataset=text", "dataset.label=cats", *own, "budget=smoke"))
+    made = make_table("sweep", plan_sweep(sweep, catalogue, figure=False).with_logs(Logs("constructed", {})), "command")
+    assert made.grid.title == "Sweep over seeds: stacked_lstm on cats"
+
+
+def test_a_caption_ends_once(swept):
+    grid = make_table("sweep", swept(TWO_KEYS), "command").grid
+    for title, caption in (("Does it help?", "Does it help?"), ("It helps", "It helps.")):
+        assert rf"\caption{{{caption}}}" in latex(replace(grid, title=title))
+
+
+@pytest.mark.parametrize(
+    ("environment", "shown"),
+    [
+        ({"commit": "c0ffee" * 4, "modified": True}, "c0ffeec+"),
+        ({"commit": None, "modified": None, "packages": {"sparse-rnn": "0.2"}}, "none (sparse-rnn 0.2, installed)"),
+        ({"commit": None, "modified": None}, "unknown"),
+    ],
+)
+def test_the_code_of_runs_is_named_by_its_commit_or_version(environment, shown):
+    assert _commits([SimpleNamespace(provenance={"environment": environment})]) == [shown]
 
 
 def test_every_format(swept):
