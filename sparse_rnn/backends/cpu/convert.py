@@ -12,10 +12,11 @@ from sparse_rnn.backends.cpu.modules import (
     SparseEmbedding,
     SparseHighwayRecurrence,
     SparseLinear,
-    SparseLSTM,
     SparseONLSTMLayer,
     Structures,
+    structure_of,
 )
+from sparse_rnn.backends.cpu.recurrent import SparseLSTM
 from sparse_rnn.backends.cpu.storage import Packed
 from sparse_rnn.backends.cpu.structure import Structure
 from sparse_rnn.core.errors import ConfigError
@@ -96,8 +97,8 @@ def _replacement(module: nn.Module, sparse: set[nn.Parameter]) -> Callable[[Any,
         replacement = SparseDecoder
     elif type(module) is nn.Embedding and _only_looks_up(module):
         replacement = SparseEmbedding
-    elif isinstance(module, nn.LSTM) and type(module) in (nn.LSTM, LSTM) and _is_plain(module):
-        replacement = SparseLSTM
+    elif isinstance(module, nn.LSTM) and type(module) in (nn.LSTM, LSTM) and not SparseLSTM.refused(module):
+        replacement = _sparse_lstm
     elif type(module) is HighwayRecurrence:
         replacement, used = SparseHighwayRecurrence, list(module.recurrent.parameters())
     elif type(module) is ONLSTMLayer:
@@ -111,6 +112,9 @@ def _only_looks_up(module: nn.Embedding) -> bool:
     return plain and not module.scale_grad_by_freq and not module.sparse
 
 
-def _is_plain(module: nn.LSTM) -> bool:
-    """Whether an LSTM uses no option of torch's that SparseLSTM lacks."""
-    return module.bias and not (module.batch_first or module.bidirectional or module.proj_size)
+def _sparse_lstm(module: nn.LSTM, structures: Structures) -> nn.Module:
+    """The module itself, from now on of the class that computes with the kernels."""
+    weights = [name for name, _ in module.named_parameters(recurse=False) if name.startswith("weight")]
+    module.__dict__["structures"] = {name: structure_of(getattr(module, name), structures) for name in weights}
+    module.__class__ = SparseLSTM
+    return module

@@ -3,7 +3,7 @@
 A module holds the parameters of the one that it replaces, under the same names, and the structures of the sparse ones.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from typing import cast
 
 import torch
@@ -11,16 +11,14 @@ from torch import Tensor, nn
 
 from sparse_rnn.backends.cpu.dense_gradient_taps import DroppedContribution, make_tap
 from sparse_rnn.backends.cpu.functions.cross_entropy import linear_cross_entropy
-from sparse_rnn.backends.cpu.functions.dropout import dropout
 from sparse_rnn.backends.cpu.functions.highway import highway
-from sparse_rnn.backends.cpu.functions.lstm import lstm_layer
 from sparse_rnn.backends.cpu.functions.mixture import sparse_mixture_cross_entropy
 from sparse_rnn.backends.cpu.functions.ordered_neurons import on_lstm_layer
 from sparse_rnn.backends.cpu.functions.products import Stored, embedding, linear
 from sparse_rnn.backends.cpu.operators import operators
 from sparse_rnn.backends.cpu.structure import Structure
 from sparse_rnn.models.layers.highway import HighwayRecurrence
-from sparse_rnn.models.layers.lstm import WEIGHTS, State
+from sparse_rnn.models.layers.lstm import State
 from sparse_rnn.models.layers.ordered_neurons import ONLSTMLayer
 
 Structures = Mapping[Tensor, Structure]
@@ -71,50 +69,6 @@ class SparseEmbedding(nn.Embedding):
         return embedding(tokens, self.weight, self.structure)
 
 
-class SparseLSTM(nn.Module):
-    """Takes the place of torch's LSTM, or of ours, whose layers can be run one by one (functions/lstm.py computes).
-
-    A weight that is kept dense keeps its shape and is computed with as if sparse, with all entries active.
-    """
-
-    def __init__(self, dense: nn.LSTM, structures: Structures) -> None:
-        super().__init__()
-        self.input_size, self.hidden_size = dense.input_size, dense.hidden_size
-        self.num_layers, self.dropout = dense.num_layers, dense.dropout
-        for name, parameter in dense.named_parameters(recurse=False):
-            self.register_parameter(name, parameter)
-        self.structures = {name: _structure(getattr(self, name), structures) for name in self._weights()}
-
-    def _weights(self) -> Iterator[str]:
-        return (f"{kind}_l{number}" for number in range(self.num_layers) for kind in WEIGHTS[:2])
-
-    def forward(self, x: Tensor, hidden: State | None = None) -> tuple[Tensor, State]:
-        """x [T, B, I]; hidden: h and c, each [layers, B, H], zeros if None. Returns the last layer's states [T, B, H]
-        and the last h and c of all layers."""
-        if hidden is None:
-            zeros = x.new_zeros(self.num_layers, x.shape[1], self.hidden_size)
-            hidden = zeros, zeros
-        carried = []
-        for number, state in enumerate(zip(*(torch.split(part, 1) for part in hidden), strict=True)):
-            if number:
-                x = dropout(x, self.dropout, self.training)
-            x, state = self.run_layer(number, x, state)
-            carried.append(state)
-        h, c = (torch.cat(part) for part in zip(*carried, strict=True))
-        return x, (h, c)
-
-    def run_layer(self, number: int, inputs: Tensor, state: State, drop: float = 0.0) -> tuple[Tensor, State]:
-        """One layer: its states [T, B, H], and its last h and c, each [1, B, H]; `drop`: DropConnect of weight_hh."""
-        of_input, recurrent = (self._stored(f"{kind}_l{number}") for kind in WEIGHTS[:2])
-        biases = (getattr(self, f"{kind}_l{number}") for kind in WEIGHTS[2:])
-        recurrent = drop_connect(recurrent, drop, self.training, inverted=True)
-        output, h, c = lstm_layer(inputs, state[0][0], state[1][0], of_input, recurrent, *biases)
-        return output, (h[None], c[None])
-
-    def _stored(self, name: str) -> Stored:
-        return _stored(getattr(self, name), self.structures[name])
-
-
 class SparseHighwayRecurrence(HighwayRecurrence):
     """The recurrence of an RHN with sparse weights (functions/highway.py computes).
 
@@ -126,13 +80,13 @@ class SparseHighwayRecurrence(HighwayRecurrence):
         self.width, self.dropout = dense.width, dense.dropout
         self.input = _part(dense.input, structures)
         layers = cast(list[nn.Linear], list(dense.recurrent))
-        self.structures = [_structure(layer.weight, structures) for layer in layers]
+        self.structures = [structure_of(layer.weight, structures) for layer in layers]
         self.recurrent = nn.ModuleList(_part(layer, structures) for layer in layers)
 
     def unroll(self, x: Tensor, state: Tensor, mask: Tensor | None) -> tuple[Tensor, Tensor]:
         """All states [T, B, H] and the last one; x [T, B, I], state and mask, of variational dropout, [B, H]."""
         pairs = zip(cast(list[nn.Linear], self.recurrent), self.structures, strict=True)
-        layers = [(_stored(layer.weight, structure), layer.bias) for layer, structure in pairs]
+        layers = [(stored_weight(layer.weight, structure), layer.bias) for layer, structure in pairs]
         return highway(self.input(x), state, mask, layers)
 
 
@@ -145,13 +99,13 @@ class SparseONLSTMLayer(ONLSTMLayer):
     def __init__(self, dense: ONLSTMLayer, structures: Structures) -> None:
         nn.Module.__init__(self)
         self.hidden, self.chunk, self.p = dense.hidden, dense.chunk, dense.p
-        self.structures = [_structure(part.weight, structures) for part in (dense.input, dense.recurrent)]
+        self.structures = [structure_of(part.weight, structures) for part in (dense.input, dense.recurrent)]
         self.input, self.recurrent = (_part(part, structures) for part in (dense.input, dense.recurrent))
 
     def forward(self, x: Tensor, state: State, training: bool) -> tuple[Tensor, State]:
         """All states [T, B, H], and the last h and c; x [T, B, I], state: h and c, each [B, H]."""
         weights = self.input.weight, self.recurrent.weight
-        of_input, recurrent = (_stored(*pair) for pair in zip(weights, self.structures, strict=True))
+        of_input, recurrent = (stored_weight(*pair) for pair in zip(weights, self.structures, strict=True))
         recurrent = drop_connect(recurrent, self.p, training, inverted=False)
         states, cell = on_lstm_layer(x, *state, of_input, recurrent, self.input.bias + self.recurrent.bias)
         return states, (states[-1], cell)
@@ -181,12 +135,12 @@ def _part(module: nn.Linear, structures: Structures) -> nn.Linear:
     return SparseLinear(module, structures) if module.weight in structures else module
 
 
-def _structure(parameter: Tensor, structures: Structures) -> Structure:
+def structure_of(parameter: Tensor, structures: Structures) -> Structure:
     """The structure of a weight; for one that is kept dense, a structure with all entries."""
     return structures.get(parameter) or Structure(torch.ones_like(parameter, dtype=torch.bool))
 
 
-def _stored(parameter: Tensor, structure: Structure) -> Stored:
+def stored_weight(parameter: Tensor, structure: Structure) -> Stored:
     """A weight for the kernels: its parameter holds active values [active], or all of a weight that is kept dense."""
     values = parameter if parameter.dim() == 1 else parameter.flatten()[structure.positions]
     return Stored(values, structure)

@@ -13,9 +13,11 @@ from sparse_rnn.backends.cpu.operators import operators
 
 
 def dropout(x: Tensor, p: float, training: bool) -> Tensor:
-    """nn.functional.dropout for x on the CPU and p below 1; with the same draws if x is contiguous."""
+    """nn.functional.dropout for x on the CPU; with the same draws if x is contiguous."""
     if not training or p == 0:
         return x
+    if p == 1:  # nothing is drawn
+        return nn.functional.dropout(x, p)
     dropped: Tensor = _Dropout.apply(x, p)  # type: ignore[no-untyped-call]
     return dropped
 
