@@ -11,7 +11,9 @@ from torch import Tensor, nn
 from torch.nn.utils.rnn import PackedSequence, pack_padded_sequence
 
 from sparse_rnn.backends.cpu import recurrent
+from sparse_rnn.backends.cpu.convert import SWAPPED, unsupported, use_sparse_kernels
 from sparse_rnn.backends.cpu.structure import Structure
+from sparse_rnn.sparsity.topology import SparseTopology
 
 LAYERS: dict[str, Callable[..., nn.RNNBase]] = {
     "lstm": nn.LSTM,
@@ -186,9 +188,9 @@ def test_a_weight_that_is_kept_dense(kind: str) -> None:
 
 @layers
 def test_gradients_against_finite_differences(kind: str) -> None:
-    dense = LAYERS[kind](3, 4, bidirectional=True).double()
+    dense = LAYERS[kind](2, 3, bidirectional=True).double()
     _, sparse = both(dense)
-    x = pack_padded_sequence(torch.randn(3, 2, 3).double(), torch.tensor([3, 2]))
+    x = pack_padded_sequence(torch.randn(3, 2, 2).double(), torch.tensor([3, 2]))
     names, parameters = zip(*sparse.named_parameters(), strict=True)
 
     def function(data: Tensor, *values: Tensor) -> tuple[Tensor, ...]:
@@ -218,7 +220,7 @@ def test_shapes_that_do_not_fit_are_refused_as_torch_does(
     for module in modules:
         with pytest.raises((RuntimeError, ValueError)) as error:
             module(torch.ones(x), None if hx is None else states_of(module, *hx))
-        said.append((type(error.value), str(error.value)[:45]))
+        said.append((type(error.value), str(error.value)[:40]))
     assert said[0] == said[1]
 
 
@@ -233,7 +235,19 @@ def test_a_module_of_the_class_is_handled_as_before(kind: str) -> None:
     assert str(sparse) == f"Sparse{dense}"
 
 
+@pytest.mark.parametrize("dense", SWAPPED, ids=lambda dense: f"{dense.__module__}.{dense.__name__}")
+def test_conversion_keeps_a_module_and_its_parameters(dense: Callable[..., nn.Module]) -> None:
+    model = nn.ModuleDict({"rnn": dense(6, 9)})
+    before, parameters = model["rnn"], list(model.parameters())
+    use_sparse_kernels(model, SparseTopology.of(model))
+    after: Any = model["rnn"]
+    assert after is before
+    assert type(after) is SWAPPED[dense]  # type: ignore[index]
+    assert after.structures.keys() == {name for name, each in after.named_parameters() if name.startswith("weight")}
+    assert all(one is other for one, other in zip(model.parameters(), parameters, strict=True))
+
+
 def test_projections_are_refused() -> None:
-    assert "proj_size" in recurrent.SparseLSTM.refused(nn.LSTM(3, 4, proj_size=2))
-    for sparse, dense in ((recurrent.SparseLSTM, nn.LSTM(3, 4)), (recurrent.SparseGRU, nn.GRU(3, 4))):
-        assert not sparse.refused(dense)  # type: ignore[attr-defined]
+    model = nn.Sequential(nn.LSTM(3, 4, proj_size=2))
+    assert recurrent.SparseLSTM.refused(model[0])
+    assert set(unsupported(model, SparseTopology.of(model))) == {f"0.weight_{of}_l0" for of in ("ih", "hh", "hr")}

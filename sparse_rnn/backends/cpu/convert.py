@@ -1,6 +1,7 @@
 """Conversion of a model to the kernels: which module takes the place of which."""
 
 from collections.abc import Callable, Iterator
+from functools import partial
 from typing import Any
 
 from torch import Tensor, nn
@@ -16,7 +17,14 @@ from sparse_rnn.backends.cpu.modules import (
     Structures,
     structure_of,
 )
-from sparse_rnn.backends.cpu.recurrent import SparseLSTM
+from sparse_rnn.backends.cpu.recurrent import (
+    SparseGRU,
+    SparseGRUCell,
+    SparseLSTM,
+    SparseLSTMCell,
+    SparseRNN,
+    SparseRNNCell,
+)
 from sparse_rnn.backends.cpu.storage import Packed
 from sparse_rnn.backends.cpu.structure import Structure
 from sparse_rnn.core.errors import ConfigError
@@ -25,6 +33,17 @@ from sparse_rnn.models.layers.highway import HighwayRecurrence
 from sparse_rnn.models.layers.lstm import LSTM
 from sparse_rnn.models.layers.ordered_neurons import ONLSTMLayer
 from sparse_rnn.sparsity.topology import SparseTopology
+
+# Modules that stay the same object and get another class.
+SWAPPED: dict[type[nn.Module], Any] = {
+    nn.LSTM: SparseLSTM,
+    LSTM: SparseLSTM,
+    nn.GRU: SparseGRU,
+    nn.RNN: SparseRNN,
+    nn.LSTMCell: SparseLSTMCell,
+    nn.GRUCell: SparseGRUCell,
+    nn.RNNCell: SparseRNNCell,
+}
 
 
 def use_sparse_kernels(model: nn.Module, topology: SparseTopology) -> None:
@@ -97,8 +116,8 @@ def _replacement(module: nn.Module, sparse: set[nn.Parameter]) -> Callable[[Any,
         replacement = SparseDecoder
     elif type(module) is nn.Embedding and _only_looks_up(module):
         replacement = SparseEmbedding
-    elif isinstance(module, nn.LSTM) and type(module) in (nn.LSTM, LSTM) and not SparseLSTM.refused(module):
-        replacement = _sparse_lstm
+    elif (swapped := SWAPPED.get(type(module))) is not None and not swapped.refused(module):
+        replacement = partial(_swap, swapped)
     elif type(module) is HighwayRecurrence:
         replacement, used = SparseHighwayRecurrence, list(module.recurrent.parameters())
     elif type(module) is ONLSTMLayer:
@@ -112,9 +131,9 @@ def _only_looks_up(module: nn.Embedding) -> bool:
     return plain and not module.scale_grad_by_freq and not module.sparse
 
 
-def _sparse_lstm(module: nn.LSTM, structures: Structures) -> nn.Module:
-    """The module itself, from now on of the class that computes with the kernels."""
+def _swap(swapped: type[nn.Module], module: nn.Module, structures: Structures) -> nn.Module:
+    """A recurrent module itself, from now on of the class that computes with the kernels."""
     weights = [name for name, _ in module.named_parameters(recurse=False) if name.startswith("weight")]
     module.__dict__["structures"] = {name: structure_of(getattr(module, name), structures) for name in weights}
-    module.__class__ = SparseLSTM
+    module.__class__ = swapped
     return module

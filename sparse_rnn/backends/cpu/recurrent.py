@@ -28,7 +28,7 @@ class _Recurrent(nn.Module):
     structures: dict[str, Structure]
     bias: bool
     hidden_size: int
-    parts = ("hx",)  # what torch calls the tensors of a state
+    parts: tuple[str, ...] = ("hx",)  # what torch calls the tensors of a state
 
     @classmethod
     def refused(cls, module: nn.Module) -> str:
@@ -124,7 +124,7 @@ class _Layers(_Recurrent, nn.RNNBase):
         return x, tuple(torch.stack(part) for part in zip(*carried, strict=True))
 
 
-class SparseLSTM(_Layers, nn.LSTM):
+class SparseLSTM(_Layers, nn.LSTM):  # type: ignore[misc]
     """nn.LSTM with sparse weights, or this project's LSTM, whose layers can be run one by one."""
 
     kind = "lstm"
@@ -141,13 +141,13 @@ class SparseLSTM(_Layers, nn.LSTM):
         return output, (h[None], c[None])
 
 
-class SparseGRU(_Layers, nn.GRU):
+class SparseGRU(_Layers, nn.GRU):  # type: ignore[misc]
     """nn.GRU with sparse weights."""
 
     kind = "gru"
 
 
-class SparseRNN(_Layers, nn.RNN):
+class SparseRNN(_Layers, nn.RNN):  # type: ignore[misc]
     """nn.RNN with sparse weights."""
 
     @property
@@ -176,21 +176,21 @@ class _Cell(_Recurrent, nn.RNNCellBase):
         return self._hidden(tuple(last) if batched else tuple(part[0] for part in last))
 
 
-class SparseLSTMCell(_Cell, nn.LSTMCell):
+class SparseLSTMCell(_Cell, nn.LSTMCell):  # type: ignore[misc]
     """nn.LSTMCell with sparse weights."""
 
     kind = "lstm"
     parts = ("hx[0]", "hx[1]")
 
 
-class SparseGRUCell(_Cell, nn.GRUCell):
+class SparseGRUCell(_Cell, nn.GRUCell):  # type: ignore[misc]
     """nn.GRUCell with sparse weights."""
 
     kind = "gru"
     parts = ("hidden",)
 
 
-class SparseRNNCell(_Cell, nn.RNNCell):
+class SparseRNNCell(_Cell, nn.RNNCell):  # type: ignore[misc]
     """nn.RNNCell with sparse weights."""
 
     parts = ("hidden",)

@@ -38,11 +38,12 @@ def recurrent_layer(
     biases: tuple[Tensor | None, Tensor | None],
     order: Order = FORWARD,
 ) -> tuple[Tensor, ...]:
-    """All states [T, B, H], then the last h [B, H], and of an LSTM the last c; x [T, B, I]. Packed: x [N, I], states [N, H].
+    """All states [T, B, H], then the last h [B, H], and of an LSTM the last c; x [T, B, I].
 
+    Packed, x is [N, I] and the states are [N, H]; a sequence that ends before others has its last state at its own end.
     kind: "lstm", "gru", "rnn_tanh" or "rnn_relu", with torch's equations and order of gates. state: the first h, and of
-    an LSTM the first c. weights: of the input [R, I] and of the state [R, H]; biases: beside both [R], or None. A
-    sequence that ends before others has its last state at its own end. Raises ValueError if the state does not fit x.
+    an LSTM the first c. weights: of the input [R, I] and of the state [R, H]; biases: beside both [R], or None. Raises
+    ValueError if the state does not fit x.
     """
     of_input, recurrent = weights
     sizes = (x.shape[1],) * len(x) if order.sizes is None else order.sizes
@@ -74,8 +75,8 @@ class _RecurrentLayer(torch.autograd.Function):
     ) -> tuple[Tensor, ...]:
         tiles = operators().pack(x)
         projected = multiply(tiles, Stored(of_input, structures[0]))
-        none = projected.new_zeros(structures[0].shape[0])
-        biases = (none if bias is None else bias for bias in (bias_ih, bias_hh))
+        rows = structures[0].shape[0]
+        biases = [projected.new_zeros(rows) if bias is None else bias for bias in (bias_ih, bias_hh)]
         forward = getattr(operators(), f"{kind}_forward")
         states, before, saved, *last = forward(
             projected, *biases, state, sizes, reverse, recurrent, structures[1].layout
