@@ -1,6 +1,8 @@
-"""Modules that compute with the active entries of their weights alone; each takes the place of a dense one.
+"""Modules that compute with the active entries of their weights alone.
 
-A module holds the parameters of the one that it replaces, under the same names, and the structures of the sparse ones.
+A module is not replaced but given the class from here that corresponds to its own (convert.py): it keeps its attributes
+and parameter objects. `structures` then has the structure of each weight that it computes with, by the name of the
+parameter; a weight that is kept dense has a structure with all entries.
 """
 
 from collections.abc import Mapping
@@ -21,22 +23,18 @@ from sparse_rnn.models.layers.highway import HighwayRecurrence
 from sparse_rnn.models.layers.lstm import State
 from sparse_rnn.models.layers.ordered_neurons import ONLSTMLayer
 
-Structures = Mapping[Tensor, Structure]
+Structures = Mapping[str, Structure]
 
 
 class SparseLinear(nn.Linear):
     """y = W x + b with a sparse W: nn.Linear whose `weight` holds active values alone, [active]."""
 
-    def __init__(self, dense: nn.Linear, structures: Structures) -> None:
-        nn.Module.__init__(self)
-        self.in_features, self.out_features = dense.in_features, dense.out_features
-        self.structure = structures[dense.weight]
-        self.weight, self.bias = dense.weight, dense.bias
+    structures: Structures
 
     @property
     def stored(self) -> Stored:
         """The values of the weight and their structure."""
-        return Stored(self.weight, self.structure)
+        return Stored(self.weight, self.structures["weight"])
 
     def forward(self, x: Tensor) -> Tensor:
         """x [..., C] to [..., R]."""
@@ -58,54 +56,46 @@ class SparseDecoder(SparseLinear):
 class SparseEmbedding(nn.Embedding):
     """Looks up rows of a sparse weight: nn.Embedding whose `weight` holds active values alone, [active]."""
 
-    def __init__(self, dense: nn.Embedding, structures: Structures) -> None:
-        nn.Module.__init__(self)
-        self.num_embeddings, self.embedding_dim = dense.num_embeddings, dense.embedding_dim
-        self.structure = structures[dense.weight]
-        self.weight = dense.weight
+    structures: Structures
+
+    @classmethod
+    def refused(cls, module: nn.Embedding) -> str:
+        """Why an embedding of torch's cannot have this class, as a phrase; empty if it can."""
+        options = {"max_norm": module.max_norm is not None, "scale_grad_by_freq": module.scale_grad_by_freq}
+        options["sparse"] = module.sparse
+        used = [name for name, is_used in options.items() if is_used]
+        return f"the kernels have no {' and no '.join(used)} of nn.Embedding" if used else ""
 
     def forward(self, tokens: Tensor) -> Tensor:
         """tokens int64 [...] to [..., C], zero where inactive."""
-        return embedding(tokens, self.weight, self.structure)
+        rows = embedding(tokens.long(), self.weight, self.structures["weight"])
+        if self.padding_idx is not None:  # which is looked up like others, and never learns
+            rows = torch.where((tokens == self.padding_idx)[..., None], rows.detach(), rows)
+        return rows
 
 
 class SparseHighwayRecurrence(HighwayRecurrence):
-    """The recurrence of an RHN with sparse weights (functions/highway.py computes).
+    """The recurrence of an RHN with sparse weights (functions/highway.py computes)."""
 
-    A recurrent weight that is kept dense is computed with as if sparse, with all entries active.
-    """
-
-    def __init__(self, dense: HighwayRecurrence, structures: Structures) -> None:
-        nn.Module.__init__(self)
-        self.width, self.dropout = dense.width, dense.dropout
-        self.input = _part(dense.input, structures)
-        layers = cast(list[nn.Linear], list(dense.recurrent))
-        self.structures = [structure_of(layer.weight, structures) for layer in layers]
-        self.recurrent = nn.ModuleList(_part(layer, structures) for layer in layers)
+    structures: Structures
+    computes = "recurrent."  # what the names of its weights begin with: that of the input belongs to a linear layer
 
     def unroll(self, x: Tensor, state: Tensor, mask: Tensor | None) -> tuple[Tensor, Tensor]:
         """All states [T, B, H] and the last one; x [T, B, I], state and mask, of variational dropout, [B, H]."""
-        pairs = zip(cast(list[nn.Linear], self.recurrent), self.structures, strict=True)
-        layers = [(stored_weight(layer.weight, structure), layer.bias) for layer, structure in pairs]
-        return highway(self.input(x), state, mask, layers)
+        layers = zip(cast(list[nn.Linear], self.recurrent), self.structures.values(), strict=True)
+        weights = [(stored_weight(layer.weight, structure), layer.bias) for layer, structure in layers]
+        return highway(self.input(x), state, mask, weights)
 
 
 class SparseONLSTMLayer(ONLSTMLayer):
-    """A layer of an ON-LSTM with sparse weights (functions/ordered_neurons.py computes).
+    """A layer of an ON-LSTM with sparse weights (functions/ordered_neurons.py computes)."""
 
-    A weight that is kept dense is computed with as if sparse, with all entries active.
-    """
-
-    def __init__(self, dense: ONLSTMLayer, structures: Structures) -> None:
-        nn.Module.__init__(self)
-        self.hidden, self.chunk, self.p = dense.hidden, dense.chunk, dense.p
-        self.structures = [structure_of(part.weight, structures) for part in (dense.input, dense.recurrent)]
-        self.input, self.recurrent = (_part(part, structures) for part in (dense.input, dense.recurrent))
+    structures: Structures
 
     def forward(self, x: Tensor, state: State, training: bool) -> tuple[Tensor, State]:
         """All states [T, B, H], and the last h and c; x [T, B, I], state: h and c, each [B, H]."""
-        weights = self.input.weight, self.recurrent.weight
-        of_input, recurrent = (stored_weight(*pair) for pair in zip(weights, self.structures, strict=True))
+        parts = (self.input.weight, "input.weight"), (self.recurrent.weight, "recurrent.weight")
+        of_input, recurrent = (stored_weight(weight, self.structures[name]) for weight, name in parts)
         recurrent = drop_connect(recurrent, self.p, training, inverted=False)
         states, cell = on_lstm_layer(x, *state, of_input, recurrent, self.input.bias + self.recurrent.bias)
         return states, (states[-1], cell)
@@ -128,16 +118,6 @@ def drop_connect(weight: Stored, p: float, training: bool, *, inverted: bool) ->
         structure.contributions.append(DroppedContribution(tap, drawn, divisor))
         structure = tap
     return Stored(values * kept, structure)
-
-
-def _part(module: nn.Linear, structures: Structures) -> nn.Linear:
-    """A layer inside a replaced module, itself replaced if its weight is sparse."""
-    return SparseLinear(module, structures) if module.weight in structures else module
-
-
-def structure_of(parameter: Tensor, structures: Structures) -> Structure:
-    """The structure of a weight; for one that is kept dense, a structure with all entries."""
-    return structures.get(parameter) or Structure(torch.ones_like(parameter, dtype=torch.bool))
 
 
 def stored_weight(parameter: Tensor, structure: Structure) -> Stored:

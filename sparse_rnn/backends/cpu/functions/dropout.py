@@ -38,12 +38,8 @@ class _Dropout(torch.autograd.Function):
         return operators().scale_kept(gradient.contiguous(), kept, ctx.p), None
 
 
-class FastDropout(nn.Module):
-    """Takes the place of nn.Dropout in a model on the kernels."""
-
-    def __init__(self, p: float) -> None:
-        super().__init__()
-        self.p = p
+class FastDropout(nn.Dropout):
+    """nn.Dropout in a model on the kernels."""
 
     def forward(self, x: Tensor) -> Tensor:
         """x with entries dropped with probability p and the others divided by 1 - p, in training only."""
