@@ -25,9 +25,9 @@ IMPORTED = frozenset(
 )
 
 
-def missing_extra(error: BaseException) -> str | None:
+def missing_extra(error: BaseException, needed_by: str = "the commands") -> str | None:
     """What to do if an import failed for want of the extra; None for any other error."""
     name = (error.name or "").partition(".")[0] if isinstance(error, ModuleNotFoundError) else ""
     if name not in IMPORTED:
         return None
-    return f"{name} is not installed, and the commands need it: pip install 'sparse-rnn[{EXTRA}]' brings it."
+    return f"{name} is not installed, and {needed_by} need it: pip install 'sparse-rnn[{EXTRA}]' brings it."

@@ -228,8 +228,9 @@ class AveragedSGD(torch.optim.SGD):
 
     def state_dict(self) -> dict[str, Any]:
         """The state of SGD, and `steps`, `events` and `averages`."""
+        of_sgd = super().state_dict()  # first: hooks may change how entries are stored
         averages = [{"total": a.total, "since": a.since, "folded": a.folded} for a in self._averages]
-        return {**super().state_dict(), "steps": self.steps, "events": list(self._events), "averages": averages}
+        return {**of_sgd, "steps": self.steps, "events": list(self._events), "averages": averages}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Restore what `state_dict` returned, on the parameters' devices. Raises ValueError if it does not fit."""

@@ -27,9 +27,10 @@ class WatchedWeights:
         self._seen: dict[str, tuple[int, int]] = {}
         self.remember()
 
-    def remember(self) -> None:
-        """What the weights hold now is known."""
-        self._seen = {weight.name: _state(weight.parameter) for weight in self.topology}
+    def remember(self, except_for: Iterable[SparseWeight] = ()) -> None:
+        """What the weights hold now is known, but for some into which something was written before."""
+        unknown = {weight.name: (-1, -1) for weight in except_for}
+        self._seen = {weight.name: _state(weight.parameter) for weight in self.topology} | unknown
 
     def written(self) -> list[SparseWeight]:
         """The weights into which something was written, or that got another memory, since `remember`."""
@@ -45,9 +46,9 @@ class WatchedWeights:
                     f"{name} is no longer the parameter that sparsify made sparse: change the module, or load with "
                     "assign=True, before optimizer and sparsifier are made."
                 )
-            if parameter.shape != weight.shape:
+            if parameter.shape != weight.storage.stored_shape:
                 raise RuntimeError(f"{name} has changed its shape since sparsify: change it before.")
-            if parameter.device != weight.mask.device:
+            if parameter.device != weight.storage.device:
                 raise RuntimeError(f"{name} has moved to {parameter.device} since sparsify: move the module before.")
             if parameter.grad is not None and parameter.grad.layout != torch.strided:
                 raise RuntimeError(f"{name} has sparse gradients, which cannot be masked: name it in keep_dense.")
@@ -100,7 +101,7 @@ class Fit:
         """That of the weights as they are now."""
         found = cls()
         for weight in weights:
-            found.add(weight.parameter, weight.mask)
+            found.add(weight.values, weight.mask)
         return found
 
 

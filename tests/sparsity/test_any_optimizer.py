@@ -8,7 +8,6 @@ from torch import nn
 from sparse_rnn.optim.averaged_sgd import AveragedSGD
 from sparse_rnn.sparsity.optimizer_state import tensors_like
 
-pytestmark = masked_only("sparsify masks dense weights")
 
 PLAIN = {
     "Adadelta": {},

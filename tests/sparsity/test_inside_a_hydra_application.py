@@ -7,7 +7,6 @@ from pathlib import Path
 import pytest
 from storages import masked_only
 
-pytestmark = masked_only("sparsify masks dense weights")
 
 APPLICATION = """
 import os

@@ -13,7 +13,6 @@ from torch.optim.swa_utils import AveragedModel
 
 from sparse_rnn import ConfigError, sparsify
 
-pytestmark = masked_only("sparsify masks dense weights")
 
 STEPS, STOP = 24, 13
 OTHER = r"active weights are zero: the weights were saved with another topology, so restore the state of the sparsifier"

@@ -18,7 +18,6 @@ from torch import Tensor
 import sparse_rnn
 from sparse_rnn import sparsify
 
-pytestmark = masked_only("sparsify masks dense weights")
 
 
 def last_state(output: tuple[Tensor, Tensor]) -> Tensor:

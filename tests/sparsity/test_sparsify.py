@@ -15,7 +15,6 @@ from sparse_rnn.sparsity.method import SparsifierConfig
 from sparse_rnn.sparsity.optimizer_state import tensors_like
 from sparse_rnn.sparsity.sparsifier import Clock
 
-pytestmark = masked_only("sparsify masks dense weights")
 
 
 METHODS = sorted({path.stem for path in (config_dir() / "sparsifier").glob("*.yaml")} - {"dense", "iss"})

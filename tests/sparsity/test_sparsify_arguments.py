@@ -16,7 +16,6 @@ from sparse_rnn.sparsity.iss.penalty import ISSConfig
 from sparse_rnn.sparsity.rules.growth import GradientGrowth, MomentumGrowth, NoGrowth, RandomGrowth
 from sparse_rnn.sparsity.selection import select_smallest
 
-pytestmark = masked_only("sparsify masks dense weights")
 
 
 def refusal(**settings: object) -> str:

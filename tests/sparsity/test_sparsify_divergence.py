@@ -7,7 +7,6 @@ from own_loops import Trial, masked_only
 from sparse_rnn import Diverged
 from sparse_rnn.sparsity.divergence import Divergence
 
-pytestmark = masked_only("sparsify masks dense weights")
 ADVICE = "lower the learning rate or clip the gradients."
 
 

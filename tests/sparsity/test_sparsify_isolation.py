@@ -9,7 +9,6 @@ from storages import masked_only
 
 from sparse_rnn import StepSparsifier
 
-pytestmark = masked_only("sparsify masks dense weights")
 
 CALL = """
 import torch

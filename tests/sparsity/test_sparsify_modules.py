@@ -9,7 +9,6 @@ from torch.nn.utils import parametrizations, parametrize, prune
 
 from sparse_rnn import ConfigError, StepSparsifier, sparsify
 
-pytestmark = masked_only("sparsify masks dense weights")
 SETTINGS = {"sparsity": 0.5, "steps": 20, "update_interval": 4}
 
 

@@ -9,7 +9,6 @@ from sparse_rnn import sparsify
 from sparse_rnn.core.errors import ConfigError
 from sparse_rnn.optim.averaged_sgd import AveragedSGD
 
-pytestmark = masked_only("sparsify masks dense weights")
 
 
 def test_leaving_out_before_step_is_noticed():
