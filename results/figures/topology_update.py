@@ -9,9 +9,9 @@ from typing import Any, ClassVar
 import pandas as pd
 import torch
 from matplotlib.axes import Axes
-from sparse_rnn.sparsity.api import sparsify
 from torch import Tensor, nn
 
+from sparse_rnn import sparsify
 from sparse_rnn.config.compose import compose_run
 from sparse_rnn.config.schema import Run
 from sparse_rnn.core.registry import lookup

@@ -5,8 +5,6 @@ import sys
 from pathlib import Path
 
 import pytest
-from storages import masked_only
-
 
 APPLICATION = """
 import os

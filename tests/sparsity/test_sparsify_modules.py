@@ -3,7 +3,6 @@
 import pytest
 import torch
 from sparsify_loop import make
-from storages import masked_only
 from torch import nn
 from torch.nn.utils import parametrizations, parametrize, prune
 
