@@ -8,7 +8,7 @@ import torch
 from torch import nn
 from torch.optim import Optimizer
 
-from sparse_rnn.backends.choice import ALWAYS, NOTHING, OF_CPU, OTHER_CROSSOVER_DENSITY, SMALL, small
+from sparse_rnn.backends.choice import ALWAYS, OTHER_CROSSOVER_DENSITY, SMALL, small
 from sparse_rnn.backends.cpu.compile import KernelsUnavailable, kernels
 from sparse_rnn.backends.cpu.convert import unsupported
 from sparse_rnn.backends.cpu.own_modules import DTYPES, KernelWeights
@@ -50,10 +50,12 @@ def choose_for_own(
     asked = config.backend == "sparse"
     whole = obstacle(config, growth, optimizer)
     single = unusable(module, topology)
-    if asked and (whole or single):
-        raise ConfigError(f"backend=sparse is not possible, because {whole or listed(single)}: use backend=masked.")
+    if asked and whole:
+        raise ConfigError(f"backend=sparse is not possible, because {whole}: use backend=masked.")
+    if asked and single:
+        raise ConfigError(f"backend=sparse is not possible for {listed(single)}: use auto, or name it in keep_dense.")
     usable = [weight for weight in topology if weight.name not in single]
-    if reason := whole or ("" if usable else listed(single)):
+    if reason := whole or ("" if usable else f"the kernels cannot compute with {listed(single)}"):
         return OwnChoice((), reason)
     if not asked and (reason := slower(config, growth, topology, usable)):
         return OwnChoice((), reason)
@@ -65,8 +67,8 @@ def choose_for_own(
             raise KernelsUnavailable(sentence) from None
         return OwnChoice((), sentence.rstrip("."))
     share = f"{_density(config, topology, usable):.0%} of the weights are active, and it computes with those alone"
-    reason = "as requested" if asked else share
-    return OwnChoice([weight.name for weight in usable], f"{reason}; masked: {listed(single)}" if single else reason)
+    others = f", but for {listed(single)}" if single else ""
+    return OwnChoice([weight.name for weight in usable], ("as requested" if asked else share) + others)
 
 
 def obstacle(config: SparsifierConfig, growth: GrowthRule, optimizer: Optimizer) -> str:
@@ -83,21 +85,19 @@ def unusable(module: nn.Module, topology: SparseTopology) -> dict[str, str]:
     found = unsupported(module, topology)
     for weight in topology:
         if weight.parameter.device.type != "cpu":
-            found[weight.name] = f"{OF_CPU} and it is on {weight.parameter.device}"
+            found[weight.name] = f"on {weight.parameter.device}, and the kernels are for the CPU"
         elif weight.parameter.dtype not in DTYPES:
             dtype = str(weight.parameter.dtype).removeprefix("torch.")
-            found[weight.name] = f"its kernels are for float32 and float64 and it is of type {dtype}"
+            found[weight.name] = f"of type {dtype}, and the kernels are for float32 and float64"
     return found
 
 
 def listed(reasons: dict[str, str]) -> str:
-    """Each reason, and before it the weights that it holds for."""
-    if not reasons:
-        return NOTHING
+    """The weights that each reason holds for, and the reason in brackets."""
     by_reason: dict[str, list[str]] = {}
     for name, reason in reasons.items():
         by_reason.setdefault(reason, []).append(name)
-    return "; ".join(f"{', '.join(names)}: {reason}" for reason, names in by_reason.items())
+    return ", ".join(f"{', '.join(names)} ({reason})" for reason, names in by_reason.items())
 
 
 def slower(

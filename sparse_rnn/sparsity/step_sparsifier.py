@@ -24,8 +24,8 @@ from sparse_rnn.sparsity.watched_weights import EarlierValues, Fit, WatchedWeigh
 class PackedWeights(Protocol):
     """Weights that hold active values alone while they train, as backends.cpu.own_modules.KernelWeights."""
 
-    def pack(self) -> bool:
-        """From masked weights to active values; whether they are these now."""
+    def pack(self) -> None:
+        """From masked weights to active values."""
 
     def unpack(self) -> None:
         """Back to masked weights."""
@@ -74,6 +74,7 @@ class StepSparsifier(Sparsifier):
         named = {name: p for name, p in module.named_parameters() if p in trained and p.is_floating_point()}
         self._divergence = Divergence(named)
         self._packed: PackedWeights | None = None
+        self._unfit = False  # whether what was loaded cannot be right, which `before_step` says
         self.before_backward()
 
     def pack_with(self, make: Callable[[WatchedWeights, Callable[[], bool]], PackedWeights]) -> None:
@@ -86,16 +87,17 @@ class StepSparsifier(Sparsifier):
 
         What was loaded or written is masked then. If something is wrong with it, `before_step` says so.
         """
-        if self._packed is None or self._begun:
+        if self._packed is None or self._begun or self._unfit:
             return False
         try:
             self._settle()
         except RuntimeError:
+            self._unfit = True
             return False
-        if packed := self._packed.pack():
-            self._weights.remember()
-            self.before_backward(self._coming)  # what is watched is new
-        return packed
+        self._packed.pack()
+        self._weights.remember()
+        self.before_backward(self._coming)  # what is watched is new
+        return True
 
     def before_backward(self, clock: Clock | None = None) -> None:
         """To be called before the forward pass, but only with a clock of one's own: it calls itself after each step."""
@@ -113,6 +115,7 @@ class StepSparsifier(Sparsifier):
             raise RuntimeError("call sparsifier.after_step() after the optimizer's step")
         clock = clock or self._clock(self.step + 1)
         if not self._begun:
+            self._unfit = False
             self._settle()
             self._watch.begin()
             self._read(clock)
@@ -276,7 +279,7 @@ class StepSparsifier(Sparsifier):
             self.step = int(state["step"])
         except (KeyError, TypeError, AttributeError, IndexError) as error:
             raise ConfigError("This is not a state that this method's sparsifier returned by state_dict().") from error
-        self._begun, self._restored = False, True
+        self._begun, self._unfit, self._restored = False, False, True
         self.before_backward()
 
     def _refuse_state(self, state: Mapping[str, Any]) -> None:

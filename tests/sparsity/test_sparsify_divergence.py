@@ -3,7 +3,7 @@
 import pytest
 import torch
 from own_loops import Trial
-from storages import gradient_of
+from storages import ON_KERNELS, gradient_of
 
 from sparse_rnn import Diverged
 from sparse_rnn.sparsity.divergence import Divergence

@@ -52,8 +52,7 @@ def use_sparse_kernels(model: nn.Module, topology: SparseTopology) -> None:
     """Convert a model in place: parameters of sparse weights hold active values alone, and it computes with these.
 
     Modules and parameters stay the same objects under the same names. An optimizer may hold them, but no state of them
-    yet. Raises ConfigError, before anything is changed, if nothing here computes what a module that uses a sparse weight
-    does.
+    yet. Raises ConfigError, before anything is changed, if a module that uses a sparse weight is not known here.
     """
     sparse = {weight.parameter for weight in topology}
     if unknown := unsupported(model, topology):
@@ -91,7 +90,7 @@ def refusal(module: nn.Module) -> str:
     """Why no class from here can be given to a module, in a phrase; empty if one can."""
     sparse = SPARSE.get(type(module))
     if sparse is None:
-        return f"nothing there computes what {type(module).__name__} does"
+        return f"no kernel computes what {type(module).__name__} does"
     refused = getattr(sparse, "refused", None)
     return str(refused(module)) if refused else ""
 

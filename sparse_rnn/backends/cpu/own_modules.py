@@ -59,16 +59,14 @@ class KernelWeights:
         ]
 
     def start(self) -> bool:
-        """A forward pass of training begins: pack the weights if nothing is wrong with them."""
+        """A forward pass of training begins: pack the weights if nothing is wrong with them; whether that was done."""
+        able = all(w.parameter.dtype in DTYPES and w.parameter.device.type == "cpu" for w in self._weights)
         start = self._start()
-        return start is not None and start()
+        return able and start is not None and start()
 
     @torch.no_grad()
-    def pack(self) -> bool:
-        """From masked weights to active values, of parameters, gradients and optimizer state; whether it could."""
-        able = all(w.parameter.dtype in DTYPES and w.parameter.device.type == "cpu" for w in self._weights)
-        if self.packed or not able:
-            return self.packed
+    def pack(self) -> None:
+        """From masked weights to active values, of parameters, gradients and optimizer state."""
         structures: dict[Tensor, Structure] = {}
         with lasting_memory():
             for weight in self._weights:
@@ -83,7 +81,6 @@ class KernelWeights:
             parameter.__class__ = PackedParameter
             cast(PackedParameter, parameter).structure = structure
         self.packed = True
-        return True
 
     @torch.no_grad()
     def unpack(self) -> None:
@@ -155,9 +152,15 @@ class _OwnModule(nn.Module):
         return copyreg._reconstructor, (type(self).original, object, None), state, *rest  # type: ignore[attr-defined]
 
 
+# Under torch.compile both run as they are: it cannot trace the kernels, or a module that changes its class.
+# torch.compiler.disable would import the compiler, which takes seconds; torch's optimizers use this one as well.
+_eager = torch._disable_dynamo  # type: ignore[attr-defined]
+
+
 class _Waiting(_OwnModule):
     """With dense weights, until the next forward pass of training."""
 
+    @_eager
     def forward(self, *args: Any, **settings: Any) -> Any:
         """Torch's own, or that of the class which the module is given now."""
         if torch.is_grad_enabled() and self.kernels.start():
@@ -168,6 +171,7 @@ class _Waiting(_OwnModule):
 class _Computing(_OwnModule):
     """With active values alone. Under autocast the kernels compute in the weights' own type."""
 
+    @_eager
     def forward(self, *args: Any, **settings: Any) -> Any:
         """What the kernels compute."""
         if not torch.is_autocast_enabled("cpu"):
@@ -184,6 +188,6 @@ def _of_type(dtype: torch.dtype, argument: object) -> object:
 
 
 @cache
-def _class(kind: type[_OwnModule], computes: type[nn.Module], name: str) -> type[nn.Module]:
+def _class(kind: type[Any], computes: type[Any], name: str) -> type[nn.Module]:
     """The class `computes` for a module of somebody's."""
     return type(name, (kind, computes), {"__module__": computes.__module__, "original": computes})
