@@ -23,8 +23,10 @@ class Net(nn.Module):
             "lstm cell": lambda: nn.LSTMCell(WIDTH, HIDDEN),
             "gru cell": lambda: nn.GRUCell(WIDTH, HIDDEN),
             "rnn cell": lambda: nn.RNNCell(WIDTH, HIDDEN),
+            "attention": lambda: nn.MultiheadAttention(WIDTH, 2, dropout=0.2, batch_first=True, bias=False),
+            "cross attention": lambda: nn.MultiheadAttention(WIDTH, 2, kdim=WIDTH // 2, vdim=WIDTH // 2),
         }
-        tied = kind in ("tied", "read directly")
+        tied = kind in ("tied", "read directly", "attention", "cross attention")
         self.inner = makers.get(kind, lambda: nn.Linear(WIDTH, WIDTH if tied else HIDDEN))()
         if kind != "read directly":
             self.head = nn.Linear(WIDTH if tied else HIDDEN, WORDS)
@@ -47,25 +49,27 @@ class Net(nn.Module):
                 state = self.inner(each, state)
                 outputs.append(state[0] if isinstance(state, tuple) else state)
             return self.head(torch.stack(outputs))
+        if isinstance(self.inner, nn.MultiheadAttention):
+            return self.head(x + self._attended(x))
         h = torch.tanh(self.inner(x))
         if self.kind == "shared":
             h = h + torch.tanh(self.other(x)) * torch.sigmoid(self.inner(x.flip(0)))
         return F.linear(h, self.embedding.weight) if self.kind == "read directly" else self.head(h)
 
+    def _attended(self, x: Tensor) -> Tensor:
+        later = torch.ones(LENGTH, LENGTH, dtype=torch.bool).triu(1)
+        if self.kind == "attention":  # to itself, and then to itself the other way round
+            x = x.transpose(0, 1)
+            output, _ = self.inner(x, x, x, need_weights=False, attn_mask=later)
+            return (output + self.inner(x, x.flip(1), x.flip(1), attn_mask=later)[0]).transpose(0, 1)
+        padding = torch.zeros(BATCH, LENGTH, dtype=torch.bool)
+        padding[1, 3:] = True
+        output, weights = self.inner(x, x[..., ::2], x[..., 1::2], padding, average_attn_weights=False)
+        return output + self.inner(x[:, 0], x[:, 0, ::2], x[:, 0, ::2])[0][:, None] * weights.square().sum()
 
-KINDS = (
-    "lstm",
-    "gru",
-    "rnn",
-    "lstm cell",
-    "gru cell",
-    "rnn cell",
-    "plain",
-    "padded",
-    "tied",
-    "read directly",
-    "shared",
-)
+
+KINDS = ("lstm", "gru", "rnn", "lstm cell", "gru cell", "rnn cell", "attention", "cross attention")
+KINDS += ("plain", "padded", "tied", "read directly", "shared")
 
 
 class Run:

@@ -4,7 +4,9 @@ from collections.abc import Iterable, Iterator, Mapping
 
 import torch
 from torch import Tensor, nn
+from torch.nn.modules.linear import NonDynamicallyQuantizableLinear
 
+from sparse_rnn.backends.cpu.attention import SparseMultiheadAttention
 from sparse_rnn.backends.cpu.functions.dropout import FastDropout
 from sparse_rnn.backends.cpu.memory import lasting_memory
 from sparse_rnn.backends.cpu.modules import (
@@ -41,6 +43,8 @@ SPARSE: dict[type[nn.Module], type[nn.Module]] = {
     nn.LSTMCell: SparseLSTMCell,
     nn.GRUCell: SparseGRUCell,
     nn.RNNCell: SparseRNNCell,
+    nn.MultiheadAttention: SparseMultiheadAttention,
+    NonDynamicallyQuantizableLinear: SparseLinear,  # its output projection
     Decoder: SparseDecoder,
     LSTM: SparseLSTM,
     HighwayRecurrence: SparseHighwayRecurrence,
@@ -80,9 +84,9 @@ def unsupported(model: nn.Module, topology: SparseTopology) -> dict[str, str]:
     names = {weight.parameter: weight.name for weight in topology}
     found: dict[str, str] = {}
     for module in model.modules():
-        for parameter in module.parameters(recurse=False):
-            if parameter in names and (reason := refusal(module)):
-                found.setdefault(names[parameter], reason)
+        if reason := refusal(module):
+            read = weights_of(module) if type(module) in SPARSE else dict(module.named_parameters(recurse=False))
+            found |= {names[parameter]: reason for parameter in read.values() if parameter in names}
     return dict(sorted(found.items()))
 
 

@@ -7,7 +7,7 @@ loads, moves or copies first makes the weights dense, masked ones; the next forw
 import copyreg
 import weakref
 from collections.abc import Callable, Sequence
-from functools import cache, partial
+from functools import partial
 from typing import Any, ClassVar, cast
 
 import torch
@@ -51,7 +51,7 @@ class KernelWeights:
         for reader, dense, _ in self._readers:
             each = cast(nn.Module, reader())
             each.__dict__["kernels"] = self
-            each.__class__ = _class(_Waiting, dense, dense.__name__)
+            each.__class__ = _class(_Waiting, dense)
         hook = partial(_unpack, weakref.ref(self))
         self._hooks = [
             optimizer.register_state_dict_pre_hook(hook),
@@ -76,7 +76,7 @@ class KernelWeights:
             for reader, dense, weights in self._readers:
                 if (module := reader()) is not None:
                     sparse = SPARSE[dense]
-                    give_class(module, _class(_Computing, sparse, sparse.__name__), weights, structures)
+                    give_class(module, _class(_Computing, sparse), weights, structures)
         for parameter, structure in structures.items():
             parameter.__class__ = PackedParameter
             cast(PackedParameter, parameter).structure = structure
@@ -97,7 +97,7 @@ class KernelWeights:
         for reader, dense, _ in self._readers:
             if (module := reader()) is not None:
                 del module.__dict__["structures"]
-                module.__class__ = _class(_Waiting, dense, dense.__name__)
+                module.__class__ = _class(_Waiting, dense)
         self._watched.remember(except_for=written)
         self.packed = False
 
@@ -187,7 +187,13 @@ def _of_type(dtype: torch.dtype, argument: object) -> object:
     return argument.to(dtype) if isinstance(argument, Tensor) and floating else argument
 
 
-@cache
-def _class(kind: type[Any], computes: type[Any], name: str) -> type[nn.Module]:
+_made: dict[tuple[type, type], type[nn.Module]] = {}
+
+
+def _class(kind: type[_OwnModule], computes: type[nn.Module]) -> type[nn.Module]:
     """The class `computes` for a module of somebody's."""
-    return type(name, (kind, computes), {"__module__": computes.__module__, "original": computes})
+    if (kind, computes) not in _made:
+        _made[kind, computes] = type(
+            computes.__name__, (kind, computes), {"__module__": computes.__module__, "original": computes}
+        )
+    return _made[kind, computes]

@@ -10,12 +10,13 @@ from torch.nn import functional as F  # noqa: N812
 from torch.utils._pytree import tree_map
 
 from sparse_rnn.backends.cpu.dense_gradient_taps import DenseContribution
+from sparse_rnn.backends.cpu.functions.products import linear
 from sparse_rnn.backends.cpu.structure import Structure
 
 # What needs rows and columns. Optimizers, norms and penalties work entry by entry: they get the active values.
 READS = frozenset(
     [
-        *(F.linear, F.bilinear, F.embedding, F.embedding_bag, F.multi_head_attention_forward),
+        *(F.bilinear, F.embedding, F.embedding_bag, F.multi_head_attention_forward),
         *(torch.matmul, torch.mm, torch.bmm, torch.mv, torch.addmm, torch.baddbmm, torch.einsum),
         *(Tensor.matmul, Tensor.mm, Tensor.mv, Tensor.addmm, Tensor.__matmul__, Tensor.__rmatmul__),
         *(torch.t, Tensor.t, Tensor.T.__get__, Tensor.mT.__get__, torch.transpose, Tensor.transpose, Tensor.permute),
@@ -26,9 +27,10 @@ READS = frozenset(
 
 
 class PackedParameter(nn.Parameter):
-    """A parameter [active]. Products, lookups and other functions that read it get a dense copy, which is slow.
+    """A parameter [active]. Functions that read its rows and columns get a dense copy, which is slow.
 
-    This serves code such as `F.linear(x, embedding.weight)`, whose gradient comes back to the active values.
+    Their gradient comes back to the active values. `F.linear(x, embedding.weight)`, as tied weights are often written,
+    is computed by the kernels.
     """
 
     structure: Structure
@@ -43,7 +45,11 @@ class PackedParameter(nn.Parameter):
                 "a weight on the kernels cannot be written to by index, since it holds active values alone: change a "
                 "copy of model.state_dict() and load it."
             )
-        if func in READS:
+        if func is F.linear and not kwargs and isinstance(args[1], PackedParameter):
+            x, weight, *bias = args
+            with torch._C.DisableTorchFunctionSubclass():
+                return linear(x, weight, weight.structure, *bias)
+        if func in READS or func is F.linear:
             args, kwargs = tree_map(_dense, (tuple(args), kwargs))
         with torch._C.DisableTorchFunctionSubclass():
             return func(*args, **kwargs)
