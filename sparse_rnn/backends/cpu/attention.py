@@ -22,7 +22,7 @@ class SparseMultiheadAttention(nn.MultiheadAttention):
         used = [name for name, is_used in options.items() if is_used]
         return f"the kernels have no {' and no '.join(used)} of nn.MultiheadAttention" if used else ""
 
-    def forward(  # type: ignore[override]
+    def forward(
         self,
         query: Tensor,
         key: Tensor,
@@ -46,7 +46,8 @@ class SparseMultiheadAttention(nn.MultiheadAttention):
             key_padding_mask = None if key_padding_mask is None else key_padding_mask[None]
         elif not self.batch_first:
             projected = [each.transpose(0, 1) for each in projected]
-        q, k, v = (each.unflatten(-1, (self.num_heads, -1)).transpose(1, 2) for each in projected)  # [B, H, T, E / H]
+        # [B, H, T, E / H], and S in place of T
+        q, k, v = (each.reshape(*each.shape[:2], self.num_heads, -1).transpose(1, 2) for each in projected)
         mask = self._mask(attn_mask, key_padding_mask, q, k.shape[2])
         drop = self.dropout if self.training else 0.0
         if need_weights:

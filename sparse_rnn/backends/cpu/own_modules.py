@@ -193,7 +193,6 @@ _made: dict[tuple[type, type], type[nn.Module]] = {}
 def _class(kind: type[_OwnModule], computes: type[nn.Module]) -> type[nn.Module]:
     """The class `computes` for a module of somebody's."""
     if (kind, computes) not in _made:
-        _made[kind, computes] = type(
-            computes.__name__, (kind, computes), {"__module__": computes.__module__, "original": computes}
-        )
+        attributes = {"__module__": computes.__module__, "original": computes}
+        _made[kind, computes] = type(computes.__name__, (kind, computes), attributes)
     return _made[kind, computes]

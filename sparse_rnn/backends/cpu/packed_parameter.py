@@ -19,7 +19,8 @@ READS = frozenset(
         *(F.bilinear, F.embedding, F.embedding_bag, F.multi_head_attention_forward),
         *(torch.matmul, torch.mm, torch.bmm, torch.mv, torch.addmm, torch.baddbmm, torch.einsum),
         *(Tensor.matmul, Tensor.mm, Tensor.mv, Tensor.addmm, Tensor.__matmul__, Tensor.__rmatmul__),
-        *(torch.t, Tensor.t, Tensor.T.__get__, Tensor.mT.__get__, torch.transpose, Tensor.transpose, Tensor.permute),
+        *(torch.t, Tensor.t, torch.transpose, Tensor.transpose, Tensor.permute),
+        *(attribute.__get__ for attribute in (Tensor.T, Tensor.mT)),  # type: ignore[attr-defined]
         *(Tensor.__getitem__, torch.index_select, Tensor.index_select, torch.chunk, Tensor.chunk, torch.split),
         *(Tensor.split, torch.unbind, Tensor.unbind),
     ]
