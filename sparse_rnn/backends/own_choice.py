@@ -89,6 +89,8 @@ def unusable(module: nn.Module, topology: SparseTopology) -> dict[str, str]:
         elif weight.parameter.dtype not in DTYPES:
             dtype = str(weight.parameter.dtype).removeprefix("torch.")
             found[weight.name] = f"of type {dtype}, and the kernels are for float32 and float64"
+        elif type(weight.parameter) is not nn.Parameter:
+            found[weight.name] = f"a {type(weight.parameter).__name__}, and no plain nn.Parameter"
     return found
 
 

@@ -9,7 +9,6 @@ import pytest
 import torch
 from own_networks import KINDS, OPTIMIZERS, Net, Run
 from torch import nn
-from torch.nn.utils import prune
 
 from sparse_rnn import ConfigError, sparsify
 from sparse_rnn.backends import own_choice
@@ -289,9 +288,13 @@ class Own(nn.Linear):
     pass
 
 
-def pruned() -> nn.Module:
+class Marked(nn.Parameter):
+    pass
+
+
+def with_a_marked_weight() -> nn.Module:
     model = nn.Linear(4, 4)
-    prune.l1_unstructured(model, "weight", 0.5)
+    model.weight = Marked(model.weight.detach())
     return model
 
 
@@ -317,6 +320,7 @@ REFUSED = {
         lambda: nn.MultiheadAttention(4, 2, add_zero_attn=True),
         "in_proj_weight, out_proj.weight (the kernels have no add_zero_attn of nn.MultiheadAttention)",
     ),
+    "a marked parameter": (with_a_marked_weight, "weight (a Marked, and no plain nn.Parameter)"),
     "half": (lambda: nn.Linear(4, 4).half(), "weight (of type float16, and the kernels are for float32 and float64)"),
 }
 
