@@ -77,9 +77,9 @@ class StepSparsifier(Sparsifier):
         self._unfit = False  # whether what was loaded cannot be right, which `before_step` says
         self.before_backward()
 
-    def pack_with(self, make: Callable[[WatchedWeights, Callable[[], bool]], PackedWeights]) -> None:
-        """Let weights be packed while they train; `make` gets the watched weights, and what a forward pass calls."""
-        self._packed = make(self._weights, self.start_forward)
+    def pack_with(self, make: Callable[[Callable[[], bool]], PackedWeights]) -> None:
+        """Let weights be packed while they train; `make` gets what the first forward pass of training calls."""
+        self._packed = make(self.start_forward)
         weakref.finalize(self, self._packed.release).atexit = False
 
     def start_forward(self) -> bool:

@@ -27,10 +27,9 @@ class WatchedWeights:
         self._seen: dict[str, tuple[int, int]] = {}
         self.remember()
 
-    def remember(self, except_for: Iterable[SparseWeight] = ()) -> None:
-        """What the weights hold now is known, but for some into which something was written before."""
-        unknown = {weight.name: (-1, -1) for weight in except_for}
-        self._seen = {weight.name: _state(weight.parameter) for weight in self.topology} | unknown
+    def remember(self) -> None:
+        """What the weights hold now is known."""
+        self._seen = {weight.name: _state(weight.parameter) for weight in self.topology}
 
     def written(self) -> list[SparseWeight]:
         """The weights into which something was written, or that got another memory, since `remember`."""

@@ -23,7 +23,6 @@ from sparse_rnn.backends.cpu.structure import Structure
 from sparse_rnn.sparsity.optimizer_state import carry_entries
 from sparse_rnn.sparsity.storage import Masked
 from sparse_rnn.sparsity.topology import SparseWeight
-from sparse_rnn.sparsity.watched_weights import WatchedWeights
 
 DTYPES = (torch.float32, torch.float64)
 
@@ -40,10 +39,9 @@ class KernelWeights:
         module: nn.Module,
         weights: Sequence[SparseWeight],
         optimizer: Optimizer,
-        watched: WatchedWeights,
         start: Callable[[], bool],
     ) -> None:
-        self._weights, self._optimizer, self._watched = weights, optimizer, watched
+        self._weights, self._optimizer = weights, optimizer
         self._start = weakref.WeakMethod(start)
         self.packed = False
         readers = readers_of(module, [weight.parameter for weight in weights])
@@ -87,7 +85,6 @@ class KernelWeights:
         """Back to dense, masked weights."""
         if not self.packed:
             return
-        written = self._watched.written()
         for weight in self._weights:
             structure = cast(Packed, weight.storage).structure
             weight.parameter.__class__ = nn.Parameter
@@ -98,7 +95,6 @@ class KernelWeights:
             if (module := reader()) is not None:
                 del module.__dict__["structures"]
                 module.__class__ = _class(_Waiting, dense)
-        self._watched.remember(except_for=written)
         self.packed = False
 
     def release(self) -> None:
