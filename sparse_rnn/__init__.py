@@ -8,11 +8,11 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from sparse_rnn.backends.own_network import sparsify as sparsify
     from sparse_rnn.core.declarations import Gates as Gates
     from sparse_rnn.core.errors import ConfigError as ConfigError
     from sparse_rnn.core.errors import Diverged as Diverged
     from sparse_rnn.core.registry import register as register
-    from sparse_rnn.sparsity.api import sparsify as sparsify
     from sparse_rnn.sparsity.method import SparsifierConfig as SparsifierConfig
     from sparse_rnn.sparsity.rules.growth import GrowthRule as GrowthRule
     from sparse_rnn.sparsity.sparsifier import Clock as Clock
@@ -31,7 +31,7 @@ _HOMES = {
     "StepSparsifier": "sparsity.step_sparsifier",
     "UpdateReport": "sparsity.sparsifier",
     "register": "core.registry",
-    "sparsify": "sparsity.api",
+    "sparsify": "backends.own_network",
 }
 __all__ = [
     "Clock",

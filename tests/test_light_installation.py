@@ -131,13 +131,20 @@ for method in ("selfish", "set", "rigl", "snfs", "dsr", "gmp", "st_rnn", "static
         sparsifier.after_step()
     sparsifier.check()
     sparsifier.load_state_dict(sparsifier.state_dict())
+    assert "is not installed, and the kernels need it: pip install" in sparsifier.backend_reason
     print(sparsifier)
+del sparsifier
+try:
+    sparsify(model, optimizer, sparsity=0.5, steps=20, update_interval=5, backend="sparse")
+except sparse_rnn.ConfigError as error:
+    print(error)
 for name in sparse_rnn.__all__:
     getattr(sparse_rnn, name)
 """
     done = run(wheel, tmp_path, code)
     assert done.returncode == 0, done.stderr
     assert done.stdout.count("step 20 of 20, no further update>") == 9
+    assert re.search(r"^\w+ is not installed, and the kernels need it: .* brings it\.$", done.stdout, re.MULTILINE)
 
 
 ARGUMENTS = {

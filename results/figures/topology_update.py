@@ -11,11 +11,11 @@ import torch
 from matplotlib.axes import Axes
 from torch import Tensor, nn
 
+from sparse_rnn import sparsify
 from sparse_rnn.config.compose import compose_run
 from sparse_rnn.config.schema import Run
 from sparse_rnn.core.registry import lookup
 from sparse_rnn.core.wording import counted
-from sparse_rnn.sparsity.api import sparsify
 from sparse_rnn.sparsity.groups import Group
 from sparse_rnn.sparsity.rules.growth import GrowthRule, Signal, Signals
 from sparse_rnn.sparsity.step_sparsifier import StepSparsifier

@@ -1,6 +1,7 @@
 """Whether a run computes with masked dense weights or with active entries alone."""
 
 import os
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 import torch
@@ -15,7 +16,7 @@ from sparse_rnn.optim.configurations import OptimizerConfig
 from sparse_rnn.sparsity.iss.penalty import ISSConfig
 from sparse_rnn.sparsity.method import SparsifierConfig, final_counts, signals_needed
 from sparse_rnn.sparsity.rules.growth import GrowthRule
-from sparse_rnn.sparsity.topology import SparseTopology
+from sparse_rnn.sparsity.topology import SparseTopology, SparseWeight
 
 # Where the kernels and masked dense weights take the same time, as measured: see docs/performance.md.
 CROSSOVER_DENSITY: dict[type[nn.Module], float] = {AWDLSTMMoS: 0.4}  # above it masks are faster, by model
@@ -146,7 +147,7 @@ def crossover(model: nn.Module) -> float:
     return CROSSOVER_DENSITY.get(type(model), OTHER_CROSSOVER_DENSITY)
 
 
-def small(topology: SparseTopology) -> bool:
+def small(topology: Iterable[SparseWeight]) -> bool:
     """Whether masked dense weights are faster because no weight is large."""
     return max(weight.size for weight in topology) < SMALLEST
 

@@ -97,6 +97,7 @@ class AveragedSGD(torch.optim.SGD):
         # as events (the trigger is event 0), and an entry keeps the index of its event, in two bytes.
         self._events: list[int] = []
         self._averages: list[Average] = []
+        self._raw: list[Tensor] = []  # what parameters held before `averaged`, while that is entered
 
     @property
     def averaging(self) -> bool:
@@ -178,7 +179,7 @@ class AveragedSGD(torch.optim.SGD):
         """
         if not (self.sparse and self._events):
             return
-        average = self._average_of(parameter)
+        average = self._averages[self._index_of(parameter)]
         if self._events[-1] != self.steps:
             self._events.append(self.steps)
         dtype = torch.int16 if len(self._events) <= torch.iinfo(torch.int16).max else torch.int32
@@ -188,14 +189,17 @@ class AveragedSGD(torch.optim.SGD):
 
     def carry_entries(self, parameter: nn.Parameter, carry: Callable[[Tensor], Tensor]) -> None:
         """Replace the averages of a parameter, whose entries are stored anew, by `carry` of them."""
+        index = self._index_of(parameter)
         if self._averages:
-            average = self._average_of(parameter)
+            average = self._averages[index]
             average.total = carry(average.total)
             average.since = None if average.since is None else carry(average.since)
             average.folded = None if average.folded is None else carry(average.folded)
+        if self._raw:
+            self._raw[index] = carry(self._raw[index])
 
-    def _average_of(self, parameter: nn.Parameter) -> Average:
-        return self._averages[next(i for i, p in enumerate(self.parameters) if p is parameter)]
+    def _index_of(self, parameter: nn.Parameter) -> int:
+        return next(i for i, p in enumerate(self.parameters) if p is parameter)
 
     def _mean(self, average: Average) -> Tensor:
         """The averages of a parameter's entries; an entry that has no value since it grew is zero."""
@@ -210,26 +214,28 @@ class AveragedSGD(torch.optim.SGD):
         if not self.averaging:
             yield
             return
-        raw: list[Tensor] = []
+        self._raw = []
         try:
             with torch.no_grad():
                 for parameter, average in zip(self.parameters, self._averages, strict=True):
-                    raw.append(parameter.clone())
+                    self._raw.append(parameter.detach().clone())
                     parameter.copy_(self._mean(average))
             yield
         finally:
             with torch.no_grad():
-                for parameter, value in zip(self.parameters, raw, strict=False):
+                for parameter, value in zip(self.parameters, self._raw, strict=False):
                     parameter.copy_(value)
+            self._raw = []
 
     def __getstate__(self) -> dict[str, Any]:
         own = ("sparse", "skip_first", "steps", "_events", "_averages")
-        return {**super().__getstate__(), **{name: getattr(self, name) for name in own}}
+        return {**super().__getstate__(), **{name: getattr(self, name) for name in own}, "_raw": []}
 
     def state_dict(self) -> dict[str, Any]:
         """The state of SGD, and `steps`, `events` and `averages`."""
+        of_sgd = super().state_dict()  # first: hooks may change how entries are stored
         averages = [{"total": a.total, "since": a.since, "folded": a.folded} for a in self._averages]
-        return {**super().state_dict(), "steps": self.steps, "events": list(self._events), "averages": averages}
+        return {**of_sgd, "steps": self.steps, "events": list(self._events), "averages": averages}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Restore what `state_dict` returned, on the parameters' devices. Raises ValueError if it does not fit."""

@@ -62,8 +62,7 @@ class SparsifierConfig:
                 raise ConfigError(f"sparsifier.{key}={value} does not exist{suggest(value, known)}.")
         if self.scope not in SCOPES:
             raise ConfigError(f"sparsifier.scope={self.scope} must be one of {', '.join(SCOPES)}.")
-        if self.backend not in BACKENDS:
-            raise ConfigError(f"sparsifier.backend={self.backend} must be one of {', '.join(BACKENDS)}.")
+        check_backend("sparsifier.backend", self.backend)
         for key in ("sparsity", "removal_rate", "final_rate"):
             value = getattr(self, key)
             if not isinstance(value, str) and not 0 <= value < 1:  # text: a reference that is not resolved yet
@@ -107,6 +106,12 @@ class SparsifierConfig:
     def structures(self, model: nn.Module) -> Sequence[Structures]:
         """The whole units that the method removes; a method that is a composition of rules removes none."""
         return ()
+
+
+def check_backend(key: str, backend: object) -> None:
+    """Raise ConfigError unless it is the name of a backend."""
+    if backend not in BACKENDS:
+        raise ConfigError(f"{key}={backend} must be one of {', '.join(BACKENDS)}.")
 
 
 def initial_counts(config: SparsifierConfig, topology: SparseTopology) -> list[tuple[Group, int]]:

@@ -1,8 +1,9 @@
 """The sparsifier of other people's training loops: it counts steps, and trusts neither optimizer nor loop."""
 
 import math
-from collections.abc import Mapping
-from typing import Any, NoReturn
+import weakref
+from collections.abc import Callable, Mapping
+from typing import Any, NoReturn, Protocol
 
 import torch
 from torch import nn
@@ -20,6 +21,19 @@ from sparse_rnn.sparsity.watched_optimizer import WatchedOptimizer, gradients_of
 from sparse_rnn.sparsity.watched_weights import EarlierValues, Fit, WatchedWeights
 
 
+class PackedWeights(Protocol):
+    """Weights that hold active values alone while they train, as backends.cpu.own_modules.KernelWeights."""
+
+    def pack(self) -> None:
+        """From masked weights to active values."""
+
+    def unpack(self) -> None:
+        """Back to masked weights."""
+
+    def release(self) -> None:
+        """Back to masked weights, for good."""
+
+
 class StepSparsifier(Sparsifier):
     """A Sparsifier that counts the optimizer's steps itself: `step` of `steps` are done.
 
@@ -28,7 +42,11 @@ class StepSparsifier(Sparsifier):
     Inactive weights are zero after every `after_step`, whatever the optimizer and the loop do. Weights and states that
     were loaded, or written in place, are masked in the next `before_step`, so that the states of module, optimizer and
     sparsifier can be restored in any order. Weights of another topology are refused there. `check` looks at any time.
+
+    backend: `masked`, or `sparse` where the kernels compute; backend_reason: why, in a phrase.
     """
+
+    backend, backend_reason = "masked", ""
 
     def __init__(
         self,
@@ -55,11 +73,36 @@ class StepSparsifier(Sparsifier):
         trained = {p for group in optimizer.param_groups for p in group["params"]}
         named = {name: p for name, p in module.named_parameters() if p in trained and p.is_floating_point()}
         self._divergence = Divergence(named)
+        self._packed: PackedWeights | None = None
+        self._unfit = False  # whether what was loaded cannot be right, which `before_step` says
         self.before_backward()
+
+    def pack_with(self, make: Callable[[Callable[[], bool]], PackedWeights]) -> None:
+        """Let weights be packed while they train; `make` gets what the first forward pass of training calls."""
+        self._packed = make(self.start_forward)
+        weakref.finalize(self, self._packed.release).atexit = False
+
+    def start_forward(self) -> bool:
+        """Pack masked weights before the first forward pass of training; whether they are packed now.
+
+        What was loaded or written is masked then. If something is wrong with it, `before_step` says so.
+        """
+        if self._packed is None or self._begun or self._unfit:
+            return False
+        try:
+            self._settle()
+        except RuntimeError:
+            self._unfit = True
+            return False
+        self._packed.pack()
+        self._weights.remember()
+        self.before_backward(self._coming)  # what is watched is new
+        return True
 
     def before_backward(self, clock: Clock | None = None) -> None:
         """To be called before the forward pass, but only with a clock of one's own: it calls itself after each step."""
-        super().before_backward(clock or self._clock(self.step + 1))
+        self._coming = clock or self._clock(self.step + 1)
+        super().before_backward(self._coming)
 
     def before_step(self, clock: Clock | None = None) -> None:
         """Mask the gradients: to be called after `backward()`, before clipping and the optimizer's step.
@@ -72,6 +115,7 @@ class StepSparsifier(Sparsifier):
             raise RuntimeError("call sparsifier.after_step() after the optimizer's step")
         clock = clock or self._clock(self.step + 1)
         if not self._begun:
+            self._unfit = False
             self._settle()
             self._watch.begin()
             self._read(clock)
@@ -175,7 +219,7 @@ class StepSparsifier(Sparsifier):
             values = weight.parameter.detach()
             if kind := odd_value(values):
                 raise Diverged(f"{weight.name} holds {kind}: lower the learning rate or clip the gradients.")
-            if lost := int(values[~weight.mask].count_nonzero()):
+            if lost := weight.storage.outside(values):
                 raise RuntimeError(
                     f"{lost:,} of {weight.size - weight.active:,} inactive entries of {weight.name} are not zero: "
                     "sparsifier.before_step() masks weights that were loaded or written."
@@ -187,8 +231,8 @@ class StepSparsifier(Sparsifier):
     @property
     def sparsity(self) -> float:
         """The share of the sparse weights' entries that are inactive and zero, as they are now."""
-        zero = sum(int(((weight.parameter.detach() == 0) & ~weight.mask).count_nonzero()) for weight in self.topology)
-        return zero / self.topology.size
+        used = sum(weight.active + weight.storage.outside(weight.parameter.detach()) for weight in self.topology)
+        return 1 - used / self.topology.size
 
     @property
     def next_update(self) -> int | None:
@@ -205,7 +249,7 @@ class StepSparsifier(Sparsifier):
     def __repr__(self) -> str:
         following = "no further update" if self.next_update is None else f"next update after step {self.next_update:,}"
         return (
-            f"<{type(self).__name__} method={self.config.name} growth={self.growth.name} "
+            f"<{type(self).__name__} backend={self.backend} method={self.config.name} growth={self.growth.name} "
             f"sparsity={self.sparsity:.4f} step {self.step:,} of {self.steps:,}, {following}>"
         )
 
@@ -227,13 +271,15 @@ class StepSparsifier(Sparsifier):
         """
         try:
             self._refuse_state(state)
+            if self._packed is not None:
+                self._packed.unpack()
             self._earlier.put_back()
             self._earlier = EarlierValues()
             super().load_state_dict(state)
             self.step = int(state["step"])
         except (KeyError, TypeError, AttributeError, IndexError) as error:
             raise ConfigError("This is not a state that this method's sparsifier returned by state_dict().") from error
-        self._begun, self._restored = False, True
+        self._begun, self._unfit, self._restored = False, False, True
         self.before_backward()
 
     def _refuse_state(self, state: Mapping[str, Any]) -> None:

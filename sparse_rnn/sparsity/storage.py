@@ -40,6 +40,14 @@ class Storage(Protocol):
         """The weight's shape."""
 
     @property
+    def stored_shape(self) -> torch.Size:
+        """The parameter's shape."""
+
+    @property
+    def device(self) -> torch.device:
+        """Where the mask is."""
+
+    @property
     def active(self) -> int:
         """The number of active entries."""
 
@@ -68,6 +76,9 @@ class Storage(Protocol):
     def clear(self, stored: Tensor) -> None:
         """Zero the inactive entries in place."""
 
+    def outside(self, stored: Tensor) -> int:
+        """The number of inactive entries that are not zero."""
+
     def watch(self) -> None:
         """Keep what is needed to form the dense gradient of the next backward passes."""
 
@@ -84,6 +95,14 @@ class Masked:
     @property
     def shape(self) -> torch.Size:
         return self.mask.shape
+
+    @property
+    def stored_shape(self) -> torch.Size:
+        return self.mask.shape
+
+    @property
+    def device(self) -> torch.device:
+        return self.mask.device
 
     @property
     def active(self) -> int:
@@ -113,6 +132,9 @@ class Masked:
 
     def clear(self, stored: Tensor) -> None:
         mask_in_place(stored, self.mask)
+
+    def outside(self, stored: Tensor) -> int:
+        return int(stored[~self.mask].count_nonzero())
 
     def watch(self) -> None:
         pass

@@ -45,9 +45,9 @@ class WatchedWeights:
                     f"{name} is no longer the parameter that sparsify made sparse: change the module, or load with "
                     "assign=True, before optimizer and sparsifier are made."
                 )
-            if parameter.shape != weight.shape:
+            if parameter.shape != weight.storage.stored_shape:
                 raise RuntimeError(f"{name} has changed its shape since sparsify: change it before.")
-            if parameter.device != weight.mask.device:
+            if parameter.device != weight.storage.device:
                 raise RuntimeError(f"{name} has moved to {parameter.device} since sparsify: move the module before.")
             if parameter.grad is not None and parameter.grad.layout != torch.strided:
                 raise RuntimeError(f"{name} has sparse gradients, which cannot be masked: name it in keep_dense.")
@@ -100,7 +100,7 @@ class Fit:
         """That of the weights as they are now."""
         found = cls()
         for weight in weights:
-            found.add(weight.parameter, weight.mask)
+            found.add(weight.values, weight.mask)
         return found
 
 

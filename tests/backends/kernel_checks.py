@@ -4,9 +4,9 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from sparse_rnn.backends.cpu.functions.lstm import lstm_layer
 from sparse_rnn.backends.cpu.functions.ordered_neurons import on_lstm_layer
 from sparse_rnn.backends.cpu.functions.products import Stored, linear
+from sparse_rnn.backends.cpu.functions.recurrence import recurrent_layer
 from sparse_rnn.backends.cpu.structure import Structure
 from sparse_rnn.models.layers.ordered_neurons import ONLSTMLayer
 
@@ -40,10 +40,23 @@ def assert_gradients(pairs: list[tuple[Tensor, Tensor]]) -> None:
         assert_near(ours.grad, theirs.grad)
 
 
+def _torchs(dense: nn.RNNBase, kind: str, x: Tensor, h: Tensor) -> tuple[Tensor, list[Stored]]:
+    of_input, recurrent = (masked(dense.get_parameter(f"weight_{of}_l0"), 0.3) for of in ("ih", "hh"))
+    biases = dense.get_parameter("bias_ih_l0"), dense.get_parameter("bias_hh_l0")
+    state = (h, h) if kind == "lstm" else (h,)
+    return recurrent_layer(kind, x, state, (of_input, recurrent), biases)[0], [of_input, recurrent]
+
+
 def an_lstm(x: Tensor, h: Tensor) -> tuple[Tensor, list[Stored]]:
-    dense = nn.LSTM(x.shape[2], h.shape[1])
-    weights = [masked(dense.get_parameter(f"weight_{kind}_l0"), 0.3) for kind in ("ih", "hh")]
-    return lstm_layer(x, h, h, *weights, dense.bias_ih_l0, dense.bias_hh_l0)[0], weights
+    return _torchs(nn.LSTM(x.shape[2], h.shape[1]), "lstm", x, h)
+
+
+def a_gru(x: Tensor, h: Tensor) -> tuple[Tensor, list[Stored]]:
+    return _torchs(nn.GRU(x.shape[2], h.shape[1]), "gru", x, h)
+
+
+def an_rnn(x: Tensor, h: Tensor) -> tuple[Tensor, list[Stored]]:
+    return _torchs(nn.RNN(x.shape[2], h.shape[1]), "rnn_tanh", x, h)
 
 
 def an_on_lstm(x: Tensor, h: Tensor) -> tuple[Tensor, list[Stored]]:

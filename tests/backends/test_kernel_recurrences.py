@@ -8,9 +8,9 @@ from kernel_checks import assert_gradients, assert_near, leaf, masked, real
 from torch import Tensor, nn
 
 from sparse_rnn.backends.cpu.functions.highway import highway
-from sparse_rnn.backends.cpu.functions.lstm import lstm_layer
 from sparse_rnn.backends.cpu.functions.ordered_neurons import on_lstm_layer
 from sparse_rnn.backends.cpu.functions.products import Stored
+from sparse_rnn.backends.cpu.functions.recurrence import recurrent_layer
 from sparse_rnn.backends.cpu.structure import Structure
 from sparse_rnn.models.layers.highway import HighwayRecurrence
 from sparse_rnn.models.layers.ordered_neurons import ONLSTMLayer
@@ -24,39 +24,6 @@ CHUNKED = [
     (130, 2, 9, 1, 1),
     (64, 1, 3, 2, 70),
 ]
-
-
-@real
-@pytest.mark.parametrize(("batch", "steps", "inputs", "hidden"), WINDOWS)
-def test_an_lstm_layer(batch: int, steps: int, inputs: int, hidden: int, dtype: torch.dtype) -> None:
-    dense = nn.LSTM(inputs, hidden).to(dtype)
-    ih, hh = (masked(dense.get_parameter(f"weight_{kind}_l0"), 0.4) for kind in ("ih", "hh"))
-    biases = [leaf(dense.get_parameter(f"bias_{kind}_l0")) for kind in ("ih", "hh")]
-    x = torch.randn(steps, batch, inputs, dtype=dtype, requires_grad=True)
-    h, c = (torch.randn(batch, hidden, dtype=dtype, requires_grad=True) for _ in range(2))
-    own = [leaf(tensor) for tensor in (x, h, c)]
-    states, last = dense(x, (h[None], c[None]))
-    theirs = states, last[0][0], last[1][0]
-    hh.structure.watch()
-    ours = lstm_layer(*own, ih, hh, *biases)
-    by = [torch.randn_like(tensor) for tensor in theirs]
-    for found, outputs in ((ours, own), (theirs, [x, h, c])):
-        assert len(outputs) == 3
-        sum((tensor * weight).sum() for tensor, weight in zip(found, by, strict=True)).backward()  # type: ignore[union-attr]
-    for one, other in zip(ours, theirs, strict=True):
-        assert_near(one, other)
-    assert_gradients(
-        [*zip(own, (x, h, c), strict=True), *zip(biases, (dense.bias_ih_l0, dense.bias_hh_l0), strict=True)]
-    )
-    for kind, stored in (("ih", ih), ("hh", hh)):
-        gradient = dense.get_parameter(f"weight_{kind}_l0").grad
-        assert gradient is not None
-        assert stored.values.grad is not None
-        assert_near(stored.values.grad, stored.structure.pack(gradient))
-    formed = torch.zeros_like(gradient)
-    for contribution in hh.structure.take_contributions():
-        contribution.add_to(formed)
-    assert_near(formed, gradient)
 
 
 @real
@@ -151,7 +118,7 @@ def test_activations_far_from_zero_and_near_it(dtype: torch.dtype) -> None:
     biases = torch.cat([b, torch.zeros(units), b, b]).to(dtype)
     nothing = Stored(torch.zeros(0, dtype=dtype), Structure(torch.zeros(4 * units, units, dtype=torch.bool)))
     zeros = torch.zeros(3, units, dtype=dtype)
-    _, h, c = lstm_layer(zeros[None], zeros, zeros, nothing, nothing, biases, torch.zeros_like(biases))
+    _, h, c = recurrent_layer("lstm", zeros[None], (zeros, zeros), (nothing, nothing), (biases, None))
     cell = exact.sigmoid() * exact.tanh()
     for ours, theirs in ((c, cell), (h, exact.sigmoid() * cell.tanh())):
         torch.testing.assert_close(

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from kernel_checks import a_linear_layer, an_lstm, an_on_lstm, assert_near
+from kernel_checks import a_gru, a_linear_layer, an_lstm, an_on_lstm, an_rnn, assert_near
 from torch import Tensor
 
 from sparse_rnn.backends.cpu.functions.products import Stored
@@ -17,7 +17,7 @@ KERNEL_TESTS = sorted(map(str, Path(__file__).parent.glob("test_kernel_*.py")))
 on_avx2 = pytest.mark.skipif("AVX" not in torch.backends.cpu.get_cpu_capability(), reason="needs a CPU with AVX2")
 
 
-@pytest.mark.parametrize("layer", [a_linear_layer, an_lstm, an_on_lstm])
+@pytest.mark.parametrize("layer", [a_linear_layer, an_lstm, a_gru, an_rnn, an_on_lstm])
 def test_weights_have_the_same_gradient_whether_or_not_the_input_has_one(
     layer: Callable[[Tensor, Tensor], tuple[Tensor, list[Stored]]],
 ) -> None:
@@ -31,7 +31,7 @@ def test_weights_have_the_same_gradient_whether_or_not_the_input_has_one(
         assert_near(with_input, alone)
 
 
-@pytest.mark.parametrize("layer", [a_linear_layer, an_lstm, an_on_lstm])
+@pytest.mark.parametrize("layer", [a_linear_layer, an_lstm, a_gru, an_rnn, an_on_lstm])
 @pytest.mark.parametrize("batch", [20, 100])
 def test_threads_do_not_change_a_bit(
     layer: Callable[[Tensor, Tensor], tuple[Tensor, list[Stored]]], batch: int

@@ -115,9 +115,11 @@ def test_names_and_parameter_objects_stay(model: str) -> None:
 
 
 def test_what_the_kernels_do_not_know_is_refused_and_left_as_it_was() -> None:
-    model = torch.nn.Sequential(torch.nn.Linear(3, 4), torch.nn.GRU(4, 5))
+    model = torch.nn.Sequential(torch.nn.Linear(3, 4), torch.nn.LSTM(4, 5, proj_size=2))
     topology = SparseTopology.of(model)
-    with pytest.raises(ConfigError, match=r"do not support the module that uses 1\.weight_hh_l0, 1\.weight_ih_l0"):
+    with pytest.raises(
+        ConfigError, match=r"do not support the module that uses 1\.weight_hh_l0, 1\.weight_hr_l0, 1\.weight_ih_l0"
+    ):
         use_sparse_kernels(model, topology)
     assert type(model[0]) is torch.nn.Linear
     assert topology["0.weight"].parameter.shape == (4, 3)

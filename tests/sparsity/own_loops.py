@@ -142,7 +142,7 @@ class Trial:
         """The promise: inactive is zero, and the number of active weights is what was asked for."""
         topology = self.sparsifier.topology
         for weight in topology:
-            assert not weight.parameter[~weight.mask].count_nonzero(), weight.name
+            assert not weight.values[~weight.mask].count_nonzero(), weight.name
         assert topology.active == round(0.4 * topology.size)
         assert self.sparsifier.sparsity == 1 - topology.active / topology.size
         self.sparsifier.check()

@@ -2,13 +2,11 @@
 
 import pytest
 import torch
-from own_loops import SAM, Lookahead, SignDescent, Trial, Whitened, masked_only
+from own_loops import SAM, Lookahead, SignDescent, Trial, Whitened
 from torch import nn
 
 from sparse_rnn.optim.averaged_sgd import AveragedSGD
 from sparse_rnn.sparsity.optimizer_state import tensors_like
-
-pytestmark = masked_only("sparsify masks dense weights")
 
 PLAIN = {
     "Adadelta": {},
@@ -161,7 +159,7 @@ def test_a_step_that_a_scaler_leaves_out_does_not_count():
         loss = nn.functional.cross_entropy(trial.model(tokens), tokens[0])
         scaler.scale(loss).backward()
         if number % 2:
-            trial.model.head.weight.grad[0, 0] = float("inf")
+            trial.model.head.weight.grad.view(-1)[0] = float("inf")
         scaler.unscale_(trial.optimizer)
         trial.sparsifier.before_step()
         scaler.step(trial.optimizer)
@@ -181,7 +179,7 @@ def test_a_fused_optimizer_that_a_scaler_lets_skip():
         trial.optimizer.zero_grad()
         scaler.scale(nn.functional.cross_entropy(trial.model(tokens), tokens[0])).backward()
         if bad:
-            trial.model.head.weight.grad[0, 0] = float("inf")
+            trial.model.head.weight.grad.view(-1)[0] = float("inf")
         scaler.unscale_(trial.optimizer)
         trial.sparsifier.before_step()
         scaler.step(trial.optimizer)

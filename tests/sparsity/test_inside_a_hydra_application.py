@@ -5,9 +5,6 @@ import sys
 from pathlib import Path
 
 import pytest
-from storages import masked_only
-
-pytestmark = masked_only("sparsify masks dense weights")
 
 APPLICATION = """
 import os

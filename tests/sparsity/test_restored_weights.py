@@ -6,14 +6,13 @@ import itertools
 
 import pytest
 import torch
-from own_loops import Trial, masked_only
+from own_loops import Trial
 from sparsify_loop import Loop, make
+from storages import masked_only, state_of
 from torch import nn
 from torch.optim.swa_utils import AveragedModel
 
 from sparse_rnn import ConfigError, sparsify
-
-pytestmark = masked_only("sparsify masks dense weights")
 
 STEPS, STOP = 24, 13
 OTHER = r"active weights are zero: the weights were saved with another topology, so restore the state of the sparsifier"
@@ -167,6 +166,7 @@ def test_dense_weights_are_masked_again(write, before):
         trial.assert_sparse()
 
 
+@masked_only("the copy of a module is dense, and torch averages it only with a dense one")
 def test_averaged_weights_are_loaded_back():
     trial = Trial(lambda p: torch.optim.SGD(p, 0.1))
     average = AveragedModel(trial.model)
@@ -203,7 +203,7 @@ def test_an_optimizer_s_state_is_masked_when_it_is_loaded():
     trial.assert_sparse()
     for weight in trial.sparsifier.topology:
         for key in ("exp_avg", "exp_avg_sq"):
-            assert not trial.optimizer.state[weight.parameter][key][~weight.mask].count_nonzero()
+            assert not state_of(trial.optimizer, weight)[key][~weight.mask].count_nonzero()
 
 
 def test_loading_by_exchange_of_the_tensors():
@@ -219,6 +219,7 @@ def test_loading_by_exchange_of_the_tensors():
         torch.__future__.set_swap_module_params_on_conversion(False)
 
 
+@masked_only("the vector holds active values alone")
 def test_a_vector_of_all_parameters_is_loaded():
     trial = Trial(lambda p: torch.optim.SGD(p, 0.1))
     trial.step()

@@ -11,14 +11,13 @@ import weakref
 
 import pytest
 import torch
-from own_loops import SAM, Trial, masked_only
+from own_loops import SAM, Trial
 from sparsify_loop import Loop, make
+from storages import ON_KERNELS
 from torch import Tensor
 
 import sparse_rnn
 from sparse_rnn import sparsify
-
-pytestmark = masked_only("sparsify masks dense weights")
 
 
 def last_state(output: tuple[Tensor, Tensor]) -> Tensor:
@@ -117,7 +116,7 @@ def test_a_wrapped_optimizer_is_let_go_as_well():
 def test_what_it_shows(settings, steps, shown):
     loop = Loop(**settings)
     updates = loop.run(steps)
-    assert repr(loop.sparsifier).startswith("<StepSparsifier method=")
+    assert repr(loop.sparsifier).startswith(f"<StepSparsifier backend={'sparse' if ON_KERNELS else 'masked'} method=")
     assert repr(loop.sparsifier).endswith(shown)
     rest = loop.run(48 - steps)
     assert [*updates, *rest] == [*updates, *following(settings, steps)]

@@ -6,17 +6,13 @@ import io
 import pytest
 import torch
 from sparsify_loop import INTERVAL, MODULES, STEPS, Loop, make
-from storages import masked_only
+from storages import state_of
 
 from sparse_rnn import sparsify
 from sparse_rnn.config.compose import compose_run
 from sparse_rnn.core.conf import config_dir
 from sparse_rnn.sparsity.method import SparsifierConfig
-from sparse_rnn.sparsity.optimizer_state import tensors_like
 from sparse_rnn.sparsity.sparsifier import Clock
-
-pytestmark = masked_only("sparsify masks dense weights")
-
 
 METHODS = sorted({path.stem for path in (config_dir() / "sparsifier").glob("*.yaml")} - {"dense", "iss"})
 STATIC = {"static_er", "static_uniform"}
@@ -30,8 +26,8 @@ def config_of(method: str) -> SparsifierConfig:
 
 def assert_inactive_is_zero(loop: Loop) -> None:
     for weight in loop.sparsifier.topology:
-        assert not weight.parameter[~weight.mask].count_nonzero(), weight.name
-        for key, tensor in tensors_like(loop.optimizer, weight.parameter).items():
+        assert not weight.values[~weight.mask].count_nonzero(), weight.name
+        for key, tensor in state_of(loop.optimizer, weight).items():
             assert not tensor[~weight.mask].count_nonzero(), f"{key} of {weight.name}"
 
 
@@ -132,7 +128,7 @@ def test_an_optimizer_that_has_stepped_already_forgets_what_is_inactive():
     sparsifier.before_step()
     optimizer.step()
     for weight in sparsifier.topology:
-        assert not weight.parameter[~weight.mask].count_nonzero()
+        assert not weight.values[~weight.mask].count_nonzero()
 
 
 def test_gates_are_those_declared():

@@ -8,15 +8,12 @@ import numpy as np
 import pytest
 import torch
 from sparsify_loop import Cell, Loop, make
-from storages import masked_only
 from torch import nn
 
 from sparse_rnn import ConfigError, Gates, SparsifierConfig, sparsify
 from sparse_rnn.sparsity.iss.penalty import ISSConfig
 from sparse_rnn.sparsity.rules.growth import GradientGrowth, MomentumGrowth, NoGrowth, RandomGrowth
 from sparse_rnn.sparsity.selection import select_smallest
-
-pytestmark = masked_only("sparsify masks dense weights")
 
 
 def refusal(**settings: object) -> str:

@@ -3,13 +3,11 @@
 import pytest
 import torch
 from sparsify_loop import make
-from storages import masked_only
 from torch import nn
 from torch.nn.utils import parametrizations, parametrize, prune
 
 from sparse_rnn import ConfigError, StepSparsifier, sparsify
 
-pytestmark = masked_only("sparsify masks dense weights")
 SETTINGS = {"sparsity": 0.5, "steps": 20, "update_interval": 4}
 
 

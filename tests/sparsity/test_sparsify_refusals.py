@@ -3,13 +3,10 @@
 import pytest
 import torch
 from sparsify_loop import STEPS, Loop, make
-from storages import masked_only
 
 from sparse_rnn import sparsify
 from sparse_rnn.core.errors import ConfigError
 from sparse_rnn.optim.averaged_sgd import AveragedSGD
-
-pytestmark = masked_only("sparsify masks dense weights")
 
 
 def test_leaving_out_before_step_is_noticed():
@@ -34,7 +31,7 @@ def test_leaving_out_before_step_is_noticed():
         ({"update_interval": 0}, ["update_interval=0"]),
         ({"scop": "cell"}, ["scop", "scope"]),
         ({"scope": "layer"}, ["scope=layer"]),
-        ({"backend": "sparse"}, ["backend=sparse", "sparse_rnn.train"]),
+        ({"backend": "dense"}, ["backend=dense", "auto, masked, sparse"]),
         ({"keep_dense": ["nothing.*"]}, ["nothing.*", "head.weight"]),
         ({"gates": {"encoder.weight": {"all": slice(0, 1)}}}, ["encoder.weight", "not a parameter"]),
     ],

@@ -1,10 +1,12 @@
-"""Conversion of a model to the kernels: which module takes the place of which."""
+"""Conversion of a model to the kernels: which class takes the place of which."""
 
-from collections.abc import Callable, Iterator, Mapping
-from typing import Any
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 
+import torch
 from torch import Tensor, nn
+from torch.nn.modules.linear import NonDynamicallyQuantizableLinear
 
+from sparse_rnn.backends.cpu.attention import SparseMultiheadAttention
 from sparse_rnn.backends.cpu.functions.dropout import FastDropout
 from sparse_rnn.backends.cpu.memory import lasting_memory
 from sparse_rnn.backends.cpu.modules import (
@@ -12,11 +14,17 @@ from sparse_rnn.backends.cpu.modules import (
     SparseEmbedding,
     SparseHighwayRecurrence,
     SparseLinear,
-    SparseLSTM,
     SparseONLSTMLayer,
-    Structures,
 )
-from sparse_rnn.backends.cpu.storage import Packed
+from sparse_rnn.backends.cpu.recurrent import (
+    SparseGRU,
+    SparseGRUCell,
+    SparseLSTM,
+    SparseLSTMCell,
+    SparseRNN,
+    SparseRNNCell,
+)
+from sparse_rnn.backends.cpu.storage import Packed, assign
 from sparse_rnn.backends.cpu.structure import Structure
 from sparse_rnn.core.errors import ConfigError
 from sparse_rnn.models.base import Decoder
@@ -25,12 +33,30 @@ from sparse_rnn.models.layers.lstm import LSTM
 from sparse_rnn.models.layers.ordered_neurons import ONLSTMLayer
 from sparse_rnn.sparsity.topology import SparseTopology
 
+# By exact type, not isinstance: a subclass may compute something else with the same parameters.
+SPARSE: dict[type[nn.Module], type[nn.Module]] = {
+    nn.Linear: SparseLinear,
+    nn.Embedding: SparseEmbedding,
+    nn.LSTM: SparseLSTM,
+    nn.GRU: SparseGRU,
+    nn.RNN: SparseRNN,
+    nn.LSTMCell: SparseLSTMCell,
+    nn.GRUCell: SparseGRUCell,
+    nn.RNNCell: SparseRNNCell,
+    nn.MultiheadAttention: SparseMultiheadAttention,
+    NonDynamicallyQuantizableLinear: SparseLinear,  # its output projection
+    Decoder: SparseDecoder,
+    LSTM: SparseLSTM,
+    HighwayRecurrence: SparseHighwayRecurrence,
+    ONLSTMLayer: SparseONLSTMLayer,
+}
+
 
 def use_sparse_kernels(model: nn.Module, topology: SparseTopology) -> None:
     """Convert a model in place: parameters of sparse weights hold active values alone, and it computes with these.
 
-    The parameters stay the same objects under the same names. An optimizer may hold them, but no state of them yet.
-    Raises ConfigError, before anything is changed, if nothing here replaces a module that uses a sparse weight.
+    Modules and parameters stay the same objects under the same names. An optimizer may hold them, but no state of them
+    yet. Raises ConfigError, before anything is changed, if a module that uses a sparse weight is not known here.
     """
     sparse = {weight.parameter for weight in topology}
     if unknown := unsupported(model, topology):
@@ -40,81 +66,73 @@ def use_sparse_kernels(model: nn.Module, topology: SparseTopology) -> None:
     if any(parameter.device.type != "cpu" for parameter in sparse):
         raise ConfigError("The kernels compute on the CPU alone: use sparsifier.backend=masked.")
     with lasting_memory():
+        readers = [(module, weights_of(module)) for module in readers_of(model, sparse)]
         structures: dict[Tensor, Structure] = {}
         for weight in topology:
             structures[weight.parameter] = structure = Structure(weight.mask)
-            weight.parameter.data = structure.pack(weight.parameter.data)
-            weight.parameter.grad = None
+            assign(weight.parameter, structure.pack(weight.parameter.data))
             weight.storage = Packed(structure)
-        replace_modules(model, structures)
+        give_classes(model, readers, structures)
 
 
-def replace_modules(model: nn.Module, structures: Mapping[Tensor, Structure]) -> None:
-    """Replace the modules that use sparse weights, whose parameters hold active values, then all dropouts.
+def give_classes(
+    model: nn.Module,
+    readers: Sequence[tuple[nn.Module, Mapping[str, nn.Parameter]]],
+    structures: Mapping[Tensor, Structure],
+) -> None:
+    """Let a model's modules compute as the classes of the kernels do, its dropouts too, which draw faster there.
 
-    structures: by parameter. The kernels' dropout draws faster.
+    readers: from `readers_of`, each with its weights; structures: by parameter.
     """
-    sparse = {parameter for parameter in structures if isinstance(parameter, nn.Parameter)}
-    for parent, name, module in list(_users(model, sparse)):
-        replacement = _replacement(module, sparse)
-        assert replacement is not None
-        setattr(parent, name, replacement(module, structures).train(module.training))
-    for parent in list(model.modules()):
-        for name, module in parent.named_children():
-            if type(module) is nn.Dropout:
-                setattr(parent, name, FastDropout(module.p).train(module.training))
+    for module, weights in readers:
+        give_class(module, SPARSE[type(module)], weights, structures)
+    for module in model.modules():
+        if type(module) is nn.Dropout:
+            module.__class__ = FastDropout
 
 
-def unsupported(model: nn.Module, topology: SparseTopology) -> list[str]:
-    """Names of the sparse weights used by a module that nothing here replaces; works on the meta device."""
-    sparse = {weight.parameter: weight.name for weight in topology}
-    users = [*_users(model, set(sparse)), *([(model, "", model)] if _own(model, set(sparse)) else [])]
-    unknown = [module for _, _, module in users if module is model or _replacement(module, set(sparse)) is None]
-    return sorted({sparse[parameter] for module in unknown for parameter in _own(module, set(sparse))})
+def unsupported(model: nn.Module, topology: SparseTopology) -> dict[str, str]:
+    """The sparse weights that the kernels cannot compute with, and why, in a phrase; works on the meta device."""
+    names = {weight.parameter: weight.name for weight in topology}
+    found: dict[str, str] = {}
+    for module in model.modules():
+        if reason := refusal(module):
+            read = weights_of(module) if type(module) in SPARSE else dict(module.named_parameters(recurse=False))
+            found |= {names[parameter]: reason for parameter in read.values() if parameter in names}
+    return dict(sorted(found.items()))
 
 
-def _users(parent: nn.Module, sparse: set[nn.Parameter]) -> Iterator[tuple[nn.Module, str, nn.Module]]:
-    """Parent, name and module of all that use sparse weights themselves, or that are replaced with all they contain."""
-    for name, module in parent._modules.items():
-        if module is None:
-            continue
-        if _own(module, sparse) or _replacement(module, sparse) is not None:
-            yield parent, name, module
-        else:
-            yield from _users(module, sparse)
+def refusal(module: nn.Module) -> str:
+    """Why no class from here can be given to a module, in a phrase; empty if one can."""
+    sparse = SPARSE.get(type(module))
+    if sparse is None:
+        return f"no kernel computes what {type(module).__name__} does"
+    refused = getattr(sparse, "refused", None)
+    return str(refused(module)) if refused else ""
 
 
-def _own(module: nn.Module, sparse: set[nn.Parameter]) -> list[nn.Parameter]:
-    """The sparse weights of a module itself, not of those that it contains."""
-    return [parameter for parameter in module.parameters(recurse=False) if parameter in sparse]
+def readers_of(model: nn.Module, sparse: Iterable[nn.Parameter]) -> Iterator[nn.Module]:
+    """The modules whose class changes if these parameters, dense still, are to hold active values alone."""
+    sparse = set(sparse)
+    for module in model.modules():
+        if type(module) in SPARSE and any(parameter in sparse for parameter in weights_of(module).values()):
+            yield module
 
 
-def _replacement(module: nn.Module, sparse: set[nn.Parameter]) -> Callable[[Any, Structures], nn.Module] | None:
-    """The class that replaces a module that uses sparse weights; None if it uses none or is not known here."""
-    # Exact types, not isinstance: a subclass may compute something else with the same parameters.
-    replacement: Callable[[Any, Structures], nn.Module] | None = None
-    used = list(module.parameters())
-    if type(module) is nn.Linear:
-        replacement = SparseLinear
-    elif type(module) is Decoder:
-        replacement = SparseDecoder
-    elif type(module) is nn.Embedding and _only_looks_up(module):
-        replacement = SparseEmbedding
-    elif isinstance(module, nn.LSTM) and type(module) in (nn.LSTM, LSTM) and _is_plain(module):
-        replacement = SparseLSTM
-    elif type(module) is HighwayRecurrence:
-        replacement, used = SparseHighwayRecurrence, list(module.recurrent.parameters())
-    elif type(module) is ONLSTMLayer:
-        replacement = SparseONLSTMLayer
-    return replacement if any(parameter in sparse for parameter in used) else None
+def weights_of(module: nn.Module) -> dict[str, nn.Parameter]:
+    """The weights that a module's class in `SPARSE` computes with, dense still, by the names that it knows them by."""
+    begins = getattr(SPARSE[type(module)], "computes", "")
+    named = module.named_parameters(remove_duplicate=False)
+    return {name: parameter for name, parameter in named if parameter.dim() == 2 and name.startswith(begins)}
 
 
-def _only_looks_up(module: nn.Embedding) -> bool:
-    """Whether an embedding uses no option of torch's that SparseEmbedding lacks."""
-    plain = module.padding_idx is None and module.max_norm is None
-    return plain and not module.scale_grad_by_freq and not module.sparse
-
-
-def _is_plain(module: nn.LSTM) -> bool:
-    """Whether an LSTM uses no option of torch's that SparseLSTM lacks."""
-    return module.bias and not (module.batch_first or module.bidirectional or module.proj_size)
+def give_class(
+    module: nn.Module,
+    sparse: type[nn.Module],
+    weights: Mapping[str, nn.Parameter],
+    structures: Mapping[Tensor, Structure],
+) -> None:
+    """Let a module compute as `sparse` does; a weight that is kept dense gets a structure with all entries."""
+    own = {name: structures.get(p) or Structure(torch.ones(p.shape, dtype=torch.bool)) for name, p in weights.items()}
+    module.__dict__["structures"] = own  # past nn.Module's and RNNBase's __setattr__, which look for parameters
+    module.__class__ = sparse

@@ -1,9 +1,11 @@
-"""Modules that compute with the active entries of their weights alone; each takes the place of a dense one.
+"""Modules that compute with the active entries of their weights alone.
 
-A module holds the parameters of the one that it replaces, under the same names, and the structures of the sparse ones.
+A module is not replaced but given the class from here that corresponds to its own (convert.py): it keeps its attributes
+and parameter objects. `structures` then has the structure of each weight that it computes with, by the name of the
+parameter; a weight that is kept dense has a structure with all entries.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from typing import cast
 
 import torch
@@ -11,34 +13,28 @@ from torch import Tensor, nn
 
 from sparse_rnn.backends.cpu.dense_gradient_taps import DroppedContribution, make_tap
 from sparse_rnn.backends.cpu.functions.cross_entropy import linear_cross_entropy
-from sparse_rnn.backends.cpu.functions.dropout import dropout
 from sparse_rnn.backends.cpu.functions.highway import highway
-from sparse_rnn.backends.cpu.functions.lstm import lstm_layer
 from sparse_rnn.backends.cpu.functions.mixture import sparse_mixture_cross_entropy
 from sparse_rnn.backends.cpu.functions.ordered_neurons import on_lstm_layer
 from sparse_rnn.backends.cpu.functions.products import Stored, embedding, linear
 from sparse_rnn.backends.cpu.operators import operators
 from sparse_rnn.backends.cpu.structure import Structure
 from sparse_rnn.models.layers.highway import HighwayRecurrence
-from sparse_rnn.models.layers.lstm import WEIGHTS, State
+from sparse_rnn.models.layers.lstm import State
 from sparse_rnn.models.layers.ordered_neurons import ONLSTMLayer
 
-Structures = Mapping[Tensor, Structure]
+Structures = Mapping[str, Structure]
 
 
 class SparseLinear(nn.Linear):
     """y = W x + b with a sparse W: nn.Linear whose `weight` holds active values alone, [active]."""
 
-    def __init__(self, dense: nn.Linear, structures: Structures) -> None:
-        nn.Module.__init__(self)
-        self.in_features, self.out_features = dense.in_features, dense.out_features
-        self.structure = structures[dense.weight]
-        self.weight, self.bias = dense.weight, dense.bias
+    structures: Structures
 
     @property
     def stored(self) -> Stored:
         """The values of the weight and their structure."""
-        return Stored(self.weight, self.structure)
+        return Stored(self.weight, self.structures["weight"])
 
     def forward(self, x: Tensor) -> Tensor:
         """x [..., C] to [..., R]."""
@@ -60,98 +56,46 @@ class SparseDecoder(SparseLinear):
 class SparseEmbedding(nn.Embedding):
     """Looks up rows of a sparse weight: nn.Embedding whose `weight` holds active values alone, [active]."""
 
-    def __init__(self, dense: nn.Embedding, structures: Structures) -> None:
-        nn.Module.__init__(self)
-        self.num_embeddings, self.embedding_dim = dense.num_embeddings, dense.embedding_dim
-        self.structure = structures[dense.weight]
-        self.weight = dense.weight
+    structures: Structures
+
+    @classmethod
+    def refused(cls, module: nn.Embedding) -> str:
+        """Why an embedding of torch's cannot have this class, as a phrase; empty if it can."""
+        options = {"max_norm": module.max_norm is not None, "scale_grad_by_freq": module.scale_grad_by_freq}
+        options["sparse"] = module.sparse
+        used = [name for name, is_used in options.items() if is_used]
+        return f"the kernels have no {' and no '.join(used)} of nn.Embedding" if used else ""
 
     def forward(self, tokens: Tensor) -> Tensor:
         """tokens int64 [...] to [..., C], zero where inactive."""
-        return embedding(tokens, self.weight, self.structure)
-
-
-class SparseLSTM(nn.Module):
-    """Takes the place of torch's LSTM, or of ours, whose layers can be run one by one (functions/lstm.py computes).
-
-    A weight that is kept dense keeps its shape and is computed with as if sparse, with all entries active.
-    """
-
-    def __init__(self, dense: nn.LSTM, structures: Structures) -> None:
-        super().__init__()
-        self.input_size, self.hidden_size = dense.input_size, dense.hidden_size
-        self.num_layers, self.dropout = dense.num_layers, dense.dropout
-        for name, parameter in dense.named_parameters(recurse=False):
-            self.register_parameter(name, parameter)
-        self.structures = {name: _structure(getattr(self, name), structures) for name in self._weights()}
-
-    def _weights(self) -> Iterator[str]:
-        return (f"{kind}_l{number}" for number in range(self.num_layers) for kind in WEIGHTS[:2])
-
-    def forward(self, x: Tensor, hidden: State | None = None) -> tuple[Tensor, State]:
-        """x [T, B, I]; hidden: h and c, each [layers, B, H], zeros if None. Returns the last layer's states [T, B, H]
-        and the last h and c of all layers."""
-        if hidden is None:
-            zeros = x.new_zeros(self.num_layers, x.shape[1], self.hidden_size)
-            hidden = zeros, zeros
-        carried = []
-        for number, state in enumerate(zip(*(torch.split(part, 1) for part in hidden), strict=True)):
-            if number:
-                x = dropout(x, self.dropout, self.training)
-            x, state = self.run_layer(number, x, state)
-            carried.append(state)
-        h, c = (torch.cat(part) for part in zip(*carried, strict=True))
-        return x, (h, c)
-
-    def run_layer(self, number: int, inputs: Tensor, state: State, drop: float = 0.0) -> tuple[Tensor, State]:
-        """One layer: its states [T, B, H], and its last h and c, each [1, B, H]; `drop`: DropConnect of weight_hh."""
-        of_input, recurrent = (self._stored(f"{kind}_l{number}") for kind in WEIGHTS[:2])
-        biases = (getattr(self, f"{kind}_l{number}") for kind in WEIGHTS[2:])
-        recurrent = drop_connect(recurrent, drop, self.training, inverted=True)
-        output, h, c = lstm_layer(inputs, state[0][0], state[1][0], of_input, recurrent, *biases)
-        return output, (h[None], c[None])
-
-    def _stored(self, name: str) -> Stored:
-        return _stored(getattr(self, name), self.structures[name])
+        rows = embedding(tokens.long(), self.weight, self.structures["weight"])
+        if self.padding_idx is not None:  # which is looked up like others, and never learns
+            rows = torch.where((tokens == self.padding_idx)[..., None], rows.detach(), rows)
+        return rows
 
 
 class SparseHighwayRecurrence(HighwayRecurrence):
-    """The recurrence of an RHN with sparse weights (functions/highway.py computes).
+    """The recurrence of an RHN with sparse weights (functions/highway.py computes)."""
 
-    A recurrent weight that is kept dense is computed with as if sparse, with all entries active.
-    """
-
-    def __init__(self, dense: HighwayRecurrence, structures: Structures) -> None:
-        nn.Module.__init__(self)
-        self.width, self.dropout = dense.width, dense.dropout
-        self.input = _part(dense.input, structures)
-        layers = cast(list[nn.Linear], list(dense.recurrent))
-        self.structures = [_structure(layer.weight, structures) for layer in layers]
-        self.recurrent = nn.ModuleList(_part(layer, structures) for layer in layers)
+    structures: Structures
+    computes = "recurrent."  # what the names of its weights begin with: that of the input belongs to a linear layer
 
     def unroll(self, x: Tensor, state: Tensor, mask: Tensor | None) -> tuple[Tensor, Tensor]:
         """All states [T, B, H] and the last one; x [T, B, I], state and mask, of variational dropout, [B, H]."""
-        pairs = zip(cast(list[nn.Linear], self.recurrent), self.structures, strict=True)
-        layers = [(_stored(layer.weight, structure), layer.bias) for layer, structure in pairs]
-        return highway(self.input(x), state, mask, layers)
+        layers = zip(cast(list[nn.Linear], self.recurrent), self.structures.values(), strict=True)
+        weights = [(stored_weight(layer.weight, structure), layer.bias) for layer, structure in layers]
+        return highway(self.input(x), state, mask, weights)
 
 
 class SparseONLSTMLayer(ONLSTMLayer):
-    """A layer of an ON-LSTM with sparse weights (functions/ordered_neurons.py computes).
+    """A layer of an ON-LSTM with sparse weights (functions/ordered_neurons.py computes)."""
 
-    A weight that is kept dense is computed with as if sparse, with all entries active.
-    """
-
-    def __init__(self, dense: ONLSTMLayer, structures: Structures) -> None:
-        nn.Module.__init__(self)
-        self.hidden, self.chunk, self.p = dense.hidden, dense.chunk, dense.p
-        self.structures = [_structure(part.weight, structures) for part in (dense.input, dense.recurrent)]
-        self.input, self.recurrent = (_part(part, structures) for part in (dense.input, dense.recurrent))
+    structures: Structures
 
     def forward(self, x: Tensor, state: State, training: bool) -> tuple[Tensor, State]:
         """All states [T, B, H], and the last h and c; x [T, B, I], state: h and c, each [B, H]."""
-        weights = self.input.weight, self.recurrent.weight
-        of_input, recurrent = (_stored(*pair) for pair in zip(weights, self.structures, strict=True))
+        parts = (self.input.weight, "input.weight"), (self.recurrent.weight, "recurrent.weight")
+        of_input, recurrent = (stored_weight(weight, self.structures[name]) for weight, name in parts)
         recurrent = drop_connect(recurrent, self.p, training, inverted=False)
         states, cell = on_lstm_layer(x, *state, of_input, recurrent, self.input.bias + self.recurrent.bias)
         return states, (states[-1], cell)
@@ -176,17 +120,7 @@ def drop_connect(weight: Stored, p: float, training: bool, *, inverted: bool) ->
     return Stored(values * kept, structure)
 
 
-def _part(module: nn.Linear, structures: Structures) -> nn.Linear:
-    """A layer inside a replaced module, itself replaced if its weight is sparse."""
-    return SparseLinear(module, structures) if module.weight in structures else module
-
-
-def _structure(parameter: Tensor, structures: Structures) -> Structure:
-    """The structure of a weight; for one that is kept dense, a structure with all entries."""
-    return structures.get(parameter) or Structure(torch.ones_like(parameter, dtype=torch.bool))
-
-
-def _stored(parameter: Tensor, structure: Structure) -> Stored:
+def stored_weight(parameter: Tensor, structure: Structure) -> Stored:
     """A weight for the kernels: its parameter holds active values [active], or all of a weight that is kept dense."""
     values = parameter if parameter.dim() == 1 else parameter.flatten()[structure.positions]
     return Stored(values, structure)

@@ -27,6 +27,14 @@ class Packed:
         return torch.Size(self.structure.shape)
 
     @property
+    def stored_shape(self) -> torch.Size:
+        return torch.Size([self.structure.active])
+
+    @property
+    def device(self) -> torch.device:
+        return self.structure.layout[3].device
+
+    @property
     def active(self) -> int:
         return self.structure.active if self._open is None else int(self._open.count_nonzero())
 
@@ -57,12 +65,7 @@ class Packed:
 
         if optimizer is not None:
             carry_entries(optimizer, parameter, carry)
-        carried = carry(parameter.data)
-        # Autograd remembers a parameter's length while a graph of the last step is alive, and would refuse gradients of
-        # the new length. Assigning data of another type makes it forget: hence an empty float16 tensor in between.
-        parameter.data = carried.new_empty(0, dtype=torch.float16)
-        parameter.data = carried
-        parameter.grad = None
+        assign(parameter, carry(parameter.data))
 
     def dense(self, stored: Tensor) -> Tensor:
         return self.structure.unpack(stored)
@@ -77,6 +80,9 @@ class Packed:
     def clear(self, stored: Tensor) -> None:
         pass
 
+    def outside(self, stored: Tensor) -> int:
+        return 0
+
     def watch(self) -> None:
         self.structure.watch()
 
@@ -84,6 +90,15 @@ class Packed:
         if self.structure.contributions is None:
             raise RuntimeError("call sparsifier.before_backward() before the backward whose gradients are to be read")
         return ContributedGradient(self.shape, parameter.dtype, self.structure.take_contributions())
+
+
+def assign(parameter: nn.Parameter, stored: Tensor) -> None:
+    """Let a parameter hold a tensor of another shape; its gradient goes."""
+    # Autograd remembers a parameter's shape while a graph of the last step is alive, and would refuse gradients of the
+    # new shape. Assigning data of another type makes it forget: hence an empty float16 tensor in between.
+    parameter.data = stored.new_empty(0, dtype=torch.float16)
+    parameter.data = stored
+    parameter.grad = None
 
 
 class ContributedGradient:

@@ -1,15 +1,15 @@
-// What the recurrences (lstm.cpp, highway.cpp, ordered_neurons.cpp) share.
+// What the recurrences (lstm.cpp, gru.cpp, rnn.cpp, highway.cpp, ordered_neurons.cpp) share.
 //
 // Over a window of T steps and B sequences, step t of sequence b is column t * B + b. Products over the whole window want
 // these columns in tiles of full width (Tiles); a step wants its own B columns at the start of a tile (Step). When B is no
 // multiple of the tile's width, the columns of a step begin in the middle of one tile and end in the next (Columns), so they
-// are copied to and from short buffers of one row.
+// are copied to and from short buffers of one row. Where sequences end at different steps, a step has fewer columns (Window).
 #pragma once
 #include "tensors.h"
 
-// The first `count` lanes of a vector, zero in the others.
+// The first `count` lanes of a vector, those of `others` beyond.
 template <typename S>
-inline blocked::Vector<S> first_lanes(blocked::Vector<S> vector, int64_t count) {
+inline blocked::Vector<S> first_lanes(blocked::Vector<S> vector, int64_t count, blocked::Vector<S> others = blocked::Vector<S>{}) {
   constexpr int64_t L = blocked::Lanes<S>::count;
   if (count >= L) return vector;
   alignas(blocked::VECTOR_BYTES) static constexpr auto ones = [] {
@@ -18,7 +18,7 @@ inline blocked::Vector<S> first_lanes(blocked::Vector<S> vector, int64_t count) 
     return result;
   }();
   const blocked::Vector<S> kept = blocked::load(ones.data() + L - count);
-  return kept > S(0) ? vector : blocked::Vector<S>{};
+  return kept > S(0) ? vector : others;
 }
 
 // Copies `count` entries, at most a tile's width: a call of memcpy would take longer than such a copy. Always inline, so that
@@ -46,6 +46,13 @@ inline void store_first(S* to, blocked::Vector<S> vector, int64_t count) {
   S lanes[blocked::Lanes<S>::count];
   blocked::store(lanes, vector);
   copy(lanes, to, count);
+}
+
+// Zeroes the vectors of a row of `width` columns in which none of the first `count` lies.
+template <typename S>
+inline void clear_unused(S* row, int64_t count, int64_t width) {
+  constexpr int64_t L = blocked::Lanes<S>::count;
+  for (int64_t j = (count + L - 1) / L * L; j < width; j += L) blocked::store(row + j, blocked::Vector<S>{});
 }
 
 // Where `count` columns, no more than a tile has, lie: `first` of them in `tile` from column `at`, the `rest` in the next tile.
@@ -84,6 +91,50 @@ struct Step {
     std::vector<Columns> result;
     for (int64_t group = 0; group < groups; group++) result.emplace_back(t * batch + group * part, used(group), tile_width);
     return result;
+  }
+};
+
+// The columns of a window whose sequences may end at different steps, and the order in which a layer takes the steps.
+//
+// The sequences are sorted by length, as torch packs them: step t has the first sizes[t] of them, at columns offsets[t] and
+// following. The k-th step that the layer takes is the one at time(k): with `reverse`, it begins at the end. A sequence
+// that has no column at a step keeps its state there.
+template <typename S>
+struct Window {
+  std::vector<int64_t> sizes, offsets{0};
+  int64_t steps, columns;
+  bool reverse;
+  Step<S> step;
+
+  Window(at::IntArrayRef sizes_, bool reverse_)
+      : sizes(sizes_.vec()), steps(int64_t(sizes.size())), reverse(reverse_), step(steps ? sizes[0] : 0) {
+    for (const int64_t size : sizes) {
+      TORCH_CHECK(size > 0 && size <= sizes[offsets.size() > 1 ? offsets.size() - 2 : 0], "sequences are sorted by length, the longest first");
+      offsets.push_back(offsets.back() + size);
+    }
+    TORCH_CHECK(steps > 0, "a window has at least one step");
+    columns = offsets.back();
+  }
+
+  int64_t time(int64_t k) const { return reverse ? steps - 1 - k : k; }
+  int64_t used(int64_t t, int64_t group) const { return std::clamp<int64_t>(sizes[t] - group * step.part, 0, step.part); }
+
+  // The columns of each group in the tiles of the window, at step t.
+  std::vector<Columns> columns_of(int64_t t, int64_t tile_width) const {
+    std::vector<Columns> result;
+    for (int64_t group = 0; group < step.groups; group++)
+      result.emplace_back(offsets[t] + group * step.part, used(t, group), tile_width);
+    return result;
+  }
+
+  // One unit of step t: from a step's row to a matrix [columns, H], `to` being that unit's first entry, and added from one.
+  void unpack(const S* row, int64_t t, int64_t group, S* to, int64_t H) const {
+    to += (offsets[t] + group * step.part) * H;
+    for (int64_t n = 0, count = used(t, group); n < count; n++) to[n * H] = row[n];
+  }
+  void add(const S* from, int64_t H, int64_t t, int64_t group, S* row) const {
+    from += (offsets[t] + group * step.part) * H;
+    for (int64_t n = 0, count = used(t, group); n < count; n++) row[n] += from[n * H];
   }
 };
 
@@ -169,4 +220,30 @@ void for_units(int64_t units, const Step<S>& step, const F& f) {
   at::parallel_for(0, units * step.groups, 128, [&](int64_t begin, int64_t end) {
     for (int64_t i = begin; i < end; i++) f(i % units, i / units);
   });
+}
+
+// The schemas of the operators that torch's recurrent layers have in common, as functions/recurrence.py calls them.
+#define RECURRENT_FORWARD(layer)                                                                                             \
+  layer "_forward(Tensor projected, Tensor bias_ih, Tensor bias_hh, Tensor[] first, int[] sizes, bool reverse, "             \
+        "Tensor values, Tensor[] structure) -> Tensor[]"
+#define RECURRENT_BACKWARD(layer)                                                                                            \
+  layer "_backward(Tensor d_states, Tensor[] d_last, Tensor before, Tensor saved, int[] sizes, bool reverse, "               \
+        "Tensor values, Tensor[] structure) -> Tensor[]"
+
+// Refuses tensors that do not fit one another: see lstm_forward.
+inline void check_recurrence(const Tensor& projected, const Tensor& bias_ih, const Tensor& bias_hh, const Sparse& weight,
+                             at::TensorList first, at::IntArrayRef sizes, int64_t gates) {
+  const int64_t H = first[0].size(1), rows = gates * H;
+  bool fit = weight.layout.rows == rows && projected.is_contiguous() && projected.size(1) == rows &&
+             projected.size(0) * projected.size(2) >= c10::sum_integers(sizes);
+  for (const Tensor& bias : {bias_ih, bias_hh}) fit = fit && bias.is_contiguous() && bias.numel() == rows;
+  for (const Tensor& state : first) fit = fit && !sizes.empty() && state.size(0) == sizes[0] && state.size(1) == H;
+  TORCH_CHECK(fit, "the sizes of a recurrent layer do not fit");
+}
+
+// The same for a backward pass: see lstm_backward.
+inline void check_gradients(const Tensor& d_states, at::TensorList d_last, const Sparse& weight, at::IntArrayRef sizes) {
+  bool fit = weight.layout.rows == d_states.size(1) && d_states.is_contiguous() && d_states.size(0) == c10::sum_integers(sizes);
+  for (const Tensor& state : d_last) fit = fit && !sizes.empty() && state.size(0) == sizes[0] && state.size(1) == d_states.size(1);
+  TORCH_CHECK(fit, "the sizes of a recurrent layer do not fit");
 }

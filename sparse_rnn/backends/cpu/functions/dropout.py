@@ -13,9 +13,11 @@ from sparse_rnn.backends.cpu.operators import operators
 
 
 def dropout(x: Tensor, p: float, training: bool) -> Tensor:
-    """nn.functional.dropout for x on the CPU and p below 1; with the same draws if x is contiguous."""
+    """nn.functional.dropout for x on the CPU; with the same draws if x is contiguous."""
     if not training or p == 0:
         return x
+    if p == 1:  # nothing is drawn
+        return nn.functional.dropout(x, p)
     dropped: Tensor = _Dropout.apply(x, p)  # type: ignore[no-untyped-call]
     return dropped
 
@@ -36,12 +38,8 @@ class _Dropout(torch.autograd.Function):
         return operators().scale_kept(gradient.contiguous(), kept, ctx.p), None
 
 
-class FastDropout(nn.Module):
-    """Takes the place of nn.Dropout in a model on the kernels."""
-
-    def __init__(self, p: float) -> None:
-        super().__init__()
-        self.p = p
+class FastDropout(nn.Dropout):
+    """nn.Dropout in a model on the kernels."""
 
     def forward(self, x: Tensor) -> Tensor:
         """x with entries dropped with probability p and the others divided by 1 - p, in training only."""

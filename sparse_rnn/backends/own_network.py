@@ -1,7 +1,8 @@
 """`sparsify`: sparsity for any module and optimizer, in three lines of a training loop."""
 
 import weakref
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from functools import partial
 from typing import Any
 
 from torch import nn
@@ -9,10 +10,11 @@ from torch.optim import Optimizer
 
 from sparse_rnn.core.declarations import GateMap
 from sparse_rnn.core.errors import ConfigError
+from sparse_rnn.core.extras import missing_extra
 from sparse_rnn.sparsity import arguments
 from sparse_rnn.sparsity.divergence import odd_value
 from sparse_rnn.sparsity.iss.penalty import ISSConfig
-from sparse_rnn.sparsity.method import SparsifierConfig, refuse_without_gates
+from sparse_rnn.sparsity.method import SparsifierConfig, check_backend, refuse_without_gates
 from sparse_rnn.sparsity.named_methods import composed_method
 from sparse_rnn.sparsity.rules.growth import GrowthRule
 from sparse_rnn.sparsity.step_sparsifier import StepSparsifier
@@ -37,6 +39,7 @@ def sparsify(
     update_interval: int | None = None,
     keep_dense: Sequence[str] = (),
     gates: GateMap | None = None,
+    backend: str | None = None,
     seed: int = 1,
     **settings: Any,
 ) -> StepSparsifier:
@@ -47,6 +50,8 @@ def sparsify(
     method's own. removal_rate: at the first update, 0.5 by default; it falls over `steps`. update_interval: in steps,
     100 by default. keep_dense: globs of the names of weights that stay dense. gates: the rows of each gate, by
     parameter name, where the modules do not declare them (see `find_gates`); a weight without gates is one group.
+    backend: `masked`, `sparse` for the kernels, which compute with active entries alone, or `auto`, the default: the
+    kernels where they are faster and possible.
     settings: other keys of the method, such as `scope="cell"`.
 
     Neither Hydra's nor OmegaConf's global state is touched. Raises ConfigError, in one sentence, for what does not
@@ -56,6 +61,9 @@ def sparsify(
     arguments.check_optimizer(optimizer)
     steps, seed = arguments.whole_number("steps", steps), arguments.seed_number(seed)
     chosen = _settings(method, sparsity, removal_rate, update_interval, settings)
+    if backend is not None:
+        check_backend("backend", backend)
+        chosen["backend"] = backend
     arguments.check_growth(growth)
     config, rule = composed_method(method, growth, chosen)
     if config.dynamic and not config.prunes and int(config.update_interval) >= steps:
@@ -64,9 +72,37 @@ def sparsify(
     _refuse_untrained(topology, optimizer)
     if not isinstance(method, str) or {"scope", "redistribution"} & set(settings):
         refuse_without_gates(config, topology)  # the scope of a method by name simply has no effect without gates
+    apply = _chosen_backend(config, rule, module, topology, optimizer)
     made = StepSparsifier(config, rule, topology, optimizer, steps=steps, seed=seed, module=module)
+    apply(made)
     _sparsifiers.add(made)
     return made
+
+
+def _chosen_backend(
+    config: SparsifierConfig, rule: GrowthRule, module: nn.Module, topology: SparseTopology, optimizer: Optimizer
+) -> Callable[[StepSparsifier], None]:
+    """What to do with a sparsifier so that what was chosen computes; raises ConfigError."""
+    if config.backend == "masked":
+        return _masked("as requested")
+    try:
+        from sparse_rnn.backends.own_choice import choose_for_own  # needs packages that only an extra brings
+    except ModuleNotFoundError as error:
+        lacking = missing_extra(error, "the kernels")
+        if lacking is None:
+            raise
+        if config.backend == "sparse":
+            raise ConfigError(lacking) from None
+        return _masked(lacking.rstrip("."))
+    choice = choose_for_own(config, rule, module, topology, optimizer)
+    return partial(choice.apply, module=module)
+
+
+def _masked(reason: str) -> Callable[[StepSparsifier], None]:
+    def apply(sparsifier: StepSparsifier) -> None:
+        sparsifier.backend_reason = reason
+
+    return apply
 
 
 def _settings(
@@ -80,8 +116,6 @@ def _settings(
     arguments.check_method(method)
     if isinstance(method, ISSConfig):
         raise ConfigError("method=iss is not a composition of rules: sparsify does not offer it.")
-    if settings.get("backend", getattr(method, "backend", "auto")) == "sparse":
-        raise ConfigError("sparsify masks dense weights: backend=sparse is for the runs of sparse_rnn.train.")
     if settings.get("epsilon") is not None and (sparsity is not None or isinstance(method, str)):
         raise ConfigError("epsilon would set the sparsity a second time: leave epsilon out.")
     chosen = dict(settings)
