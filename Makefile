@@ -29,7 +29,7 @@ READ = $(ASKED) $(if $(SOURCE),--source $(SOURCE))
 
 .DEFAULT_GOAL := help
 .PHONY: help setup demo test test-all test-backend test-documented test-additions test-cuda test-slurm test-browser \
-  test-latex lint format data kernels status bench gpu tables figures site notebooks $(TABLES) $(FIGURES)
+  test-latex test-portability lint format data kernels status bench gpu tables figures site notebooks $(TABLES) $(FIGURES)
 
 help:  ## show this list
 	@grep -E '^#?[a-zN%-]+:.*## ' $(MAKEFILE_LIST) | tr -d '#' | awk -F ':.*  ' '{printf "  make %-17s%s\n", $$1, $$2}'
@@ -88,6 +88,13 @@ test-browser: setup  ## the tests of the page of results in Chromium (which this
 test-latex: setup  ## the tests of the tables in LaTeX (which this installs, as root, in a container)
 	tests/install_debian.sh pdflatex texlive-latex-base
 	SPARSE_RNN_LATEX_TEST=1 OMP_NUM_THREADS=1 $(RUN) -m pytest -m latex tests/latex $(ARGS)
+
+test-portability: setup  ## the kernels under clang and on an emulated ARM (which this installs, as root, in a container)
+	tests/install_debian.sh clang++ clang
+	tests/install_debian.sh aarch64-linux-gnu-g++ g++-aarch64-linux-gnu
+	tests/install_debian.sh qemu-aarch64 qemu-user
+	SPARSE_RNN_PORTABILITY_TEST=1 OMP_NUM_THREADS=1 $(RUN) -m pytest -n 2 --dist worksteal --timeout 900 -m portability \
+	  tests/portability $(ARGS)
 
 lint: setup  ## ruff, mypy, and that imports point downwards
 	$(RUN) -m ruff check .

@@ -53,17 +53,17 @@ class PlainStep:
 class OurStep:
     """A training step of this project: masked gradients, clipping, SNT-ASGD; `overrides` as on the command line."""
 
-    def __init__(self, *overrides: str) -> None:
+    def __init__(self, *overrides: str, vocabulary: int = VOCABULARY) -> None:
         given = [] if any(override.startswith("model=") for override in overrides) else ["model=stacked_lstm"]
         run = compose_run([*given, "dataset=ptb", "sparsifier.removal_rate=0.7", *overrides])
         self.run = run
-        self.model = run.model.build(VOCABULARY).train()
+        self.model = run.model.build(vocabulary).train()
         self.topology = make_topology(run.sparsifier, self.model)
         optimizer = run.optimizer.build(self.model.parameters(), run.protocol)
         assert isinstance(optimizer, AveragedSGD)
         self.optimizer = optimizer
         self.sparsifier: Sparsifier = make_sparsifier(run, self.topology, optimizer)
-        self.window = torch.randint(VOCABULARY, (BPTT + 1, BATCH))
+        self.window = torch.randint(vocabulary, (BPTT + 1, BATCH))
         self.hidden = self.model.initial_hidden(BATCH)
 
     def __call__(self, clock: Clock = MID_EPOCH) -> None:

@@ -1,13 +1,13 @@
 """Whether a run computes with masked dense weights or with active entries alone."""
 
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import torch
 from torch import nn
 
-from sparse_rnn.backends.cpu.compile import KernelsUnavailable, kernels
+from sparse_rnn.backends.cpu.compile import KernelsUnavailable, are_compiled, kernels
 from sparse_rnn.backends.cpu.convert import unsupported
 from sparse_rnn.core.errors import ConfigError
 from sparse_rnn.core.protocol import ProtocolConfig
@@ -21,11 +21,18 @@ from sparse_rnn.sparsity.topology import SparseTopology, SparseWeight
 # Where the kernels and masked dense weights take the same time, as measured: see docs/performance.md.
 CROSSOVER_DENSITY: dict[type[nn.Module], float] = {AWDLSTMMoS: 0.4}  # above it masks are faster, by model
 OTHER_CROSSOVER_DENSITY = 0.5
-SMALLEST = 1 << 20  # entries of a weight; networks with none so large are faster with masked dense weights
+# What the kernels save for each inactive entry and each token of training: least in large networks, 18 ps on two
+# threads; 36 ps or more in small ones (docs/performance.md; `make bench ARGS=small_networks`).
+SAVED_SECONDS = 15e-12
+START_SECONDS = 1.0  # to load the kernels and convert a network, rounded up
+COMPILE_SECONDS = 30.0
+LARGE = 1 << 20  # entries of a weight that are worth compiling for where nobody knows how much is to be computed
 ALWAYS = bool(os.environ.get("SPARSE_RNN_BACKEND_TEST"))  # for `make test-backend` alone: auto ignores what is faster
 
-NOTHING, SMALL = "there is no sparse weight", "faster for weights this small"
+NOTHING, SMALL = "there is no sparse weight", "compiling the kernels may not pay for weights this small"
+SHORT = "faster for a run this short"
 OF_CPU = "its kernels are for the CPU"
+BEGUN = "as the run began"
 
 
 @dataclass(frozen=True)
@@ -46,16 +53,27 @@ def choose_backend(
     topology: SparseTopology,
     device: torch.device,
     precision: str = "fp32",
+    tokens: float | None = None,
+    begun: str | None = None,
 ) -> Choice:
-    """What computes; raises ConfigError if sparsifier.backend=sparse is not possible."""
+    """What computes; raises ConfigError if sparsifier.backend=sparse is not possible.
+
+    tokens: see `too_little`. begun: what a run that resumes has computed with; `auto` stays with it if it can.
+    """
     asked = sparsifier.backend
     if asked == "masked":
         return Choice("masked", "as requested")
     refuse_backend(sparsifier, growth, optimizer, protocol, model, topology, device, precision)
+    share = f"{_density(sparsifier, topology):.0%} of the sparse weights are active, and it computes with those alone"
     if asked == "auto":
-        reason = obstacle(sparsifier, growth, optimizer, protocol, model, topology, device, precision)
-        if reason := reason or slower(sparsifier, growth, optimizer, model, topology):
-            usual = reason in (NOTHING, SMALL) or reason.startswith(OF_CPU)
+        impossible = obstacle(sparsifier, growth, optimizer, protocol, model, topology, device, precision)
+        reason = impossible or slower(sparsifier, growth, optimizer, model, topology, tokens)
+        if begun == "masked" and not reason:
+            reason = BEGUN
+        elif begun == "sparse" and reason and not impossible:
+            reason, share = "", BEGUN
+        if reason:
+            usual = reason in (NOTHING, SMALL, SHORT) or reason.startswith(OF_CPU)
             return Choice("masked", reason, expected=usual)
     try:
         kernels()
@@ -63,7 +81,6 @@ def choose_backend(
         if asked == "sparse":
             raise
         return Choice("masked", str(error).rstrip("."))
-    share = f"{_density(sparsifier, topology):.0%} of the sparse weights are active, and it computes with those alone"
     return Choice("sparse", "as requested" if asked == "sparse" else share)
 
 
@@ -124,8 +141,9 @@ def slower(
     optimizer: OptimizerConfig,
     model: nn.Module,
     topology: SparseTopology,
+    tokens: float | None,
 ) -> str:
-    """Why masked dense weights are faster, in a phrase; empty if they are not."""
+    """Why masked dense weights are faster, in a phrase; empty if they are not. tokens: see `too_little`."""
     if ALWAYS:
         return ""
     if sparsifier.prunes:
@@ -133,12 +151,27 @@ def slower(
     limit = crossover(model)
     if (density := _density(sparsifier, topology)) > limit:
         return f"{density:.0%} of the sparse weights are active, and above {limit:.0%} masks are faster"
-    if small(topology):
-        return SMALL
     needs = signals_needed(sparsifier, growth)
     every_step = "momentum" in needs and not optimizer.averages
     if every_step or (needs and sparsifier.update_interval == "1"):
         return "dense gradients are needed in every step"
+    return too_little([weight.size for weight in topology], density, tokens)
+
+
+def too_little(sizes: Sequence[int], density: float, tokens: float | None) -> str:
+    """Why the kernels do not pay for sparse weights of these sizes (entries), in a phrase; empty if they do.
+
+    Kernels that are not compiled yet must also save the time that compiling takes. Compiles nothing.
+    density: the share of entries that are active. tokens: that each weight is multiplied with in the whole training,
+    steps x batch x window; None: nobody knows.
+    """
+    if tokens is None:
+        return "" if max(sizes) >= LARGE or are_compiled() else SMALL
+    saved = SAVED_SECONDS * sum(sizes) * (1 - density) * tokens
+    if saved < START_SECONDS:
+        return SHORT
+    if saved < START_SECONDS + COMPILE_SECONDS and not are_compiled():
+        return f"compiling the kernels would take longer than they save in this run (some {saved:.0f} s)"
     return ""
 
 
@@ -147,9 +180,9 @@ def crossover(model: nn.Module) -> float:
     return CROSSOVER_DENSITY.get(type(model), OTHER_CROSSOVER_DENSITY)
 
 
-def small(topology: Iterable[SparseWeight]) -> bool:
-    """Whether masked dense weights are faster because no weight is large."""
-    return max(weight.size for weight in topology) < SMALLEST
+def small(weights: Iterable[SparseWeight]) -> bool:
+    """Whether no weight is large enough to compile for where nobody knows how much is to be computed."""
+    return max(weight.size for weight in weights) < LARGE
 
 
 def _density(sparsifier: SparsifierConfig, topology: SparseTopology) -> float:

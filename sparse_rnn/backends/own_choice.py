@@ -8,7 +8,7 @@ import torch
 from torch import nn
 from torch.optim import Optimizer
 
-from sparse_rnn.backends.choice import ALWAYS, OTHER_CROSSOVER_DENSITY, SMALL, small
+from sparse_rnn.backends.choice import ALWAYS, OTHER_CROSSOVER_DENSITY, too_little
 from sparse_rnn.backends.cpu.compile import KernelsUnavailable, kernels
 from sparse_rnn.backends.cpu.convert import unsupported
 from sparse_rnn.backends.cpu.own_modules import DTYPES, KernelWeights
@@ -110,14 +110,12 @@ def slower(
         return ""
     if config.prunes:
         return f"method={config.name} starts dense"
-    if small(usable):
-        return SMALL
     if (density := _density(config, topology, usable)) > OTHER_CROSSOVER_DENSITY:
         return f"{density:.0%} of the weights are active, and above {OTHER_CROSSOVER_DENSITY:.0%} masks are faster"
     needs = signals_needed(config, growth)
     if "momentum" in needs or (needs and config.update_interval == "1"):
         return "dense gradients are needed in every step"
-    return ""
+    return too_little([weight.size for weight in usable], density, tokens=None)
 
 
 def _density(config: SparsifierConfig, topology: SparseTopology, weights: Sequence[SparseWeight]) -> float:

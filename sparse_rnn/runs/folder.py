@@ -33,6 +33,7 @@ class Record(TypedDict, total=False):
     sizes: list[int]
     threads: int
     device: str
+    backend: str
     started: float
     finished: float
     seconds: float
@@ -127,6 +128,13 @@ def read_record(folder: RunFolder) -> dict[str, Any] | None:
     except DamagedFile as error:
         warn(f"{str(error).removesuffix('.')}: it counts as none.")
         return None
+
+
+def backend_so_far(folder: RunFolder) -> str | None:
+    """What has computed the run whose checkpoint is there: masked or sparse; None if nobody knows."""
+    if not (folder.checkpoint.exists() or folder.previous_checkpoint.exists()):
+        return None
+    return (read_record(folder) or {}).get("backend")
 
 
 def has_results(record: Mapping[str, Any]) -> bool:

@@ -106,10 +106,21 @@ def _use_triton(step: TrainingStep, protocol: ProtocolConfig) -> None:
         step.update = FusedAveragedStep(step.optimizer, masks, step.config.clip)
 
 
-def use_backend(run: Run, model: nn.Module, topology: SparseTopology, device: torch.device) -> Choice:
-    """Choose what computes with the sparse weights, and let the model do so; raises ConfigError."""
+def use_backend(
+    run: Run, model: nn.Module, topology: SparseTopology, device: torch.device, task: Task, begun: str | None
+) -> Choice:
+    """Choose what computes with the sparse weights, and let the model do so; raises ConfigError.
+
+    begun: what a run that resumes has computed with so far.
+    """
     method = run.sparsifier, run.growth, run.optimizer, run.protocol
-    choice = choose_backend(*method, model, topology, device, run.precision)
+    choice = choose_backend(*method, model, topology, device, run.precision, _tokens(run, task), begun)
     if choice.name == "sparse":
         use_sparse_kernels(model, topology)
     return choice
+
+
+def _tokens(run: Run, task: Task) -> int:
+    """About as many as the run is trained on, each as often as it is read."""
+    batches = task.batches(0)
+    return run.training.epochs * len(batches) * next(batches.after(0)).inputs.numel()

@@ -22,7 +22,16 @@ from sparse_rnn.data.base import Data
 from sparse_rnn.data.content import content, files_of
 from sparse_rnn.runs.claim import claim
 from sparse_rnn.runs.component_code import component_code, say_if_changed
-from sparse_rnn.runs.folder import PROVENANCE, SCHEMA, RunFolder, has_results, keep_finished, read_record, runs_root
+from sparse_rnn.runs.folder import (
+    PROVENANCE,
+    SCHEMA,
+    RunFolder,
+    backend_so_far,
+    has_results,
+    keep_finished,
+    read_record,
+    runs_root,
+)
 from sparse_rnn.runs.other_data import earlier_run
 from sparse_rnn.runs.record import digest, environment, write_record
 from sparse_rnn.runs.vocabulary import save_vocabulary
@@ -144,6 +153,7 @@ def _train_locked(
             announce(trainer, data, terminal, overrides)
             sizes = recorded_sizes(trainer.model, trainer.sparsifier)
             record |= {**sizes, "device": str(device), "backend": trainer.backend.name}
+            write_record(folder, record)
             loggers = Loggers(_open_loggers(run.logger, record, trainer, terminal))
             results = _fit(trainer, loggers, terminal, record, hand_over)
         exit_code = 0
@@ -193,6 +203,7 @@ def _open_record(
     old = read_record(folder) or {}
     if old.get("data_sha256", data.sha256) != data.sha256:
         raise _on_other_data(folder.path)
+    so_far = {"backend": begun} if (begun := backend_so_far(folder)) else {}
     threads = torch.get_num_threads()
     if old.get("threads", threads) != threads and folder.checkpoint.exists():
         terminal.say(
@@ -219,6 +230,7 @@ def _open_record(
         "threads": threads,
         "started": old.get("started", time.time()),
         "environment": here,
+        **so_far,
     }
     write_record(folder, record)
     return record

@@ -19,7 +19,7 @@ from sparse_rnn.data.base import Data
 from sparse_rnn.data.batches import Batch
 from sparse_rnn.models.base import map_hidden
 from sparse_rnn.optim.averaged_sgd import AveragedSGD
-from sparse_rnn.runs.folder import RunFolder, keep_next_best
+from sparse_rnn.runs.folder import RunFolder, backend_so_far, keep_next_best
 from sparse_rnn.runs.weights import load_weights, stored_weights
 from sparse_rnn.sparsity.checkpoint_format import load_states, saved_states
 from sparse_rnn.sparsity.method import make_topology
@@ -56,7 +56,8 @@ class Trainer:
         self.sparsifier = make_sparsifier(run, self.topology, self.optimizer)
         self.backend = Choice("masked", "to inspect it")
         if not read_only:
-            self.backend = use_backend(run, self.model, self.topology, device)
+            begun = backend_so_far(folder)
+            self.backend = use_backend(run, self.model, self.topology, device, self.task, begun)
         self.state, self.sums = RunState(), RunningSums(device)
         self.hidden = self.task.initial_hidden()
         self.stop_requested, self.stop_signal = False, 0

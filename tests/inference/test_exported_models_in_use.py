@@ -55,13 +55,13 @@ def files(tmp_path_factory):
 def storage(request, monkeypatch):
     """What computes, as the commands name it."""
     if request.param == "masks":
-        monkeypatch.setattr(backend, "SMALLEST", 1 << 40)
+        monkeypatch.setattr(backend, "LARGE", 1 << 40)
         return "masked dense weights, which are faster at this size"
     try:
         compiling.kernels()
     except compiling.KernelsUnavailable as error:
         pytest.skip(str(error))
-    monkeypatch.setattr(backend, "SMALLEST", 1)
+    monkeypatch.setattr(backend, "LARGE", 1)
     return "sparse kernels"
 
 
@@ -97,7 +97,7 @@ def test_sixteen_bits_change_the_loss_little(values, files):
 
 def test_dense_windows_are_left_to_masks(files, monkeypatch):
     root, _ = files
-    monkeypatch.setattr(backend, "SMALLEST", 1)
+    monkeypatch.setattr(backend, "LARGE", 1)
     monkeypatch.setattr(backend, "OTHER_CROSSOVER_DENSITY", 0.2)
     monkeypatch.setattr("sparse_rnn.inference.computing.kernels", lambda: None)
     line = evaluate(**{**OF_EVALUATE, **ON_CPU, "file": str(root / "fp32.safetensors"), "split": "valid"})

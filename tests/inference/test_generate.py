@@ -150,7 +150,7 @@ def test_the_sparse_kernels_write_what_the_masked_weights_do(trained, monkeypatc
     arguments = {"prompt": "the value of", "words": "40", "threads": "1"}
     text(trained, **arguments)
     assert re.search(r"computed with masked dense weights, which are faster at this size", capsys.readouterr().err)
-    monkeypatch.setattr(backend, "SMALLEST", 1)
+    monkeypatch.setattr(backend, "LARGE", 1)
     sparse = text(trained, **arguments)
     assert re.fullmatch(r"40 words, \d+ per second, computed with sparse kernels\n", capsys.readouterr().err)
 

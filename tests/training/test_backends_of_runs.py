@@ -39,7 +39,9 @@ of_the_choice = pytest.mark.skipif(ON_KERNELS, reason="the choice is made for th
 
 @pytest.fixture
 def large_enough(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(backend, "SMALLEST", 1)
+    """As if runs were long, and the kernels compiled."""
+    monkeypatch.setattr(backend, "START_SECONDS", 0)
+    monkeypatch.setattr(backend, "are_compiled", lambda: True)
 
 
 def best(folder: RunFolder) -> dict[str, torch.Tensor]:
@@ -148,6 +150,41 @@ def test_auto_chooses_and_says_why(
     record = record_of(train_here([*tiny, *overrides.split(), "training.epochs=1"]))
     assert said in capsys.readouterr().out
     assert record["backend"] == said.split()[1].rstrip(":")
+
+
+@of_the_choice
+@pytest.mark.usefixtures("large_enough")
+def test_auto_compiles_for_a_run_that_gains_more(
+    tiny: list[str], train_here: Train, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(backend, "are_compiled", lambda: False)
+    own = [*tiny, "training.epochs=1"]
+    assert record_of(train_here(own))["backend"] == "masked"
+    said = "Backend masked: compiling the kernels would take longer than they save in this run (some 0 s)."
+    assert said in capsys.readouterr().out
+    monkeypatch.setattr(backend, "SAVED_SECONDS", 1)
+    assert record_of(train_here(own, "long"))["backend"] == "sparse"
+    assert SPARSE_AT_33 in capsys.readouterr().out
+
+
+@of_the_choice
+@pytest.mark.parametrize("explicit", [MASKED, SPARSE])
+@pytest.mark.usefixtures("large_enough")
+def test_auto_resumes_with_what_the_run_began_with(
+    tiny: list[str],
+    train_here: Train,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+    explicit: str,
+) -> None:
+    begun = explicit.rpartition("=")[2]
+    stop_at(monkeypatch, train_here, [*tiny, explicit], ("train", 2, 5))
+    monkeypatch.setattr(backend, "START_SECONDS", 0 if begun == "masked" else 1)  # a new run would take the other one
+    capsys.readouterr()
+    assert record_of(train_here(tiny))["backend"] == begun
+    said = capsys.readouterr().out
+    assert f"Backend {begun}: as the run began." in said
+    assert "resumes with" not in said
 
 
 @pytest.mark.usefixtures("large_enough")

@@ -28,7 +28,7 @@ import ninja
 from filelock import FileLock
 from rich.console import Console
 
-from sparse_rnn.backends.cpu.toolchain import OPENMP, find_compiler, flags, runs_with
+from sparse_rnn.backends.cpu.toolchain import find_compiler, flags, openmp, runs_with
 from sparse_rnn.core.errors import ConfigError
 from sparse_rnn.core.processes import process_namespace, process_start
 
@@ -58,6 +58,14 @@ def kernels() -> ModuleType:
     return load(library.find() or library.compile())
 
 
+def are_compiled() -> bool:
+    """Whether `kernels` has nothing to compile here."""
+    try:
+        return Library(CSRC).find() is not None
+    except KernelsUnavailable:
+        return False
+
+
 def load(path: Path) -> ModuleType:
     """The module in a shared library; raises KernelsUnavailable."""
     spec = spec_from_file_location(NAME, path, loader=ExtensionFileLoader(NAME, str(path)))
@@ -82,6 +90,7 @@ class Library:
     def __init__(self, sources: Path, portable: bool = False) -> None:
         self.sources, self.flags = sources, flags(portable)
         self.compiler, version = find_compiler()
+        self.openmp = openmp(version)
         texts = [(path.name, path.read_text(encoding="utf-8")) for path in sorted(sources.iterdir()) if path.is_file()]
         self.folder = cache_folder() / _digest([texts, runs_with(self.flags)])
         self.path = self.folder / f"{_digest(version)}.so"
@@ -137,8 +146,8 @@ class Library:
         request = {
             "name": NAME,
             "sources": [str(path) for path in sorted(self.sources.glob("*.cpp"))],
-            "extra_cflags": self.flags,
-            "extra_ldflags": OPENMP,
+            "extra_cflags": [*self.flags, *self.openmp],
+            "extra_ldflags": self.openmp,
             "build_directory": str(building),
             "with_cuda": False,
             "verbose": True,

@@ -15,7 +15,6 @@ from pathlib import Path
 import torch
 
 COMPILERS = ("c++", "g++", "clang++")
-OPENMP = [] if sys.platform == "darwin" else ["-fopenmp"]  # Apple's compiler has none: one thread (never tried)
 NATIVE = "-march=native" if platform.machine() in ("x86_64", "AMD64", "i686") else "-mcpu=native"
 CPU_LINES = {"vendor_id", "cpu family", "model", "model name", "flags"}  # of /proc/cpuinfo on x86
 CPU_LINES |= {"CPU implementer", "CPU architecture", "CPU variant", "CPU part", "Features", "cpu", "features", "isa"}
@@ -28,7 +27,15 @@ def flags(portable: bool) -> list[str]:
     CPU (-march=native), or what the variable SPARSE_RNN_KERNEL_FLAGS says instead.
     """
     for_cpu = "" if portable else os.environ.get("SPARSE_RNN_KERNEL_FLAGS", NATIVE)
-    return ["-O3", *OPENMP, *shlex.split(for_cpu)]
+    return ["-O3", *shlex.split(for_cpu)]
+
+
+def openmp(version: str) -> list[str]:
+    """The flag that gives a compiler with this text of its version torch's threads.
+
+    clang does without it. On Linux, csrc/threads.h takes its place. On macOS there are no threads then (never tried).
+    """
+    return [] if sys.platform == "darwin" or "clang" in version else ["-fopenmp"]
 
 
 def find_compiler() -> tuple[str | None, str]:

@@ -32,21 +32,36 @@ constexpr int MOST_VECTORS = TILE_BYTES / VECTOR_BYTES;
 
 template <typename S>
 struct Lanes {
+#ifdef __clang__  // heeds `aligned` of a type that depends on S in some places and not in others
+  typedef S Vector __attribute__((vector_size(VECTOR_BYTES)));
+#else
   typedef S Vector __attribute__((vector_size(VECTOR_BYTES), aligned(sizeof(S)), may_alias));
+#endif
   static constexpr int64_t count = VECTOR_BYTES / sizeof(S);
 };
 
 template <typename S>
 using Vector = typename Lanes<S>::Vector;
 
+// From and to any address of an S.
 template <typename S>
 inline Vector<S> load(const S* from) {
+#ifdef __clang__
+  Vector<S> value;
+  std::memcpy(&value, from, sizeof(value));
+  return value;
+#else
   return *reinterpret_cast<const Vector<S>*>(from);
+#endif
 }
 
 template <typename S>
 inline void store(S* to, Vector<S> value) {
+#ifdef __clang__
+  std::memcpy(to, &value, sizeof(value));
+#else
   *reinterpret_cast<Vector<S>*>(to) = value;
+#endif
 }
 
 struct Layout {

@@ -1,7 +1,6 @@
 // What the operators share: a structure's tensors as a layout, tiles of columns, dispatch by width.
 #pragma once
 #include <ATen/Dispatch.h>
-#include <ATen/Parallel.h>
 #include <ATen/TensorOperators.h>
 #include <ATen/core/Tensor.h>
 #include <ATen/ops/empty.h>
@@ -10,6 +9,7 @@
 #include <c10/core/InferenceMode.h>
 
 #include "blocked.h"
+#include "threads.h"
 
 #include <mutex>
 
