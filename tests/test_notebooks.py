@@ -171,6 +171,21 @@ def test_reading_results(execute):
     assert done.pictures() == 1
 
 
+def test_a_faster_network(execute):
+    """Masks and kernels train the same network, a tenth of whose weights are active; the plain module computes the same."""
+    done = execute("06_a_faster_network")
+    [table] = [text for text in done.shown("text/plain") if "of the dense step" in text]
+    rows = {name: [float(number) for number in values] for name, *values in map(str.split, table.splitlines()[1:])}
+    assert list(rows) == ["dense", "masked", "sparse"]
+    assert all(last < 0.9 * first for first, last, *_ in rows.values())
+    [apart] = re.findall(r"differ by at most (\S+)", done.printed)
+    assert float(apart) < 1e-3
+    [active] = re.findall(r"([\d.]+) of the second layer's", done.printed)
+    assert 0.05 < float(active) < 0.15
+    [(plain, sparse)] = re.findall(r"loss of both: ([\d.]+) and ([\d.]+)", done.printed)
+    assert float(plain) == pytest.approx(float(sparse), abs=2e-4)
+
+
 def test_there_is_a_test_for_every_notebook():
     tested = [name.removeprefix("test_") for name in globals() if name.startswith("test_")]
     assert [path.stem[3:] for path in NOTEBOOKS if path.stem[3:] not in tested] == []

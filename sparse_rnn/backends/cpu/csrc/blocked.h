@@ -96,20 +96,54 @@ inline uint8_t byte_of(Word word, int n) {
   return uint8_t(word >> (8 * n));
 }
 
+// Values that follow one another, 16 bytes of them, any of which can fill a vector. With AVX they come in one load, and
+// shuffles repeat one of them: these leave the loads to x, which limit multiply_run. Elsewhere each is loaded by itself.
+#if defined(__AVX512F__)
+inline Vector<float> repeated(const float* from) { return (Vector<float>)_mm512_broadcast_f32x4(_mm_loadu_ps(from)); }
+inline Vector<double> repeated(const double* from) {
+  return (Vector<double>)_mm512_broadcast_f32x4(_mm_loadu_ps(reinterpret_cast<const float*>(from)));
+}
+template <int N>
+inline Vector<float> filled_by(Vector<float> values) { return (Vector<float>)_mm512_permute_ps((__m512)values, N * 0x55); }
+template <int N>
+inline Vector<double> filled_by(Vector<double> values) { return (Vector<double>)_mm512_permute_pd((__m512d)values, N * 0xFF); }
+#elif defined(__AVX__)
+inline Vector<float> repeated(const float* from) { return (Vector<float>)_mm256_broadcast_ps(reinterpret_cast<const __m128*>(from)); }
+inline Vector<double> repeated(const double* from) { return (Vector<double>)_mm256_broadcast_pd(reinterpret_cast<const __m128d*>(from)); }
+template <int N>
+inline Vector<float> filled_by(Vector<float> values) { return (Vector<float>)_mm256_permute_ps((__m256)values, N * 0x55); }
+template <int N>
+inline Vector<double> filled_by(Vector<double> values) { return (Vector<double>)_mm256_permute_pd((__m256d)values, N * 0xF); }
+#else
+template <typename S>
+inline const S* repeated(const S* from) { return from; }
+template <int N, typename S>
+inline Vector<S> filled_by(const S* values) { return Vector<S>{} + values[N]; }
+#endif
+
 // Part of multiply_run: as many entries at a time as `Word` has bytes, while there are so many left. Their columns come in
 // one load. The sums go round SETS sets of V vectors: an entry does not wait for the addition of the entry before.
 template <typename Word, typename S, int V, int SETS>
 [[gnu::always_inline]] inline void multiply_several(const S*& a, const uint8_t*& column, int32_t& count, const S* x,
                                                     Vector<S> (&acc)[SETS * V]) {
   constexpr int64_t L = Lanes<S>::count, W = V * L;
-  constexpr int several = sizeof(Word);
+  constexpr int several = sizeof(Word), loaded = 16 / sizeof(S);
   for (; count >= several; count -= several, a += several, column += several) {
     Word columns;
     std::memcpy(&columns, column, several);
-    each<several>([&](auto n) __attribute__((always_inline)) {
+    const auto add = [&](auto n, const Vector<S>& value) __attribute__((always_inline)) {
       const S* from = x + byte_of(columns, n) * W;
-      each<V>([&](auto v) __attribute__((always_inline)) { acc[n % SETS * V + v] += a[n] * load(from + v * L); });
-    });
+      each<V>([&](auto v) __attribute__((always_inline)) { acc[n % SETS * V + v] += value * load(from + v * L); });
+    };
+    if constexpr (several % loaded == 0)
+      each<several / loaded>([&](auto part) __attribute__((always_inline)) {
+        const auto values = repeated(a + part * loaded);
+        each<loaded>([&](auto n) __attribute__((always_inline)) {
+          add(std::integral_constant<int, part * loaded + n>{}, filled_by<n>(values));
+        });
+      });
+    else
+      each<several>([&](auto n) __attribute__((always_inline)) { add(n, Vector<S>{} + a[n]); });
   }
 }
 

@@ -69,25 +69,27 @@ std::vector<Tensor> gru_forward(const Tensor& projected, const Tensor& bias_ih, 
       each<GATES - 1>([&](auto g) { from.read(g * H + u, columns, row(u, group, g)); });
       clear_unused(row(u, group, 2), 0, step.width);
     };
-    auto columns = window.columns_of(window.time(0), from.width);
-    for_units(H, step, [&](int64_t u, int64_t group) { begin_rows(u, group, columns[group]); });
-    for (int64_t k = 0; k < window.steps; k++) {
-      multiply<scalar_t>(weight, hs, ps, step.groups, step.width, {.add = true, .gates = GATES});
-      const int64_t t = window.time(k);
-      const bool more = k + 1 < window.steps;
-      const auto next = more ? window.columns_of(window.time(k + 1), from.width) : columns;
-      for_units(H, step, [&](int64_t u, int64_t group) {
-        scalar_t *hu = hs + (group * H + u) * step.width, *rows[GATES] = {row(u, group, 0), row(u, group, 1), row(u, group, 2)};
-        const scalar_t biases[] = {of_input[u] + of_state[u], of_input[H + u] + of_state[H + u], of_input[2 * H + u], of_state[2 * H + u]};
-        scalar_t input[TILE_BYTES / sizeof(scalar_t)];
-        from.read(2 * H + u, columns[group], input);
-        to_before.write(u, columns[group], hu);
-        step_unit(rows, input, biases, hu, kept.rows(t, group, u), step.part, window.used(t, group));
-        window.unpack(hu, t, group, out + u, H);
-        if (more) begin_rows(u, group, next[group]);
-      });
-      columns = next;
-    }
+    as_team(values.numel() * step.groups * step.width, [&](Team::Member& team) {
+      auto columns = window.columns_of(window.time(0), from.width);
+      for_units(team, H, step, [&](int64_t u, int64_t group) { begin_rows(u, group, columns[group]); });
+      for (int64_t k = 0; k < window.steps; k++) {
+        multiply<scalar_t>(team, weight, hs, ps, step.groups, step.width, {.add = true, .gates = GATES});
+        const int64_t t = window.time(k);
+        const bool more = k + 1 < window.steps;
+        const auto next = more ? window.columns_of(window.time(k + 1), from.width) : columns;
+        for_units(team, H, step, [&](int64_t u, int64_t group) {
+          scalar_t *hu = hs + (group * H + u) * step.width, *rows[GATES] = {row(u, group, 0), row(u, group, 1), row(u, group, 2)};
+          const scalar_t biases[] = {of_input[u] + of_state[u], of_input[H + u] + of_state[H + u], of_input[2 * H + u], of_state[2 * H + u]};
+          scalar_t input[TILE_BYTES / sizeof(scalar_t)];
+          from.read(2 * H + u, columns[group], input);
+          to_before.write(u, columns[group], hu);
+          step_unit(rows, input, biases, hu, kept.rows(t, group, u), step.part, window.used(t, group));
+          window.unpack(hu, t, group, out + u, H);
+          if (more) begin_rows(u, group, next[group]);
+        });
+        columns = next;
+      }
+    });
     last = unpack_step<scalar_t>(hidden, step);
   });
   return {states, before, saved, last};
@@ -111,24 +113,26 @@ std::vector<Tensor> gru_backward(const Tensor& d_states, at::TensorList d_last, 
     const Tiles<scalar_t> from_before(before), to_input(by_input), to_state(by_state);
     scalar_t *dhs = dh.data_ptr<scalar_t>(), *ds = d_pre.data_ptr<scalar_t>();
     const scalar_t* from = d_states.const_data_ptr<scalar_t>();
-    for (int64_t k = window.steps - 1; k >= 0; k--) {
-      const int64_t t = window.time(k);
-      const auto columns = window.columns_of(t, to_state.width);
-      for_units(H, step, [&](int64_t u, int64_t group) {
-        const Columns& column = columns[group];
-        scalar_t previous[TILE_BYTES / sizeof(scalar_t)], input[TILE_BYTES / sizeof(scalar_t)];
-        scalar_t *d = dhs + (group * H + u) * step.width, *rows[GATES];
-        for (int g = 0; g < GATES; g++) rows[g] = ds + (group * GATES * H + g * H + u) * step.width;
-        from_before.read(u, column, previous);
-        window.add(from + u, H, t, group, d);  // what comes from the layer above
-        step_unit_back(kept.rows(t, group, u), step.part, previous, d, rows, input, window.used(t, group), step.width);
-        each<GATES>([&](auto g) {
-          to_state.write(g * H + u, column, rows[g]);
-          to_input.write(g * H + u, column, g < 2 ? rows[g] : input);
+    as_team(values.numel() * step.groups * step.width, [&](Team::Member& team) {
+      for (int64_t k = window.steps - 1; k >= 0; k--) {
+        const int64_t t = window.time(k);
+        const auto columns = window.columns_of(t, to_state.width);
+        for_units(team, H, step, [&](int64_t u, int64_t group) {
+          const Columns& column = columns[group];
+          scalar_t previous[TILE_BYTES / sizeof(scalar_t)], input[TILE_BYTES / sizeof(scalar_t)];
+          scalar_t *d = dhs + (group * H + u) * step.width, *rows[GATES];
+          for (int g = 0; g < GATES; g++) rows[g] = ds + (group * GATES * H + g * H + u) * step.width;
+          from_before.read(u, column, previous);
+          window.add(from + u, H, t, group, d);  // what comes from the layer above
+          step_unit_back(kept.rows(t, group, u), step.part, previous, d, rows, input, window.used(t, group), step.width);
+          each<GATES>([&](auto g) {
+            to_state.write(g * H + u, column, rows[g]);
+            to_input.write(g * H + u, column, g < 2 ? rows[g] : input);
+          });
         });
-      });
-      multiply<scalar_t>(weight, ds, dhs, step.groups, step.width, {.add = true});
-    }
+        multiply<scalar_t>(team, weight, ds, dhs, step.groups, step.width, {.add = true});
+      }
+    });
     first = unpack_step<scalar_t>(dh, step);
   });
   return {by_input, by_state, first};

@@ -72,27 +72,29 @@ std::vector<Tensor> highway_forward(const Tensor& projected, const Tensor& state
     scalar_t *ss = now.data_ptr<scalar_t>(), *ms = masked.data_ptr<scalar_t>(), *ps = pre.data_ptr<scalar_t>();
     const scalar_t* keep = kept.const_data_ptr<scalar_t>();
     const Tiles<scalar_t> from(projected), to_states(states);
-    for (int64_t t = 0; t < steps; t++)
-      for (int64_t k = 0; k < depth; k++) {
-        multiply<scalar_t>(weights[k], ms, ps, step.groups, step.width, {.gates = 2});
-        const Tiles<scalar_t> to_inputs(inputs[k]), to_gates(gates[k]), to_unmasked(unmasked[k]);
-        const scalar_t* bs = biases[k].const_data_ptr<scalar_t>();
-        const auto columns = step.columns(t, from.width);
-        for_units(H, step, [&](int64_t u, int64_t group) {
-          const Columns& column = columns[group];
-          const int64_t count = step.used(group), at = (group * H + u) * step.width;
-          scalar_t* rows[2] = {ps + (group * 2 * H + u) * step.width, ps + (group * 2 * H + H + u) * step.width};
-          scalar_t input[2][widest] = {};
-          to_inputs.write(u, column, ms + at);
-          to_unmasked.write(u, column, ss + at);
-          if (k == 0)
-            for (int g = 0; g < 2; g++) from.read(g * H + u, column, input[g]);
-          step_unit(rows, input, bs[u], bs[H + u], keep + at, ss + at, ms + at, count);
-          for (int64_t j = count; j < step.width; j++) ss[at + j] = ms[at + j] = 0;
-          for (int g = 0; g < 2; g++) to_gates.write(g * H + u, column, rows[g]);
-          if (k == depth - 1) to_states.write(u, column, ss + at);
-        });
-      }
+    as_team(values[0].numel() * step.groups * step.width, [&](Team::Member& team) {
+      for (int64_t t = 0; t < steps; t++)
+        for (int64_t k = 0; k < depth; k++) {
+          multiply<scalar_t>(team, weights[k], ms, ps, step.groups, step.width, {.gates = 2});
+          const Tiles<scalar_t> to_inputs(inputs[k]), to_gates(gates[k]), to_unmasked(unmasked[k]);
+          const scalar_t* bs = biases[k].const_data_ptr<scalar_t>();
+          const auto columns = step.columns(t, from.width);
+          for_units(team, H, step, [&](int64_t u, int64_t group) {
+            const Columns& column = columns[group];
+            const int64_t count = step.used(group), at = (group * H + u) * step.width;
+            scalar_t* rows[2] = {ps + (group * 2 * H + u) * step.width, ps + (group * 2 * H + H + u) * step.width};
+            scalar_t input[2][widest] = {};
+            to_inputs.write(u, column, ms + at);
+            to_unmasked.write(u, column, ss + at);
+            if (k == 0)
+              for (int g = 0; g < 2; g++) from.read(g * H + u, column, input[g]);
+            step_unit(rows, input, bs[u], bs[H + u], keep + at, ss + at, ms + at, count);
+            for (int64_t j = count; j < step.width; j++) ss[at + j] = ms[at + j] = 0;
+            for (int g = 0; g < 2; g++) to_gates.write(g * H + u, column, rows[g]);
+            if (k == depth - 1) to_states.write(u, column, ss + at);
+          });
+        }
+    });
     result.insert(result.end(), inputs.begin(), inputs.end());
     result.insert(result.end(), gates.begin(), gates.end());
     result.insert(result.end(), unmasked.begin(), unmasked.end());
@@ -130,26 +132,28 @@ std::vector<Tensor> highway_backward(const Tensor& d_states, const Tensor& d_las
     const scalar_t* keep = kept.const_data_ptr<scalar_t>();
     const Tiles<scalar_t> from(d_states);
     // The product of a depth is added to the gradient of its input one iteration later, in step_unit_back.
-    for (int64_t t = steps - 1; t >= 0; t--)
-      for (int64_t k = depth - 1; k >= 0; k--) {
-        const Tiles<scalar_t> from_gates(gates[k]), from_unmasked(unmasked[k]), to_gates(result[k]);
-        const auto columns = step.columns(t, from.width);
-        for_units(H, step, [&](int64_t u, int64_t group) {
-          const Columns& column = columns[group];
-          const int64_t count = step.used(group), at = (group * H + u) * step.width;
-          scalar_t* rows[2] = {ps + (group * 2 * H + u) * step.width, ps + (group * 2 * H + H + u) * step.width};
-          scalar_t gate[2][widest] = {}, before[widest] = {}, above[widest] = {};
-          for (int g = 0; g < 2; g++) from_gates.read(g * H + u, column, gate[g]);
-          from_unmasked.read(u, column, before);
-          if (k == depth - 1) from.read(u, column, above);
-          step_unit_back(gate, before, product + at, keep + at, above, dss + at, rows, count);
-          for (int g = 0; g < 2; g++) {
-            for (int64_t j = count; j < step.width; j++) rows[g][j] = 0;
-            to_gates.write(g * H + u, column, rows[g]);
-          }
-        });
-        multiply<scalar_t>(weights[k], ps, product, step.groups, step.width);
-      }
+    as_team(values[0].numel() * step.groups * step.width, [&](Team::Member& team) {
+      for (int64_t t = steps - 1; t >= 0; t--)
+        for (int64_t k = depth - 1; k >= 0; k--) {
+          const Tiles<scalar_t> from_gates(gates[k]), from_unmasked(unmasked[k]), to_gates(result[k]);
+          const auto columns = step.columns(t, from.width);
+          for_units(team, H, step, [&](int64_t u, int64_t group) {
+            const Columns& column = columns[group];
+            const int64_t count = step.used(group), at = (group * H + u) * step.width;
+            scalar_t* rows[2] = {ps + (group * 2 * H + u) * step.width, ps + (group * 2 * H + H + u) * step.width};
+            scalar_t gate[2][widest] = {}, before[widest] = {}, above[widest] = {};
+            for (int g = 0; g < 2; g++) from_gates.read(g * H + u, column, gate[g]);
+            from_unmasked.read(u, column, before);
+            if (k == depth - 1) from.read(u, column, above);
+            step_unit_back(gate, before, product + at, keep + at, above, dss + at, rows, count);
+            for (int g = 0; g < 2; g++) {
+              for (int64_t j = count; j < step.width; j++) rows[g][j] = 0;
+              to_gates.write(g * H + u, column, rows[g]);
+            }
+          });
+          multiply<scalar_t>(team, weights[k], ps, product, step.groups, step.width);
+        }
+    });
     result.push_back(unpack_step<scalar_t>(ds + through * kept, step));
   });
   return result;

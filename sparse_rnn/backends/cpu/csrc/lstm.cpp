@@ -76,27 +76,29 @@ std::vector<Tensor> lstm_forward(const Tensor& projected, const Tensor& bias_ih,
     const auto begin_rows = [&](int64_t u, int64_t group, const Columns& columns) {
       each<GATES>([&](auto g) { from.read(g * H + u, columns, ps + (group * GATES * H + g * H + u) * step.width); });
     };
-    auto columns = window.columns_of(window.time(0), from.width);
-    for_units(H, step, [&](int64_t u, int64_t group) { begin_rows(u, group, columns[group]); });
-    for (int64_t k = 0; k < window.steps; k++) {
-      multiply<scalar_t>(weight, hs, ps, step.groups, step.width, {.add = true, .gates = GATES});
-      const int64_t t = window.time(k);
-      const bool more = k + 1 < window.steps;
-      const auto next = more ? window.columns_of(window.time(k + 1), from.width) : columns;
-      for_units(H, step, [&](int64_t u, int64_t group) {
-        scalar_t *hu = hs + (group * H + u) * step.width, *cu = cs + (group * H + u) * step.width;
-        scalar_t *rows[GATES], biases[GATES];
-        for (int g = 0; g < GATES; g++) {
-          rows[g] = ps + (group * GATES * H + g * H + u) * step.width;
-          biases[g] = of_input[g * H + u] + of_state[g * H + u];
-        }
-        to_before.write(u, columns[group], hu);
-        step_unit(rows, biases, hu, cu, kept.rows(t, group, u), step.part, window.used(t, group));
-        window.unpack(hu, t, group, out + u, H);
-        if (more) begin_rows(u, group, next[group]);
-      });
-      columns = next;
-    }
+    as_team(values.numel() * step.groups * step.width, [&](Team::Member& team) {
+      auto columns = window.columns_of(window.time(0), from.width);
+      for_units(team, H, step, [&](int64_t u, int64_t group) { begin_rows(u, group, columns[group]); });
+      for (int64_t k = 0; k < window.steps; k++) {
+        multiply<scalar_t>(team, weight, hs, ps, step.groups, step.width, {.add = true, .gates = GATES});
+        const int64_t t = window.time(k);
+        const bool more = k + 1 < window.steps;
+        const auto next = more ? window.columns_of(window.time(k + 1), from.width) : columns;
+        for_units(team, H, step, [&](int64_t u, int64_t group) {
+          scalar_t *hu = hs + (group * H + u) * step.width, *cu = cs + (group * H + u) * step.width;
+          scalar_t *rows[GATES], biases[GATES];
+          for (int g = 0; g < GATES; g++) {
+            rows[g] = ps + (group * GATES * H + g * H + u) * step.width;
+            biases[g] = of_input[g * H + u] + of_state[g * H + u];
+          }
+          to_before.write(u, columns[group], hu);
+          step_unit(rows, biases, hu, cu, kept.rows(t, group, u), step.part, window.used(t, group));
+          window.unpack(hu, t, group, out + u, H);
+          if (more) begin_rows(u, group, next[group]);
+        });
+        columns = next;
+      }
+    });
     last_h = unpack_step<scalar_t>(hidden, step);
     last_c = unpack_step<scalar_t>(cell, step);
   });
@@ -124,19 +126,21 @@ std::vector<Tensor> lstm_backward(const Tensor& d_states, at::TensorList d_last,
     const Tiles<scalar_t> to_gates(d_gates);
     scalar_t *dhs = dh.data_ptr<scalar_t>(), *dcs = dc.data_ptr<scalar_t>(), *ds = d_pre.data_ptr<scalar_t>();
     const scalar_t* from = d_states.const_data_ptr<scalar_t>();
-    for (int64_t k = window.steps - 1; k >= 0; k--) {
-      const int64_t t = window.time(k);
-      const auto columns = window.columns_of(t, to_gates.width);
-      for_units(H, step, [&](int64_t u, int64_t group) {
-        const int64_t at = (group * H + u) * step.width;
-        scalar_t* rows[GATES];
-        for (int g = 0; g < GATES; g++) rows[g] = ds + (group * GATES * H + g * H + u) * step.width;
-        window.add(from + u, H, t, group, dhs + at);  // what comes from the layer above
-        step_unit_back(kept.rows(t, group, u), step.part, dhs + at, dcs + at, rows, window.used(t, group), step.width);
-        each<GATES>([&](auto g) { to_gates.write(g * H + u, columns[group], rows[g]); });
-      });
-      multiply<scalar_t>(weight, ds, dhs, step.groups, step.width, {.add = true});
-    }
+    as_team(values.numel() * step.groups * step.width, [&](Team::Member& team) {
+      for (int64_t k = window.steps - 1; k >= 0; k--) {
+        const int64_t t = window.time(k);
+        const auto columns = window.columns_of(t, to_gates.width);
+        for_units(team, H, step, [&](int64_t u, int64_t group) {
+          const int64_t at = (group * H + u) * step.width;
+          scalar_t* rows[GATES];
+          for (int g = 0; g < GATES; g++) rows[g] = ds + (group * GATES * H + g * H + u) * step.width;
+          window.add(from + u, H, t, group, dhs + at);  // what comes from the layer above
+          step_unit_back(kept.rows(t, group, u), step.part, dhs + at, dcs + at, rows, window.used(t, group), step.width);
+          each<GATES>([&](auto g) { to_gates.write(g * H + u, columns[group], rows[g]); });
+        });
+        multiply<scalar_t>(team, weight, ds, dhs, step.groups, step.width, {.add = true});
+      }
+    });
     first_h = unpack_step<scalar_t>(dh, step);
     first_c = unpack_step<scalar_t>(dc, step);
   });

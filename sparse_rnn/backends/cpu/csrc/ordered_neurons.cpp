@@ -43,20 +43,17 @@ struct Masters {
   S* opened(int64_t t, int64_t group, int64_t gate) const { return shares(t, group, gate) + size; }
 };
 
-// Calls f(gate, group) for the master gates of all groups, in parallel: their sums go through all chunks.
+// Calls f(gate, group) for the master gates of all groups: their sums go through all chunks.
 template <typename S, typename F>
-void for_masters(const Step<S>& step, const F& f) {
-  at::parallel_for(0, MASTERS * step.groups, 1, [&](int64_t begin, int64_t end) {
-    for (int64_t i = begin; i < end; i++) f(i % MASTERS, i / MASTERS);
-  });
+void for_masters(Team::Member& team, const Step<S>& step, const F& f) {
+  team(MASTERS * step.groups, [&](int64_t i) { f(i % MASTERS, i / MASTERS); });
 }
 
-// Calls f(chunk, group) for the chunks of all groups, in parallel.
+// Calls f(chunk, group) for the chunks of all groups.
 template <typename S, typename F>
-void for_chunks(const Rows& rows, const Step<S>& step, const F& f) {
-  at::parallel_for(0, rows.chunks * step.groups, (128 + rows.chunk - 1) / rows.chunk, [&](int64_t begin, int64_t end) {
-    for (int64_t i = begin; i < end; i++) f(i % rows.chunks, i / rows.chunks);
-  });
+void for_chunks(Team::Member& team, const Rows& rows, const Step<S>& step, const F& f) {
+  const int64_t several = (UNITS_A_TASK + rows.chunk - 1) / rows.chunk;
+  for_several(team, rows.chunks * step.groups, several, [&](int64_t i) { f(i % rows.chunks, i / rows.chunks); });
 }
 
 // A master gate's step: from what enters it (rows [chunks][width], without bias) to its softmax and to the gate.
@@ -185,31 +182,33 @@ std::vector<Tensor> ordered_neurons_forward(const Tensor& projected, const Tenso
       each<GATES>([&](auto g) { begin_row(rows.gate(g, u), group, columns); });
     };
     const auto first = step.columns(0, from.width);
-    for_masters(step, [&](int64_t gate, int64_t group) { begin_master(gate, group, first[group]); });
-    for_units(H, step, [&](int64_t u, int64_t group) { begin_unit(u, group, first[group]); });
-    for (int64_t t = 0; t < steps; t++) {
-      multiply<scalar_t>(weight, hs, ps, step.groups, W, {.add = true, .gates = GATES});
-      const auto columns = step.columns(t, from.width), next = step.columns(t + 1, from.width);
-      for_masters(step, [&](int64_t gate, int64_t group) {
-        const int64_t row = rows.master(gate, 0);
-        step_master(ps + (group * rows.all + row) * W, bs + row, /*inward=*/gate == 0, masters.shares(t, group, gate),
-                    masters.opened(t, group, gate), rows.chunks, W);
-        if (t + 1 < steps) begin_master(gate, group, next[group]);
-      });
-      for_units(H, step, [&](int64_t u, int64_t group) {
-        const int64_t at = (group * H + u) * W, in_chunk = u / rows.chunk * W;
-        const scalar_t* opened[MASTERS] = {masters.opened(t, group, 0) + in_chunk, masters.opened(t, group, 1) + in_chunk};
-        scalar_t *entering[GATES], biases[GATES];
-        for (int g = 0; g < GATES; g++) {
-          entering[g] = ps + (group * rows.all + rows.gate(g, u)) * W;
-          biases[g] = bs[rows.gate(g, u)];
-        }
-        to_before.write(u, columns[group], hs + at);
-        step_unit(entering, biases, opened, hs + at, cs + at, kept.rows(t, group, u), step.part, step.used(group));
-        step.unpack(hs + at, group, out + t * B * H + u, H);
-        if (t + 1 < steps) begin_unit(u, group, next[group]);
-      });
-    }
+    as_team(values.numel() * step.groups * W, [&](Team::Member& team) {
+      for_masters(team, step, [&](int64_t gate, int64_t group) { begin_master(gate, group, first[group]); });
+      for_units(team, H, step, [&](int64_t u, int64_t group) { begin_unit(u, group, first[group]); });
+      for (int64_t t = 0; t < steps; t++) {
+        multiply<scalar_t>(team, weight, hs, ps, step.groups, W, {.add = true, .gates = GATES});
+        const auto columns = step.columns(t, from.width), next = step.columns(t + 1, from.width);
+        for_masters(team, step, [&](int64_t gate, int64_t group) {
+          const int64_t row = rows.master(gate, 0);
+          step_master(ps + (group * rows.all + row) * W, bs + row, /*inward=*/gate == 0, masters.shares(t, group, gate),
+                      masters.opened(t, group, gate), rows.chunks, W);
+          if (t + 1 < steps) begin_master(gate, group, next[group]);
+        });
+        for_units(team, H, step, [&](int64_t u, int64_t group) {
+          const int64_t at = (group * H + u) * W, in_chunk = u / rows.chunk * W;
+          const scalar_t* opened[MASTERS] = {masters.opened(t, group, 0) + in_chunk, masters.opened(t, group, 1) + in_chunk};
+          scalar_t *entering[GATES], biases[GATES];
+          for (int g = 0; g < GATES; g++) {
+            entering[g] = ps + (group * rows.all + rows.gate(g, u)) * W;
+            biases[g] = bs[rows.gate(g, u)];
+          }
+          to_before.write(u, columns[group], hs + at);
+          step_unit(entering, biases, opened, hs + at, cs + at, kept.rows(t, group, u), step.part, step.used(group));
+          step.unpack(hs + at, group, out + t * B * H + u, H);
+          if (t + 1 < steps) begin_unit(u, group, next[group]);
+        });
+      }
+    });
     last_c = unpack_step<scalar_t>(cell, step);
   });
   return {states, before, of_units, of_masters, last_c};
@@ -240,32 +239,34 @@ std::vector<Tensor> ordered_neurons_backward(const Tensor& d_states, const Tenso
     const Tiles<scalar_t> to_rows(d_rows);
     scalar_t *dhs = dh.data_ptr<scalar_t>(), *dcs = dc.data_ptr<scalar_t>(), *ds = d_pre.data_ptr<scalar_t>();
     const scalar_t* from = d_states.const_data_ptr<scalar_t>();
-    for (int64_t t = steps - 1; t >= 0; t--) {
-      const auto columns = step.columns(t, to_rows.width);
-      for_chunks(rows, step, [&](int64_t n, int64_t group) {
-        const scalar_t* opened[MASTERS] = {masters.opened(t, group, 0) + n * W, masters.opened(t, group, 1) + n * W};
-        scalar_t* const group_rows = ds + group * rows.all * W;
-        scalar_t* sums[MASTERS] = {group_rows + rows.master(0, n) * W, group_rows + rows.master(1, n) * W};
-        for (scalar_t* sum : sums) std::fill_n(sum, W, scalar_t(0));
-        for (int64_t u = n * rows.chunk; u < (n + 1) * rows.chunk; u++) {
-          const int64_t at = (group * H + u) * W;
-          scalar_t* by[GATES];
-          for (int g = 0; g < GATES; g++) by[g] = group_rows + rows.gate(g, u) * W;
-          step_unit_back(kept.rows(t, group, u), step.part, opened, dhs + at, dcs + at, by, sums, step.used(group));
-          each<GATES>([&](auto g) { to_rows.write(rows.gate(g, u), columns[group], by[g]); });
-          if (t)  // the gradient of the previous state: what comes from the layer above, then the product is added to it
-            step.pack(from + (t - 1) * B * H + u, H, group, dhs + at);
-          else
-            std::fill_n(dhs + at, W, scalar_t(0));
-        }
-      });
-      for_masters(step, [&](int64_t gate, int64_t group) {
-        scalar_t* const by = ds + (group * rows.all + rows.master(gate, 0)) * W;
-        step_master_back(masters.shares(t, group, gate), by, rows.chunks, W);
-        for (int64_t n = 0; n < rows.chunks; n++) to_rows.write(rows.master(gate, n), columns[group], by + n * W);
-      });
-      multiply<scalar_t>(weight, ds, dhs, step.groups, W, {.add = true});
-    }
+    as_team(values.numel() * step.groups * W, [&](Team::Member& team) {
+      for (int64_t t = steps - 1; t >= 0; t--) {
+        const auto columns = step.columns(t, to_rows.width);
+        for_chunks(team, rows, step, [&](int64_t n, int64_t group) {
+          const scalar_t* opened[MASTERS] = {masters.opened(t, group, 0) + n * W, masters.opened(t, group, 1) + n * W};
+          scalar_t* const group_rows = ds + group * rows.all * W;
+          scalar_t* sums[MASTERS] = {group_rows + rows.master(0, n) * W, group_rows + rows.master(1, n) * W};
+          for (scalar_t* sum : sums) std::fill_n(sum, W, scalar_t(0));
+          for (int64_t u = n * rows.chunk; u < (n + 1) * rows.chunk; u++) {
+            const int64_t at = (group * H + u) * W;
+            scalar_t* by[GATES];
+            for (int g = 0; g < GATES; g++) by[g] = group_rows + rows.gate(g, u) * W;
+            step_unit_back(kept.rows(t, group, u), step.part, opened, dhs + at, dcs + at, by, sums, step.used(group));
+            each<GATES>([&](auto g) { to_rows.write(rows.gate(g, u), columns[group], by[g]); });
+            if (t)  // the gradient of the previous state: what comes from the layer above, then the product is added to it
+              step.pack(from + (t - 1) * B * H + u, H, group, dhs + at);
+            else
+              std::fill_n(dhs + at, W, scalar_t(0));
+          }
+        });
+        for_masters(team, step, [&](int64_t gate, int64_t group) {
+          scalar_t* const by = ds + (group * rows.all + rows.master(gate, 0)) * W;
+          step_master_back(masters.shares(t, group, gate), by, rows.chunks, W);
+          for (int64_t n = 0; n < rows.chunks; n++) to_rows.write(rows.master(gate, n), columns[group], by + n * W);
+        });
+        multiply<scalar_t>(team, weight, ds, dhs, step.groups, W, {.add = true});
+      }
+    });
     first_h = unpack_step<scalar_t>(dh, step);
     first_c = unpack_step<scalar_t>(dc, step);
   });

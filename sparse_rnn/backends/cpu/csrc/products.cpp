@@ -11,7 +11,7 @@
 namespace {
 
 constexpr int64_t PANEL_ENTRIES = 190'000;  // about 1 MB of values and columns: they stay in the second-level cache
-constexpr int64_t PANELS = 8;               // the number of panels is a multiple of this, to serve as many threads
+constexpr int64_t PANELS = 8;               // the number of panels is a multiple of this, and no less than the threads
 constexpr double SHORT = 0.15;              // density below which blocks are wide, so that runs are not too short
 
 // Active entries of each run of a mask [rows, columns]: int32 [blocks, rows].
@@ -31,7 +31,8 @@ Tensor lengths_of(const bool* active, int64_t rows, int64_t columns, int64_t blo
 
 // The first row of each panel, int32 [panels + 1]; there are so many that a panel has about PANEL_ENTRIES of `total` entries.
 Tensor panels_of(int64_t rows, int64_t total) {
-  int64_t panels = PANELS * std::max<int64_t>(1, (total + PANELS * PANEL_ENTRIES - 1) / (PANELS * PANEL_ENTRIES));
+  const int64_t several = (at::get_num_threads() + PANELS - 1) / PANELS * PANELS;
+  int64_t panels = several * std::max<int64_t>(1, (total + several * PANEL_ENTRIES - 1) / (several * PANEL_ENTRIES));
   panels = std::max(std::min(panels, rows), (rows + UINT16_MAX) / UINT16_MAX);
   Tensor first = at::empty({panels + 1}, at::kInt);
   for (int64_t p = 0; p <= panels; p++) first.data_ptr<int32_t>()[p] = int32_t(rows * p / panels);
@@ -196,17 +197,21 @@ Tensor product(const Tensor& x, const Tensor& values, at::TensorList structure, 
   TORCH_CHECK(x.is_contiguous() && x.size(1) == columns && x.scalar_type() == values.scalar_type(), "x does not fit the weight");
   Tensor y = workspace({x.size(0), m.layout.rows, x.size(2)}, x.options());
   AT_DISPATCH_FLOATING_TYPES(x.scalar_type(), "product", [&] {
-    multiply<scalar_t>(m, x.const_data_ptr<scalar_t>(), y.data_ptr<scalar_t>(), x.size(0), x.size(2));
+    as_team(values.numel() * x.size(0) * x.size(2), [&](Team::Member& team) {
+      multiply<scalar_t>(team, m, x.const_data_ptr<scalar_t>(), y.data_ptr<scalar_t>(), x.size(0), x.size(2));
+    });
   });
   return y;
 }
 
-// Calls f(the first tile, how many as a constant) for two tiles at a time, and for the last one.
-template <typename F>
+// Calls f(the first tile, how many as a constant) for two tiles of V vectors at a time, and for the last one. The slices of
+// two wide tiles would not stay in the first-level cache together, so those come one by one.
+template <int V, typename F>
 void in_pairs(int64_t tiles, const F& f) {
   int64_t t = 0;
-  for (; t + 2 <= tiles; t += 2) f(t, std::integral_constant<int, 2>{});
-  if (t < tiles) f(t, std::integral_constant<int, 1>{});
+  if constexpr (2 * V <= blocked::MOST_VECTORS)
+    for (; t + 2 <= tiles; t += 2) f(t, std::integral_constant<int, 2>{});
+  for (; t < tiles; t++) f(t, std::integral_constant<int, 1>{});
 }
 
 // g [tiles, R, width] times x [tiles, C, width] transposed at the active entries: [active].
@@ -225,7 +230,7 @@ Tensor sample(const Tensor& g, const Tensor& x, at::TensorList structure, int64_
       at::parallel_for(0, m.layout.panels, 1, [&](int64_t begin, int64_t end) {
         for (int64_t p = begin; p < end; p++) {
           std::fill(to + m.layout.first_entry(p), to + m.layout.first_entry(p + 1), scalar_t(0));
-          in_pairs(tiles, [&](int64_t t, auto u) {
+          in_pairs<v.value>(tiles, [&](int64_t t, auto u) {
             blocked::sample_panel<scalar_t, v.value, u.value>(m.layout, to, gs + t * gt, xs + t * xt, p);
           });
         }
@@ -240,7 +245,7 @@ template <typename S, int V>
 void multiply_and_sample(const blocked::Layout& m, const S* values, const S* x, S* y, const S* z, S* gradient, int64_t panel,
                          int64_t tiles) {
   constexpr int64_t W = V * blocked::Lanes<S>::count;
-  in_pairs(tiles, [&](int64_t t, auto u) {
+  in_pairs<V>(tiles, [&](int64_t t, auto u) {
     const S* from = x + t * m.columns * W;
     const int64_t at = t * m.rows * W;
     constexpr bool together = blocked::MULTIPLIES_WHILE_SAMPLING;

@@ -214,12 +214,21 @@ Tensor empty_tiles(int64_t columns, int64_t rows, const at::TensorOptions& optio
   return result;
 }
 
-// Calls f(unit, group) for the units of all groups, in parallel.
-template <typename S, typename F>
-void for_units(int64_t units, const Step<S>& step, const F& f) {
-  at::parallel_for(0, units * step.groups, 128, [&](int64_t begin, int64_t end) {
-    for (int64_t i = begin; i < end; i++) f(i % units, i / units);
+constexpr int64_t UNITS_A_TASK = 32;
+
+// Calls f(i) for 0 ... count - 1, about `several` of them a task.
+template <typename F>
+void for_several(Team::Member& team, int64_t count, int64_t several, const F& f) {
+  const int64_t tasks = (count + several - 1) / several;
+  team(tasks, [&](int64_t task) {
+    for (int64_t i = count * task / tasks; i < count * (task + 1) / tasks; i++) f(i);
   });
+}
+
+// Calls f(unit, group) for the units of all groups.
+template <typename S, typename F>
+void for_units(Team::Member& team, int64_t units, const Step<S>& step, const F& f) {
+  for_several(team, units * step.groups, UNITS_A_TASK, [&](int64_t i) { f(i % units, i / units); });
 }
 
 // The schemas of the operators that torch's recurrent layers have in common, as functions/recurrence.py calls them.

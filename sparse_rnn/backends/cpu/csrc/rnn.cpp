@@ -46,24 +46,26 @@ std::vector<Tensor> rnn_forward(const Tensor& projected, const Tensor& bias_ih, 
     const Tiles<scalar_t> from(projected), to_before(before);
     scalar_t *hs = hidden.data_ptr<scalar_t>(), *ps = pre.data_ptr<scalar_t>(), *out = states.data_ptr<scalar_t>();
     const scalar_t *of_input = bias_ih.const_data_ptr<scalar_t>(), *of_state = bias_hh.const_data_ptr<scalar_t>();
-    for (int64_t k = 0; k < window.steps; k++) {
-      multiply<scalar_t>(weight, hs, ps, step.groups, step.width);
-      const int64_t t = window.time(k);
-      const auto columns = window.columns_of(t, from.width);
-      for_units(H, step, [&](int64_t u, int64_t group) {
-        const int64_t at = (group * H + u) * step.width, count = window.used(t, group);
-        scalar_t input[TILE_BYTES / sizeof(scalar_t)], *hu = hs + at;
-        from.read(u, columns[group], input);
-        to_before.write(u, columns[group], hu);
-        const scalar_t bias = of_input[u] + of_state[u];
-        for (int64_t j = 0; j < count; j += Lanes<scalar_t>::count) {
-          const Vector<scalar_t> now = F::template forward<scalar_t>(load(ps + at + j) + load(input + j) + bias);
-          store(hu + j, first_lanes<scalar_t>(now, count - j, load(hu + j)));
-          store_first(kept.rows(t, group, u) + j, now, count - j);
-        }
-        window.unpack(hu, t, group, out + u, H);
-      });
-    }
+    as_team(values.numel() * step.groups * step.width, [&](Team::Member& team) {
+      for (int64_t k = 0; k < window.steps; k++) {
+        multiply<scalar_t>(team, weight, hs, ps, step.groups, step.width);
+        const int64_t t = window.time(k);
+        const auto columns = window.columns_of(t, from.width);
+        for_units(team, H, step, [&](int64_t u, int64_t group) {
+          const int64_t at = (group * H + u) * step.width, count = window.used(t, group);
+          scalar_t input[TILE_BYTES / sizeof(scalar_t)], *hu = hs + at;
+          from.read(u, columns[group], input);
+          to_before.write(u, columns[group], hu);
+          const scalar_t bias = of_input[u] + of_state[u];
+          for (int64_t j = 0; j < count; j += Lanes<scalar_t>::count) {
+            const Vector<scalar_t> now = F::template forward<scalar_t>(load(ps + at + j) + load(input + j) + bias);
+            store(hu + j, first_lanes<scalar_t>(now, count - j, load(hu + j)));
+            store_first(kept.rows(t, group, u) + j, now, count - j);
+          }
+          window.unpack(hu, t, group, out + u, H);
+        });
+      }
+    });
     last = unpack_step<scalar_t>(hidden, step);
   });
   return {states, before, saved, last};
@@ -87,23 +89,25 @@ std::vector<Tensor> rnn_backward(const Tensor& d_states, at::TensorList d_last, 
     const Tiles<scalar_t> to_rows(d_rows);
     scalar_t *dhs = dh.data_ptr<scalar_t>(), *ds = d_pre.data_ptr<scalar_t>();
     const scalar_t* from = d_states.const_data_ptr<scalar_t>();
-    for (int64_t k = window.steps - 1; k >= 0; k--) {
-      const int64_t t = window.time(k);
-      const auto columns = window.columns_of(t, to_rows.width);
-      for_units(H, step, [&](int64_t u, int64_t group) {
-        const int64_t at = (group * H + u) * step.width, count = window.used(t, group);
-        scalar_t *d = dhs + at, *row = ds + at;
-        window.add(from + u, H, t, group, d);
-        for (int64_t j = 0; j < count; j += Lanes<scalar_t>::count) {
-          const Vector<scalar_t> h = load(kept.rows(t, group, u) + j), by_h = load(d + j);
-          store(row + j, first_lanes<scalar_t>(F::template backward<scalar_t>(h, by_h), count - j));
-          store(d + j, first_lanes<scalar_t>(Vector<scalar_t>{}, count - j, by_h));
-        }
-        clear_unused(row, count, step.width);
-        to_rows.write(u, columns[group], row);
-      });
-      multiply<scalar_t>(weight, ds, dhs, step.groups, step.width, {.add = true});
-    }
+    as_team(values.numel() * step.groups * step.width, [&](Team::Member& team) {
+      for (int64_t k = window.steps - 1; k >= 0; k--) {
+        const int64_t t = window.time(k);
+        const auto columns = window.columns_of(t, to_rows.width);
+        for_units(team, H, step, [&](int64_t u, int64_t group) {
+          const int64_t at = (group * H + u) * step.width, count = window.used(t, group);
+          scalar_t *d = dhs + at, *row = ds + at;
+          window.add(from + u, H, t, group, d);
+          for (int64_t j = 0; j < count; j += Lanes<scalar_t>::count) {
+            const Vector<scalar_t> h = load(kept.rows(t, group, u) + j), by_h = load(d + j);
+            store(row + j, first_lanes<scalar_t>(F::template backward<scalar_t>(h, by_h), count - j));
+            store(d + j, first_lanes<scalar_t>(Vector<scalar_t>{}, count - j, by_h));
+          }
+          clear_unused(row, count, step.width);
+          to_rows.write(u, columns[group], row);
+        });
+        multiply<scalar_t>(team, weight, ds, dhs, step.groups, step.width, {.add = true});
+      }
+    });
     first = unpack_step<scalar_t>(dh, step);
   });
   return {d_rows, d_rows, first};

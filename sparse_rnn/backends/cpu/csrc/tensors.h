@@ -9,7 +9,7 @@
 #include <c10/core/InferenceMode.h>
 
 #include "blocked.h"
-#include "threads.h"
+#include "team.h"
 
 #include <mutex>
 
@@ -83,20 +83,18 @@ struct Product {
   int64_t gates = 1;  // the matrix has the rows of so many gates, one gate after the other
 };
 
-// y [tiles, rows, width] = sparse times x [tiles, columns, width]. With several gates, panels are dealt out so that a thread
-// computes the same units of all gates, as for_units does: what a unit needs is then in the caches of one core.
+// y [tiles, rows, width] = sparse times x [tiles, columns, width]; with several gates, tasks are in such an order that
+// a thread computes the same units of all gates, as for_units does: what a unit needs is then in the caches of one core.
 template <typename S>
-void multiply(const Sparse& m, const S* x, S* y, int64_t tiles, int64_t width, Product how = {}) {
+void multiply(Team::Member& team, const Sparse& m, const S* x, S* y, int64_t tiles, int64_t width, Product how = {}) {
   const blocked::Layout& layout = m.layout;
   const int64_t gates = how.gates, parts = layout.panels % gates ? 0 : layout.panels / gates;
   const S* values = m.values.const_data_ptr<S>();
   with_width<S>(width, [&](auto v) {
-    at::parallel_for(0, layout.panels * tiles, 1, [&](int64_t begin, int64_t end) {
-      for (int64_t task = begin; task < end; task++) {
-        const int64_t tile = task % tiles, i = task / tiles, panel = parts ? i % gates * parts + i / gates : i;
-        blocked::multiply_panel<S, v.value>(layout, values, x + tile * layout.columns * width, y + tile * layout.rows * width,
-                                            panel, how.add);
-      }
+    team(layout.panels * tiles, [&](int64_t task) {
+      const int64_t tile = task % tiles, i = task / tiles, panel = parts ? i % gates * parts + i / gates : i;
+      blocked::multiply_panel<S, v.value>(layout, values, x + tile * layout.columns * width, y + tile * layout.rows * width,
+                                          panel, how.add);
     });
   });
 }
