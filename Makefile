@@ -16,6 +16,7 @@ ON_BOTH = tests/training tests/sparsity tests/optim tests/results/test_distance.
   tests/config/test_recipes.py::test_rigl_s_own_schedule_at_work \
   tests/config/test_recipes.py::test_st_rnn_with_and_without_reallocation_across_layers \
   tests/inference/test_export.py tests/inference/test_export_of_runs.py tests/inference/test_generate.py
+QUICK = not full and not documented and not processes
 # Locks, terminals, surroundings and data are the same whatever computes.
 NOT_ON_BOTH = $(patsubst %,--ignore=tests/training/test_%.py,two_hosts run_lock lost_lock narrow_bar terminal \
   changed_data surroundings_of_runs multirun)
@@ -28,7 +29,7 @@ ASKED = $(if $(BUDGET),budget=$(BUDGET)) $(if $(PROTOCOL),protocol=$(PROTOCOL)) 
 READ = $(ASKED) $(if $(SOURCE),--source $(SOURCE))
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-all test-backend test-documented test-additions test-cuda test-slurm test-browser \
+.PHONY: help setup demo test test-all test-backend test-processes test-documented test-additions test-cuda test-slurm test-browser \
   test-latex test-portability lint format data kernels status bench gpu tables figures site notebooks $(TABLES) $(FIGURES)
 
 help:  ## show this list
@@ -55,9 +56,12 @@ demo: setup  ## train on the embedded corpus for about two minutes and show what
 	$(RUN) -m sparse_rnn.demo
 
 test: setup $(VENV)/.triton  ## the tests
-	OMP_NUM_THREADS=1 $(RUN) -m pytest -n 2 --dist worksteal -m "not full and not documented" $(ARGS)
+	OMP_NUM_THREADS=1 $(RUN) -m pytest -n 2 --dist worksteal -m "$(QUICK)" $(ARGS)
 
-test-documented: setup  ## what the documentation shows, from end to end: examples, sweeps, additions of one's own
+test-processes: setup  ## the tests with runs that are killed, stopped, cut off, without a disk or a terminal
+	OMP_NUM_THREADS=1 $(RUN) -m pytest -n 2 --dist worksteal -m processes $(ARGS)
+
+test-documented: setup  ## what the documentation shows, from end to end: notebooks, examples, additions, the wheel
 	OMP_NUM_THREADS=1 $(RUN) -m pytest -n 2 --dist worksteal -m documented $(ARGS)
 
 test-all: setup $(VENV)/.triton  ## the tests, with every model x method x optimizer
@@ -71,7 +75,7 @@ test-backend: setup  ## the tests of what has sparse weights once more, on the k
 test-additions: setup $(VENV)/.triton  ## the tests in a copy with all that docs/add-a-*.md adds, but for what no name can change
 	$(RUN) tests/extended_checkout.py $(VENV)/additions
 	cd $(VENV)/additions && PYTHONPATH=$(CURDIR)/$(VENV)/additions OMP_NUM_THREADS=1 $(CURDIR)/$(RUN) -m pytest -n 2 \
-	  --dist worksteal -m "not full and not documented" $(addprefix --ignore=,$(UNCHANGED)) $(ARGS)
+	  --dist worksteal -m "$(QUICK)" $(addprefix --ignore=,$(UNCHANGED)) $(ARGS)
 	rm -rf $(VENV)/additions
 
 test-cuda: setup  ## the tests on a GPU (without one: skipped)

@@ -22,7 +22,11 @@ class LanguageModel(nn.Module):
 
     def __init__(self) -> None:
         super().__init__()
-        self.embedding, self.gru, self.decoder = nn.Embedding(WORDS, 1000), nn.GRU(1000, 1000, 2), nn.Linear(1000, WORDS)
+        self.embedding, self.gru, self.decoder = (
+            nn.Embedding(WORDS, 1000),
+            nn.GRU(1000, 1000, 2),
+            nn.Linear(1000, WORDS),
+        )
 
     def forward(self, tokens: Tensor) -> Tensor:
         """tokens int64 [T, B] to logits [T, B, words]."""

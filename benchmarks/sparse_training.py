@@ -58,7 +58,12 @@ def rows() -> Iterator[Row]:
         yield Row(f"memory of training at sparsity 0.90, {method} / dense", ratio, bar, 0.1)
     for sparsity, (bar, _) in INFERENCE.items():
         limit = (1 - sparsity) * BYTES_PER_ENTRY
-        yield Row(f"one token of inference at sparsity {sparsity:.2f} / dense", ratio_of_times(*token_readers(sparsity)), bar, limit)
+        yield Row(
+            f"one token of inference at sparsity {sparsity:.2f} / dense",
+            ratio_of_times(*token_readers(sparsity)),
+            bar,
+            limit,
+        )
     for sparsity in (0.67, 0.90):
         yield from _products(sparsity)
 

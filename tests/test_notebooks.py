@@ -16,6 +16,8 @@ from jupyter_client.manager import AsyncKernelManager
 from nbclient import NotebookClient
 from nbformat import NotebookNode
 
+pytestmark = pytest.mark.documented
+
 FOLDER = Path(__file__).parent.parent / "notebooks"
 NOTEBOOKS = sorted(FOLDER.glob("*.ipynb"))
 SECONDS = 250  # for one cell
@@ -172,7 +174,7 @@ def test_reading_results(execute):
 
 
 def test_a_faster_network(execute):
-    """Masks and kernels train the same network, a tenth of whose weights are active; the plain module computes the same."""
+    """Masks and kernels train the same network, with a tenth of the weights; the plain module computes the same."""
     done = execute("06_a_faster_network")
     [table] = [text for text in done.shown("text/plain") if "of the dense step" in text]
     rows = {name: [float(number) for number in values] for name, *values in map(str.split, table.splitlines()[1:])}

@@ -11,6 +11,8 @@ import pytest
 from hatchling.builders.sdist import SdistBuilder
 from hatchling.builders.wheel import WheelBuilder
 
+pytestmark = pytest.mark.documented
+
 ROOT = Path(__file__).parent.parent
 SMOKE = ["dataset=pydoc", "budget=smoke", "logger=files", "threads=1"]
 

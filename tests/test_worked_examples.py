@@ -6,6 +6,8 @@ from pathlib import Path
 import pytest
 from worked_pages import ADDITIONS, FENCE, ROOT, copy_project, execute, follow, follow_outside, outside_files
 
+pytestmark = pytest.mark.documented
+
 
 @pytest.fixture
 def project(tmp_path):

@@ -1,10 +1,6 @@
-"""What must not change the kernels' results: whether the input has a gradient, threads, the vectors of the CPU."""
+"""What must not change the kernels' results: whether the input has a gradient, and threads."""
 
-import os
-import subprocess
-import sys
 from collections.abc import Callable
-from pathlib import Path
 
 import pytest
 import torch
@@ -12,9 +8,6 @@ from kernel_checks import a_gru, a_linear_layer, an_lstm, an_on_lstm, an_rnn, as
 from torch import Tensor
 
 from sparse_rnn.backends.cpu.functions.products import Stored
-
-KERNEL_TESTS = sorted(map(str, Path(__file__).parent.glob("test_kernel_*.py")))
-on_avx2 = pytest.mark.skipif("AVX" not in torch.backends.cpu.get_cpu_capability(), reason="needs a CPU with AVX2")
 
 
 @pytest.mark.parametrize("layer", [a_linear_layer, an_lstm, a_gru, an_rnn, an_on_lstm])
@@ -49,13 +42,3 @@ def test_threads_do_not_change_a_bit(
         torch.set_num_threads(before)
     for one, *others in zip(*found, strict=True):
         assert all(torch.equal(one, other) for other in others)
-
-
-@pytest.mark.skipif("SPARSE_RNN_KERNEL_FLAGS" in os.environ, reason="it is what that test runs")
-@pytest.mark.parametrize("flags", ["", pytest.param("-march=x86-64-v3", marks=on_avx2)])
-def test_a_build_with_shorter_vectors_or_none_computes_the_same(flags: str) -> None:
-    command = [sys.executable, "-m", "pytest", "-q", "-x", "-p", "no:cacheprovider", "-p", "no:xdist", *KERNEL_TESTS]
-    environment = os.environ | {"SPARSE_RNN_KERNEL_FLAGS": flags}
-    done = subprocess.run(command, env=environment, capture_output=True, text=True)
-    assert done.returncode == 0, done.stdout[-2000:]
-    assert " passed" in done.stdout

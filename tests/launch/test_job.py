@@ -14,6 +14,8 @@ from launch_helpers import LONG, SMALL, id_of, record_of, rows_of, start_job, wa
 from launch.job import KILLS_WITHOUT_PROGRESS, Attempts, JobFiles, last_error
 from sparse_rnn.core.lock import RunLock
 
+pytestmark = pytest.mark.processes
+
 
 @pytest.fixture(scope="session")
 def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> str:

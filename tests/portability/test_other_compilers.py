@@ -1,4 +1,4 @@
-"""The kernels under other compilers and for another processor: their headers, and with clang the operators too."""
+"""The kernels under other compilers and for other processors: their headers, and the operators where they can run."""
 
 import os
 import shutil
@@ -49,6 +49,14 @@ def needed(*programs):
             pytest.skip(f"{program} is not installed: make test-portability installs it")
 
 
+def run_tests(names):
+    """In a process of their own: another library of the same operators cannot be loaded beside the first."""
+    paths = [str(TESTS / name) for name in names]
+    subprocess.run(
+        [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-p", "no:xdist", *paths], check=True
+    )
+
+
 @pytest.mark.parametrize("build", BUILDS)
 def test_the_headers(build, tmp_path):
     compiler, runner, instructions = BUILDS[build]
@@ -65,16 +73,22 @@ def test_the_headers(build, tmp_path):
         assert done.stdout.endswith(": 0 failures\n")
 
 
+@pytest.mark.parametrize(("flags", "instructions"), [("", ""), ("-march=x86-64-v3", "avx2")])
+def test_the_operators_with_shorter_vectors_or_none(flags, instructions, monkeypatch):
+    if instructions not in toolchain.cpu():
+        pytest.skip(f"this CPU has no {instructions}")
+    monkeypatch.setenv("SPARSE_RNN_KERNEL_FLAGS", flags)
+    run_tests([*KERNELS, "test_kernel_recurrent_modules.py"])
+
+
 def test_the_operators_under_clang(tmp_path, monkeypatch):
-    """In processes of their own: another library of the same operators cannot be loaded beside the first."""
     needed("clang++")
     monkeypatch.setenv("CXX", "clang++")
     monkeypatch.setenv("SPARSE_RNN_CACHE", str(tmp_path))
     monkeypatch.delenv("SPARSE_RNN_KERNEL_FLAGS", raising=False)
     library = Library(CSRC)
     assert b"clang" in library.compile().read_bytes()
-    pytest_here = ["pytest", "-q", "-p", "no:cacheprovider", "-p", "no:xdist", *(str(TESTS / name) for name in KERNELS)]
-    subprocess.run([sys.executable, "-m", *pytest_here], check=True)
+    run_tests(KERNELS)
     started = subprocess.run([sys.executable, "-c", STARTED], check=True, capture_output=True, text=True).stdout
     assert started == "1\n"
     assert [path.name for path in library.folder.glob("*.so")] == [library.path.name]

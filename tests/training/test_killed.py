@@ -5,6 +5,8 @@ import random
 import pytest
 from run_helpers import Commands, Train, folder_of, lines_in, record_of, rows_of, wait_until
 
+pytestmark = pytest.mark.processes
+
 
 @pytest.mark.parametrize("seed", range(2))
 def test_killed_again_and_again_it_ends_as_the_undisturbed_run(

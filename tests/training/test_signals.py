@@ -17,6 +17,8 @@ from wandb_files import exit_codes, segments
 from sparse_rnn.training.checkpoint import load_checkpoint
 from sparse_rnn.training.trainer import Trainer
 
+pytestmark = pytest.mark.processes
+
 
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130), (signal.SIGUSR2, 140)])
 def test_stops_at_a_step_saves_and_resumes(

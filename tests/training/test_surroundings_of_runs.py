@@ -10,6 +10,8 @@ import pytest
 from run_helpers import Commands, Train, folder_of, record_of
 from wandb_files import history, run_record, segments
 
+pytestmark = pytest.mark.processes
+
 FULL = "stdout could not be written (No space left on device)"
 
 

@@ -14,6 +14,8 @@ from run_helpers import Train, folder_of, lines_in, record_of, rows_of, wait_unt
 
 from sparse_rnn.runs.folder import RunFolder
 
+pytestmark = pytest.mark.processes
+
 # The lock's seconds are fewer, and training rests in its middle for as long as there is a file `rest`.
 HOST = """
 import os, sys, time
