@@ -7,7 +7,7 @@ from torch import Tensor, nn
 
 from sparse_rnn.backends.choice import crossover, small
 from sparse_rnn.backends.cpu.compile import kernels
-from sparse_rnn.backends.cpu.convert import give_classes, readers_of, unsupported, use_sparse_kernels, weights_of
+from sparse_rnn.backends.cpu.convert import give_classes, unsupported, use_sparse_kernels
 from sparse_rnn.backends.cpu.memory import lasting_memory
 from sparse_rnn.backends.cpu.storage import Packed
 from sparse_rnn.backends.cpu.structure import Structure
@@ -74,7 +74,6 @@ def kernel_model(path: Path, exported: Exported) -> tuple[nn.Module, SparseTopol
     a time, a byte for each entry, and the position of each active one, eight bytes.
     """
     model, topology = exported.skeleton, _unfilled(exported)
-    readers = [(module, weights_of(module)) for module in readers_of(model, exported.sparse.values())]
     filled: dict[Tensor, nn.Parameter] = {}
     structures: dict[Tensor, Structure] = {}
     with refusing(path), lasting_memory():
@@ -85,14 +84,14 @@ def kernel_model(path: Path, exported: Exported) -> tuple[nn.Module, SparseTopol
                 continue
             structure = Structure(exported.mask(name))
             filled[parameter] = nn.Parameter(structure.arrange(exported.values(name)))
-            structures[parameter] = structure
+            structures[filled[parameter]] = structure
         for weight in topology:
-            weight.storage = Packed(structures[weight.parameter])
             weight.parameter = filled[weight.parameter]
+            weight.storage = Packed(structures[weight.parameter])
         for module in list(model.modules()):
             for name, own in list(module.named_parameters(recurse=False, remove_duplicate=False)):
                 setattr(module, name, filled[own])
-        give_classes(model, readers, structures)
+        give_classes(model, structures)
     return model.eval(), topology
 
 

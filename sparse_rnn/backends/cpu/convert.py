@@ -1,6 +1,6 @@
 """Conversion of a model to the kernels: which class takes the place of which."""
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping
 
 import torch
 from torch import Tensor, nn
@@ -66,26 +66,21 @@ def use_sparse_kernels(model: nn.Module, topology: SparseTopology) -> None:
     if any(parameter.device.type != "cpu" for parameter in sparse):
         raise ConfigError("The kernels compute on the CPU alone: use sparsifier.backend=masked.")
     with lasting_memory():
-        readers = [(module, weights_of(module)) for module in readers_of(model, sparse)]
         structures: dict[Tensor, Structure] = {}
         for weight in topology:
             structures[weight.parameter] = structure = Structure(weight.mask)
             assign(weight.parameter, structure.pack(weight.parameter.data))
             weight.storage = Packed(structure)
-        give_classes(model, readers, structures)
+        give_classes(model, structures)
 
 
-def give_classes(
-    model: nn.Module,
-    readers: Sequence[tuple[nn.Module, Mapping[str, nn.Parameter]]],
-    structures: Mapping[Tensor, Structure],
-) -> None:
-    """Let a model's modules compute as the classes of the kernels do, its dropouts too, which draw faster there.
+def give_classes(model: nn.Module, structures: Mapping[Tensor, Structure]) -> None:
+    """Let a model compute with sparse weights whose parameters hold active values already.
 
-    readers: from `readers_of`, each with its weights; structures: by parameter.
+    structures: by parameter. Dropouts change too: the kernels' draws faster.
     """
-    for module, weights in readers:
-        give_class(module, SPARSE[type(module)], weights, structures)
+    for module in list(readers_of(model, structures)):
+        give_class(module, SPARSE[type(module)], weights_of(module, structures), structures)
     for module in model.modules():
         if type(module) is nn.Dropout:
             module.__class__ = FastDropout
@@ -111,19 +106,21 @@ def refusal(module: nn.Module) -> str:
     return str(refused(module)) if refused else ""
 
 
-def readers_of(model: nn.Module, sparse: Iterable[nn.Parameter]) -> Iterator[nn.Module]:
-    """The modules whose class changes if these parameters, dense still, are to hold active values alone."""
-    sparse = set(sparse)
+def readers_of(model: nn.Module, sparse: Collection[Tensor]) -> Iterator[nn.Module]:
+    """The modules whose class changes if these parameters are to hold active values alone, or do already."""
     for module in model.modules():
-        if type(module) in SPARSE and any(parameter in sparse for parameter in weights_of(module).values()):
+        if type(module) in SPARSE and any(parameter in sparse for parameter in weights_of(module, sparse).values()):
             yield module
 
 
-def weights_of(module: nn.Module) -> dict[str, nn.Parameter]:
-    """The weights that a module's class in `SPARSE` computes with, dense still, by the names that it knows them by."""
+def weights_of(module: nn.Module, packed: Collection[Tensor] = ()) -> dict[str, nn.Parameter]:
+    """The weights that a module's class in `SPARSE` computes with, by the names that it knows them by.
+
+    packed: parameters that may hold active values alone; others of one dimension are biases.
+    """
     begins = getattr(SPARSE[type(module)], "computes", "")
     named = module.named_parameters(remove_duplicate=False)
-    return {name: parameter for name, parameter in named if parameter.dim() == 2 and name.startswith(begins)}
+    return {name: p for name, p in named if (p.dim() == 2 or p in packed) and name.startswith(begins)}
 
 
 def give_class(
@@ -133,6 +130,6 @@ def give_class(
     structures: Mapping[Tensor, Structure],
 ) -> None:
     """Let a module compute as `sparse` does; a weight that is kept dense gets a structure with all entries."""
-    own = {name: structures.get(p) or Structure(torch.ones(p.shape, dtype=torch.bool)) for name, p in weights.items()}
+    own = {name: structures.get(p) or Structure(torch.ones_like(p, dtype=torch.bool)) for name, p in weights.items()}
     module.__dict__["structures"] = own  # past nn.Module's and RNNBase's __setattr__, which look for parameters
     module.__class__ = sparse

@@ -44,7 +44,7 @@ class KernelWeights:
         self._weights, self._optimizer = weights, optimizer
         self._start = weakref.WeakMethod(start)
         self.packed = False
-        readers = readers_of(module, [weight.parameter for weight in weights])
+        readers = list(readers_of(module, {weight.parameter for weight in weights}))
         self._readers = [(weakref.ref(reader), type(reader), weights_of(reader)) for reader in readers]
         for reader, dense, _ in self._readers:
             each = cast(nn.Module, reader())
