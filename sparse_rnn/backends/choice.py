@@ -64,24 +64,34 @@ def choose_backend(
     if asked == "masked":
         return Choice("masked", "as requested")
     refuse_backend(sparsifier, growth, optimizer, protocol, model, topology, device, precision)
-    share = f"{_density(sparsifier, topology):.0%} of the sparse weights are active, and it computes with those alone"
+    choice = Choice("sparse", "as requested")
     if asked == "auto":
         impossible = obstacle(sparsifier, growth, optimizer, protocol, model, topology, device, precision)
-        reason = impossible or slower(sparsifier, growth, optimizer, model, topology, tokens)
-        if begun == "masked" and not reason:
-            reason = BEGUN
-        elif begun == "sparse" and reason and not impossible:
-            reason, share = "", BEGUN
-        if reason:
-            usual = reason in (NOTHING, SMALL, SHORT) or reason.startswith(OF_CPU)
-            return Choice("masked", reason, expected=usual)
-    try:
-        kernels()
-    except KernelsUnavailable as error:
-        if asked == "sparse":
-            raise
-        return Choice("masked", str(error).rstrip("."))
-    return Choice("sparse", "as requested" if asked == "sparse" else share)
+        masked = impossible or slower(sparsifier, growth, optimizer, model, topology, tokens)
+        choice = _going_on(begun, impossible, masked) or _faster(masked, sparsifier, topology)
+    if choice.name == "sparse":
+        try:
+            kernels()
+        except KernelsUnavailable as error:
+            if asked == "sparse":
+                raise
+            return Choice("masked", str(error).rstrip("."))
+    return choice
+
+
+def _going_on(begun: str | None, impossible: str, masked: str) -> Choice | None:
+    """What a run that resumes has begun with, if it is possible and a new run would choose otherwise."""
+    otherwise = (begun == "masked" and not masked) or (begun == "sparse" and masked and not impossible)
+    return Choice(begun, BEGUN) if begun and otherwise else None
+
+
+def _faster(masked: str, sparsifier: SparsifierConfig, topology: SparseTopology) -> Choice:
+    """Masks for the reason `masked`, or the kernels if that is empty."""
+    if masked:
+        usual = masked in (NOTHING, SMALL, SHORT) or masked.startswith(OF_CPU)
+        return Choice("masked", masked, expected=usual)
+    share = f"{_density(sparsifier, topology):.0%} of the sparse weights are active"
+    return Choice("sparse", f"{share}, and it computes with those alone")
 
 
 def refuse_backend(

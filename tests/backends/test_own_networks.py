@@ -11,7 +11,7 @@ from own_networks import KINDS, OPTIMIZERS, Net, Run
 from torch import nn
 
 from sparse_rnn import ConfigError, sparsify
-from sparse_rnn.backends import own_choice
+from sparse_rnn.backends import choice, own_choice
 from sparse_rnn.backends.cpu.compile import KernelsUnavailable
 from sparse_rnn.backends.cpu.modules import SparseLinear
 from sparse_rnn.backends.cpu.storage import Packed
@@ -336,7 +336,7 @@ def test_each_weight_that_cannot_be_is_named(kind):
     advice = "use auto, or name it in keep_dense."
     assert str(caught.value) == f"backend=sparse is not possible for {words}: {advice}"
     assert not optimizer._optimizer_state_dict_pre_hooks
-    assert sparsify(model, optimizer, **settings).backend == "masked"
+    sparsify(model, optimizer, **settings).check()
 
 
 WHOLE = {
@@ -382,7 +382,7 @@ def test_auto_packs_what_it_can(monkeypatch):
 @pytest.mark.parametrize(
     ("settings", "reason"),
     [
-        ({}, "faster for weights this small"),
+        ({}, "compiling the kernels may not pay for weights this small"),
         ({"backend": "masked"}, "as requested"),
         ({"method": "gmp", "sparsity": 0.9}, "method=gmp starts dense"),
         ({"sparsity": 0.2}, "80% of the weights are active, and above 50% masks are faster"),
@@ -391,8 +391,7 @@ def test_auto_packs_what_it_can(monkeypatch):
 )
 def test_auto_prefers_masks_where_they_are_faster(settings, reason, monkeypatch):
     monkeypatch.setattr(own_choice, "ALWAYS", False)
-    if settings and settings.get("backend") != "masked":
-        monkeypatch.setattr(own_choice, "small", lambda weights: False)
+    monkeypatch.setattr(choice, "are_compiled", lambda: False)
     model = nn.Linear(8, 8)
     optimizer = torch.optim.SGD(model.parameters(), 0.1)
     sparsifier = sparsify(model, optimizer, **{"sparsity": 0.8, "steps": 200, **settings})
