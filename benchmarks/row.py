@@ -40,12 +40,11 @@ def ratio_of_times(ours: Callable[[], object], peer: Callable[[], object], round
     return statistics.median(ratios)
 
 
-def least_cpu_seconds(actions: Sequence[Callable[[], object]], rounds: int) -> list[float]:
-    """The least time of this thread that each action takes, in seconds, after one round to warm up.
-
-    Each round runs all of them. Other processes on the same cores disturb this less than the time of a clock.
-    """
-    times = [[_seconds(action, time.thread_time) for action in actions] for _ in range(rounds + 1)]
+def least_seconds(
+    actions: Sequence[Callable[[], object]], rounds: int, clock: Callable[[], float] = time.perf_counter
+) -> list[float]:
+    """The least time of each action in seconds. Each round runs all of them, after one round to warm up."""
+    times = [[_seconds(action, clock) for action in actions] for _ in range(rounds + 1)]
     return [min(own) for own in zip(*times[1:], strict=True)]
 
 

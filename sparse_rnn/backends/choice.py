@@ -21,8 +21,8 @@ from sparse_rnn.sparsity.topology import SparseTopology, SparseWeight
 # Where the kernels and masked dense weights take the same time, as measured: see docs/performance.md.
 CROSSOVER_DENSITY: dict[type[nn.Module], float] = {AWDLSTMMoS: 0.4}  # above it masks are faster, by model
 OTHER_CROSSOVER_DENSITY = 0.5
-# What the kernels save for each inactive entry and each token of training: least in large networks, 18 ps on two
-# threads; 36 ps or more in small ones (docs/performance.md; `make bench ARGS=small_networks`).
+# What the kernels save for each inactive entry and each token of training: the least that was measured, see
+# docs/performance.md and `make bench ARGS=small_networks`.
 SAVED_SECONDS = 15e-12
 START_SECONDS = 1.0  # to load the kernels and convert a network, rounded up
 COMPILE_SECONDS = 30.0
