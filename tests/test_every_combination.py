@@ -89,7 +89,7 @@ class CheckedTrainer(Trainer):
         """All tensors with one value per entry of a weight: itself, its optimizer state, its averages."""
         tensors = {"value": weight.parameter, **tensors_like(self.optimizer, weight.parameter)}
         if isinstance(self.optimizer, AveragedSGD) and self.optimizer.sparse and self.optimizer._averages:
-            tensors["total"] = self.optimizer._average_of(weight.parameter).total
+            tensors["total"] = self.optimizer._averages[self.optimizer._index_of(weight.parameter)].total
         return tensors
 
     def log_step(self, report):

@@ -8,7 +8,7 @@ import torch
 from torch import nn
 from torch.optim import Optimizer
 
-from sparse_rnn.backends.choice import ALWAYS, OTHER_CROSSOVER_DENSITY, too_little
+from sparse_rnn.backends.choice import ALWAYS, OTHER_CROSSOVER_DENSITY, small
 from sparse_rnn.backends.cpu.compile import KernelsUnavailable, kernels
 from sparse_rnn.backends.cpu.convert import unsupported
 from sparse_rnn.backends.cpu.own_modules import DTYPES, KernelWeights
@@ -25,6 +25,9 @@ BY_ENTRY = {
     *(torch.optim.SGD, torch.optim.Adam, torch.optim.AdamW, torch.optim.RMSprop, torch.optim.Adagrad, torch.optim.ASGD),
     *(torch.optim.Adamax, torch.optim.NAdam, torch.optim.RAdam, torch.optim.Adadelta, torch.optim.Rprop, AveragedSGD),
 }
+
+# Steps of small networks gain too, but not enough to surprise with packed weights whoever did not ask for them.
+SMALL = "no weight has 2^20 entries; backend=sparse uses the kernels all the same"
 
 
 @dataclass(frozen=True)
@@ -115,7 +118,7 @@ def slower(
     needs = signals_needed(config, growth)
     if "momentum" in needs or (needs and config.update_interval == "1"):
         return "dense gradients are needed in every step"
-    return too_little([weight.size for weight in usable], density, tokens=None)
+    return SMALL if small(usable) else ""
 
 
 def _density(config: SparsifierConfig, topology: SparseTopology, weights: Sequence[SparseWeight]) -> float:

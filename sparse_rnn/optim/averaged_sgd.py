@@ -218,7 +218,7 @@ class AveragedSGD(torch.optim.SGD):
         try:
             with torch.no_grad():
                 for parameter, average in zip(self.parameters, self._averages, strict=True):
-                    self._raw.append(parameter.detach().clone())
+                    self._raw.append(parameter.data.clone())
                     parameter.copy_(self._mean(average))
             yield
         finally:

@@ -42,7 +42,7 @@ class Divergence:
         found: dict[tuple[torch.device, torch.dtype], list[Tensor]] = {}
         for parameter in self._parameters.values():
             if parameter.numel():
-                found.setdefault((parameter.device, parameter.dtype), []).append(parameter.detach())
+                found.setdefault((parameter.device, parameter.dtype), []).append(parameter.data)
         return found
 
 

@@ -272,7 +272,7 @@ class Sparsifier:
 
     def _accumulate_momentum(self, gradients: Mapping[str, Gradient]) -> None:
         if "momentum" not in self._signals:
-            self._signals["momentum"] = {w.name: w.parameter.detach().new_zeros(w.shape) for w in self.topology}
+            self._signals["momentum"] = {w.name: w.parameter.data.new_zeros(w.shape) for w in self.topology}
         momentum = self._signals["momentum"]
         for name, gradient in gradients.items():
             gradient.add_to(momentum[name].mul_(self.momentum_beta))

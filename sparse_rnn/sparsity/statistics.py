@@ -21,7 +21,7 @@ def large_weights(model: nn.Module, topology: SparseTopology) -> dict[str, int]:
     """How many entries of each weight exceed LARGE in magnitude (Selfish-RNN Figure 3)."""
     sparse = {weight.name for weight in topology}
     return {
-        name: int((parameter.detach().abs() > LARGE).count_nonzero())
+        name: int((parameter.data.abs() > LARGE).count_nonzero())
         for name, parameter in model.named_parameters()
         if parameter.dim() >= 2 or name in sparse
     }

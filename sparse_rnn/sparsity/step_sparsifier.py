@@ -216,7 +216,7 @@ class StepSparsifier(Sparsifier):
         """
         self._weights.refuse_exchanged()
         for weight in self.topology:
-            values = weight.parameter.detach()
+            values = weight.parameter.data
             if kind := odd_value(values):
                 raise Diverged(f"{weight.name} holds {kind}: lower the learning rate or clip the gradients.")
             if lost := weight.storage.outside(values):
@@ -231,7 +231,7 @@ class StepSparsifier(Sparsifier):
     @property
     def sparsity(self) -> float:
         """The share of the sparse weights' entries that are inactive and zero, as they are now."""
-        used = sum(weight.active + weight.storage.outside(weight.parameter.detach()) for weight in self.topology)
+        used = sum(weight.active + weight.storage.outside(weight.parameter.data) for weight in self.topology)
         return 1 - used / self.topology.size
 
     @property

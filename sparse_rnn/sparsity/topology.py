@@ -57,7 +57,7 @@ class SparseWeight:
     @property
     def values(self) -> Tensor:
         """The weight's entries, in its full shape, without gradient."""
-        return self.storage.dense(self.parameter.detach())
+        return self.storage.dense(self.parameter.data)
 
     def set_mask(self, mask: Tensor, optimizer: Optimizer | None = None) -> None:
         """Take over another mask; entries that stay active keep their value and their state in `optimizer`."""

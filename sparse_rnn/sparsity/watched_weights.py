@@ -130,7 +130,7 @@ class EarlierValues:
         for weight in topology:
             state = states[weight.name]
             found.trained = found.trained or bool(state)
-            found.nonzero += int(weight.parameter.detach().count_nonzero())
+            found.nonzero += int(weight.parameter.data.count_nonzero())
             found.copies += [(each, each.detach().clone()) for each in (weight.parameter, *state)]
         return found
 

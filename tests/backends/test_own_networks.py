@@ -11,7 +11,7 @@ from own_networks import KINDS, OPTIMIZERS, Net, Run
 from torch import nn
 
 from sparse_rnn import ConfigError, sparsify
-from sparse_rnn.backends import choice, own_choice
+from sparse_rnn.backends import own_choice
 from sparse_rnn.backends.cpu.compile import KernelsUnavailable
 from sparse_rnn.backends.cpu.modules import SparseLinear
 from sparse_rnn.backends.cpu.storage import Packed
@@ -382,7 +382,7 @@ def test_auto_packs_what_it_can(monkeypatch):
 @pytest.mark.parametrize(
     ("settings", "reason"),
     [
-        ({}, "compiling the kernels may not pay for weights this small"),
+        ({}, own_choice.SMALL),
         ({"backend": "masked"}, "as requested"),
         ({"method": "gmp", "sparsity": 0.9}, "method=gmp starts dense"),
         ({"sparsity": 0.2}, "80% of the weights are active, and above 50% masks are faster"),
@@ -391,7 +391,6 @@ def test_auto_packs_what_it_can(monkeypatch):
 )
 def test_auto_prefers_masks_where_they_are_faster(settings, reason, monkeypatch):
     monkeypatch.setattr(own_choice, "ALWAYS", False)
-    monkeypatch.setattr(choice, "are_compiled", lambda: False)
     model = nn.Linear(8, 8)
     optimizer = torch.optim.SGD(model.parameters(), 0.1)
     sparsifier = sparsify(model, optimizer, **{"sparsity": 0.8, "steps": 200, **settings})
@@ -412,3 +411,26 @@ def test_without_a_compiler(monkeypatch):
     sparsifier = sparsify(model, optimizer, sparsity=0.5, steps=200)
     assert sparsifier.backend == "masked"
     assert sparsifier.backend_reason.startswith("There is no C++ compiler")
+
+
+def test_an_average_of_the_weights_is_dense():
+    model = nn.GRU(8, 8)
+    optimizer = torch.optim.SGD(model.parameters(), 0.1)
+    sparsifier = sparsify(model, optimizer, sparsity=0.6, steps=200, backend="sparse")
+    average = torch.optim.swa_utils.AveragedModel(model, multi_avg_fn=torch.optim.swa_utils.get_ema_multi_avg_fn(0.5))
+    before = None
+    for _ in range(3):
+        model(torch.randn(3, 2, 8))[0].square().mean().backward()
+        sparsifier.before_step()
+        optimizer.step()
+        sparsifier.after_step()
+        average.update_parameters(model)
+        weight = average.module.weight_hh_l0.clone()
+        now = model.weight_hh_l0.detach()
+        expected = now if before is None else (before + now) / 2
+        assert torch.allclose(weight, expected)
+        before = weight
+    with pytest.raises(RuntimeError, match="Inplace update"):
+        model.weight_hh_l0.detach().zero_()
+    model.load_state_dict(average.module.state_dict())
+    assert torch.equal(model.weight_hh_l0, weight)

@@ -46,6 +46,11 @@ class PackedParameter(nn.Parameter):
                 "a weight on the kernels cannot be written to by index, since it holds active values alone: change a "
                 "copy of model.state_dict() and load it."
             )
+        if func in (Tensor.detach, torch.detach):
+            # What averages of weights are made of. A tensor of inference mode refuses writes, which would be
+            # without effect.
+            with torch._C.DisableTorchFunctionSubclass(), torch.inference_mode():
+                return args[0].structure.unpack(args[0])
         if func is F.linear and not kwargs and isinstance(args[1], PackedParameter):
             x, weight, *bias = args
             with torch._C.DisableTorchFunctionSubclass():
