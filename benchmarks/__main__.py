@@ -21,6 +21,7 @@ from benchmarks import (
     small_networks,
     sparse_sweep,
     sparse_training,
+    split,
     start_up,
 )
 from benchmarks.row import Row
@@ -34,6 +35,7 @@ ALL = (
     small_networks,
     own_networks,
     shared_cores,
+    split,
     on_lstm,
     mixture_of_softmaxes,
     packed_file,

@@ -7,7 +7,8 @@ import torch
 from kernel_checks import a_gru, a_linear_layer, an_lstm, an_on_lstm, an_rnn, assert_near
 from torch import Tensor
 
-from sparse_rnn.backends.cpu.functions.products import Stored
+from sparse_rnn.backends.cpu.functions.products import Stored, linear
+from sparse_rnn.backends.cpu.structure import Structure
 
 
 @pytest.mark.parametrize("layer", [a_linear_layer, an_lstm, a_gru, an_rnn, an_on_lstm])
@@ -42,3 +43,20 @@ def test_threads_do_not_change_a_bit(
         torch.set_num_threads(before)
     for one, *others in zip(*found, strict=True):
         assert all(torch.equal(one, other) for other in others)
+
+
+@pytest.mark.parametrize("threads", [8, 9, 16])
+def test_a_weight_has_panels_for_every_thread(threads: int) -> None:
+    """As many as there are threads or more, of about as many entries; with the same product as one thread computes."""
+    mask, x = torch.rand(320, 70) < 0.3, torch.randn(5, 70)
+    weight, before = torch.randn(320, 70) * mask, torch.get_num_threads()
+    try:
+        torch.set_num_threads(threads)
+        structure = Structure(mask)
+        found = linear(x, structure.pack(weight), structure)
+    finally:
+        torch.set_num_threads(before)
+    assert structure.layout[0].numel() - 1 == -(-threads // 8) * 8
+    alone = Structure(mask)
+    assert torch.equal(found, linear(x, alone.pack(weight), alone))
+    assert_near(found, x @ weight.t())

@@ -36,7 +36,7 @@ CSRC = Path(__file__).parent / "csrc"
 NAME = "sparse_rnn_kernels"
 PATIENCE_SECONDS = 600.0  # how long to wait for another process that compiles the same
 FOREIGN_SECONDS = 86400.0  # after which the folder of a builder on another host counts as left behind
-NOTICE = "Compiling the sparse kernels for this CPU, once (about 30 s) ..."
+NOTICE = "Compiling the sparse kernels for this CPU, once (about a minute) ..."
 OTHERWISE = "or use sparsifier.backend=masked"
 # torch quotes every path but that of its own libraries.
 BUILD = """

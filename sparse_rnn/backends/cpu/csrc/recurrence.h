@@ -216,6 +216,12 @@ Tensor empty_tiles(int64_t columns, int64_t rows, const at::TensorOptions& optio
 
 constexpr int64_t UNITS_A_TASK = 32;
 
+// The work of one step in multiplications: the gates of a unit take as long as some 250 for each sequence.
+template <typename S>
+int64_t work_of(const Tensor& values, int64_t units, const Step<S>& step) {
+  return (values.numel() + 250 * units) * step.groups * step.width;
+}
+
 // Calls f(i) for 0 ... count - 1, about `several` of them a task.
 template <typename F>
 void for_several(Team::Member& team, int64_t count, int64_t several, const F& f) {

@@ -66,12 +66,12 @@ class Team {
   alignas(64) std::atomic<int64_t> done_{0};  // tasks, in all phases
 };
 
-// Calls work(member) in as many of torch's threads as `products` of one phase (multiplications of a single number) can use.
+// Calls work(member) in as many of torch's threads as are worth starting for so many multiplications in each phase.
 template <typename F>
-void as_team(int64_t products, const F& work) {
+void as_team(int64_t multiplications, const F& work) {
   constexpr int64_t WORTH_A_THREAD = 500'000;  // about 15 microseconds
   const int64_t threads = at::in_parallel_region() ? 1 : at::get_num_threads();
-  const int64_t members = std::max<int64_t>(1, std::min(threads, products / WORTH_A_THREAD));
+  const int64_t members = std::max<int64_t>(1, std::min(threads, multiplications / WORTH_A_THREAD));
   Team team(members);
   // Should there be fewer threads than members, the first does the work of those to come, who then find nothing to do.
   at::parallel_for(0, members, 1, [&](int64_t begin, int64_t end) {
