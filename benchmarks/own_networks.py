@@ -1,6 +1,7 @@
 """`sparsify` with the kernels against the same script without it: networks of torch's own modules."""
 
 import importlib
+import sys
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -8,13 +9,14 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
-from benchmarks.row import Row, ratio_of_times
+from benchmarks.row import Row, printed_by, ratio_of_times
 from sparse_rnn import sparsify
 
 BARS = {0.80: 0.36, 0.90: 0.22}
 MLP_SPARSITY, MLP_BAR, PEER_BAR = 0.90, 0.25, 1.0
 WORDS, TAGS, FEATURES = 10_000, 45, 4096
 FAR = 1_000_000  # steps, so that the topology does not change while a step is timed
+ROUNDS = 15  # in the first few, malloc still gets its memory from the system
 
 
 class LanguageModel(nn.Module):
@@ -75,32 +77,38 @@ class Step:
 
 def rows() -> Iterator[Row]:
     """The ratios of a training step: on the kernels, with masks, and with another project's sparse layers."""
-    torch.manual_seed(1)
-    words = torch.randint(WORDS, (2, 35, 20))
-    yield from _against_dense("GRU language model 2 x 1000", LanguageModel, words[0], words[1])
-    tokens, tags = torch.randint(WORDS, (32, 40)), torch.randint(TAGS, (32, 40))
-    yield from _against_dense("bidirectional LSTM tagger 2 x 512", Tagger, tokens, tags)
-    yield from _mlp()
-
-
-def _against_dense(name: str, network: Callable[[], nn.Module], inputs: Tensor, targets: Tensor) -> Iterator[Row]:
-    dense = Step(network(), inputs, targets, 0, None)
-    for sparsity, bar in BARS.items():
-        ratio = ratio_of_times(Step(network(), inputs, targets, sparsity, "sparse"), dense)
-        yield Row(f"training step, {name} at sparsity {sparsity:.2f} / dense", ratio, bar, 1 - sparsity)
-    masked = ratio_of_times(Step(network(), inputs, targets, sparsity, "masked"), dense)
-    yield Row(f"training step, {name} at sparsity {sparsity:.2f}, with masks / dense", masked, None, 1.0)
-
-
-def _mlp() -> Iterator[Row]:
-    inputs, targets = torch.randn(64, FEATURES), torch.randint(FEATURES, (64,))
-    dense, ours = (Step(_perceptron(), inputs, targets, MLP_SPARSITY, backend) for backend in (None, "sparse"))
+    for name in ("GRU language model 2 x 1000", "bidirectional LSTM tagger 2 x 512"):
+        for sparsity, bar in BARS.items():
+            ratio = _measured(name, sparsity, "sparse")
+            yield Row(f"training step, {name} at sparsity {sparsity:.2f} / dense", ratio, bar, 1 - sparsity)
+        ratio = _measured(name, sparsity, "masked")
+        yield Row(f"training step, {name} at sparsity {sparsity:.2f}, with masks / dense", ratio, None, 1.0)
     name = f"training step, MLP 4096-4096-4096 at sparsity {MLP_SPARSITY:.2f}"
-    yield Row(f"{name} / dense", ratio_of_times(ours, dense), MLP_BAR, 1 - MLP_SPARSITY)
-    if peer := _sparseprop():
-        theirs = nn.Sequential(*(_theirs(peer, layer) for layer in _perceptron()))
-        ratio = ratio_of_times(ours, Step(theirs, inputs, targets, 0, None))
-        yield Row(f"{name} / SparseProp's", ratio, PEER_BAR, None)
+    yield Row(f"{name} / dense", _measured("MLP", MLP_SPARSITY, "sparse"), MLP_BAR, 1 - MLP_SPARSITY)
+    if _sparseprop():
+        yield Row(f"{name} / SparseProp's", _measured("MLP", MLP_SPARSITY, "sparse", "theirs"), PEER_BAR, None)
+
+
+def _measured(name: str, sparsity: float, backend: str, peer: str = "dense") -> float:
+    """The ratio in a process of its own, as in a script that trains one network."""
+    return printed_by("benchmarks.own_networks", name, str(sparsity), backend, peer)
+
+
+def _ratio(name: str, sparsity: float, backend: str, peer: str) -> float:
+    torch.manual_seed(1)
+    network, inputs, targets = _task(name)
+    theirs = network() if peer == "dense" else nn.Sequential(*map(_theirs, network().children()))
+    ours = Step(network(), inputs, targets, sparsity, backend)
+    return ratio_of_times(ours, Step(theirs, inputs, targets, 0, None), ROUNDS)
+
+
+def _task(name: str) -> tuple[Callable[[], nn.Module], Tensor, Tensor]:
+    """A network, and a batch for it."""
+    if name.startswith("GRU"):
+        return LanguageModel, *torch.randint(WORDS, (2, 35, 20))
+    if name.startswith("bidirectional"):
+        return Tagger, torch.randint(WORDS, (32, 40)), torch.randint(TAGS, (32, 40))
+    return _perceptron, torch.randn(64, FEATURES), torch.randint(FEATURES, (64,))
 
 
 def _perceptron() -> nn.Sequential:
@@ -115,11 +123,16 @@ def _sparseprop() -> Any:
         return None
 
 
-def _theirs(peer: Any, layer: nn.Module) -> nn.Module:
-    """A layer of theirs with as many active entries in random places."""
+def _theirs(layer: nn.Module) -> nn.Module:
+    """A layer of SparseProp's with as many active entries in random places."""
     if not isinstance(layer, nn.Linear):
         return layer
     with torch.no_grad():
         layer.weight.mul_(torch.rand_like(layer.weight) >= MLP_SPARSITY)
-    made: nn.Module = peer.SparseLinear.from_dense(layer)
+    made: nn.Module = _sparseprop().SparseLinear.from_dense(layer)
     return made
+
+
+if __name__ == "__main__":
+    torch.set_num_threads(2)
+    print(_ratio(sys.argv[1], float(sys.argv[2]), *sys.argv[3:]))

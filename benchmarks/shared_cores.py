@@ -8,8 +8,9 @@ from contextlib import contextmanager
 
 import torch
 
+from benchmarks.one_token import readers
 from benchmarks.row import Row, median_seconds
-from benchmarks.sparse_training import ClippedStep, SparseStep, token_readers
+from benchmarks.sparse_training import ClippedStep, SparseStep
 
 SPARSITY, ROUNDS = 0.67, 15
 
@@ -19,7 +20,7 @@ def rows() -> Iterator[Row]:
     torch.manual_seed(1)
     step = _relative_slowdown(SparseStep(SPARSITY), ClippedStep())
     yield Row(f"slowdown by a competitor on every core, training step at {SPARSITY:.2f} / dense", step, 1.0, None)
-    sparse, dense = token_readers(SPARSITY)
+    sparse, dense = readers(SPARSITY)
     token = _relative_slowdown(sparse, dense)
     yield Row(f"slowdown by a competitor on every core, token at {SPARSITY:.2f} / dense", token, 1.0, None)
 

@@ -1,14 +1,14 @@
-"""The kernels of active entries against dense torch: training steps, memory, one token of inference."""
+"""The kernels of active entries against dense torch: training steps, memory, single products."""
 
 import statistics
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 
 import psutil
 import torch
 from torch import Tensor, nn
 
-from benchmarks.masked_training import BATCH, BPTT, CLOCK, HIDDEN, VOCABULARY, OurStep, PlainStep
+from benchmarks.masked_training import BATCH, BPTT, CLOCK, HIDDEN, OurStep, PlainStep
 from benchmarks.row import Row, printed_by, ratio_of_times
 from sparse_rnn.backends.cpu.convert import use_sparse_kernels
 from sparse_rnn.backends.cpu.functions.products import linear
@@ -16,10 +16,8 @@ from sparse_rnn.backends.cpu.operators import operators
 from sparse_rnn.backends.cpu.structure import Structure
 from sparse_rnn.optim.averaged_sgd import FOLD, AveragedSGD
 
-TRAINING = {0.67: 0.50, 0.80: 0.32, 0.90: 0.20, 0.95: 0.14}
-INFERENCE = {0.67: (0.55, 0.50), 0.90: (0.20, 0.15)}
-OTHERS = {"rhn": ("RHN", 0.53, 0.70), "on_lstm": ("ON-LSTM", 0.55, None)}  # at their papers' sparsity
-BYTES_PER_ENTRY = 5 / 4  # of a sparse weight, against a dense one: four of the value, one of the column
+TRAINING = {0.67: 0.36, 0.80: 0.24, 0.90: 0.14, 0.95: 0.10}
+OTHERS = {"rhn": ("RHN", 0.53, 0.40), "on_lstm": ("ON-LSTM", 0.55, 0.36)}  # at their papers' sparsity
 
 
 class ClippedStep(PlainStep):
@@ -42,7 +40,7 @@ class SparseStep(OurStep):
 
 
 def rows() -> Iterator[Row]:
-    """The ratios of training steps, memory, inference and single products."""
+    """The ratios of training steps, memory and single products."""
     torch.manual_seed(1)
     dense = ClippedStep()
     for sparsity, bar in TRAINING.items():
@@ -53,17 +51,9 @@ def rows() -> Iterator[Row]:
         name = f"training step, {label} at sparsity {sparsity} / dense {label}"
         yield Row(name, _other(model, sparsity), bar, 1 - sparsity)
     dense_bytes = _memory("dense", "optimizer=nt_asgd")
-    for method, bar in (("selfish", 0.35), ("rigl", None)):
+    for method, bar in (("selfish", 0.25), ("rigl", None)):
         ratio = _memory(method, "optimizer=snt_asgd", "sparsifier.sparsity=0.9") / dense_bytes
         yield Row(f"memory of training at sparsity 0.90, {method} / dense", ratio, bar, 0.1)
-    for sparsity, (bar, _) in INFERENCE.items():
-        limit = (1 - sparsity) * BYTES_PER_ENTRY
-        yield Row(
-            f"one token of inference at sparsity {sparsity:.2f} / dense",
-            ratio_of_times(*token_readers(sparsity)),
-            bar,
-            limit,
-        )
     for sparsity in (0.67, 0.90):
         yield from _products(sparsity)
 
@@ -71,34 +61,6 @@ def rows() -> Iterator[Row]:
 def _other(model: str, sparsity: float) -> float:
     dense = OurStep(f"model={model}", "sparsifier=dense", "optimizer=nt_asgd")
     return ratio_of_times(SparseStep(sparsity, f"model={model}", "optimizer=snt_asgd"), dense)
-
-
-def token_readers(sparsity: float) -> tuple[Callable[[], None], Callable[[], None]]:
-    """Two functions that read one token twenty times, on the kernels and with dense torch."""
-    dense, sparse = PlainStep().model.eval(), SparseStep(sparsity).model.eval()
-    token, state = torch.randint(VOCABULARY, (1, 1)), sparse.initial_hidden(1)
-
-    @torch.no_grad()
-    def read_dense() -> Tensor:
-        output, _ = dense.lstm(dense.embedding(token), state)
-        logits: Tensor = dense.decoder(output)
-        return logits
-
-    @torch.no_grad()
-    def read_sparse() -> Tensor:
-        output, _ = sparse(token, state)
-        logits: Tensor = sparse.decoder(output)
-        return logits
-
-    return _repeated(read_sparse), _repeated(read_dense)
-
-
-def _repeated(action: Callable[[], object], times: int = 20) -> Callable[[], None]:
-    def repeated() -> None:
-        for _ in range(times):
-            action()
-
-    return repeated
 
 
 def _products(sparsity: float) -> Iterator[Row]:

@@ -69,7 +69,7 @@ std::vector<Tensor> gru_forward(const Tensor& projected, const Tensor& bias_ih, 
       each<GATES - 1>([&](auto g) { from.read(g * H + u, columns, row(u, group, g)); });
       clear_unused(row(u, group, 2), 0, step.width);
     };
-    as_team(work_of(values, H, step), [&](Team::Member& team) {
+    as_team(work_of(values, H, step), window.steps, [&](Team::Member& team) {
       auto columns = window.columns_of(window.time(0), from.width);
       for_units(team, H, step, [&](int64_t u, int64_t group) { begin_rows(u, group, columns[group]); });
       for (int64_t k = 0; k < window.steps; k++) {
@@ -113,7 +113,7 @@ std::vector<Tensor> gru_backward(const Tensor& d_states, at::TensorList d_last, 
     const Tiles<scalar_t> from_before(before), to_input(by_input), to_state(by_state);
     scalar_t *dhs = dh.data_ptr<scalar_t>(), *ds = d_pre.data_ptr<scalar_t>();
     const scalar_t* from = d_states.const_data_ptr<scalar_t>();
-    as_team(work_of(values, H, step), [&](Team::Member& team) {
+    as_team(work_of(values, H, step), window.steps, [&](Team::Member& team) {
       for (int64_t k = window.steps - 1; k >= 0; k--) {
         const int64_t t = window.time(k);
         const auto columns = window.columns_of(t, to_state.width);

@@ -72,7 +72,7 @@ std::vector<Tensor> highway_forward(const Tensor& projected, const Tensor& state
     scalar_t *ss = now.data_ptr<scalar_t>(), *ms = masked.data_ptr<scalar_t>(), *ps = pre.data_ptr<scalar_t>();
     const scalar_t* keep = kept.const_data_ptr<scalar_t>();
     const Tiles<scalar_t> from(projected), to_states(states);
-    as_team(work_of(values[0], H, step), [&](Team::Member& team) {
+    as_team(work_of(values[0], H, step), steps * depth, [&](Team::Member& team) {
       for (int64_t t = 0; t < steps; t++)
         for (int64_t k = 0; k < depth; k++) {
           multiply<scalar_t>(team, weights[k], ms, ps, step.groups, step.width, {.gates = 2});
@@ -132,7 +132,7 @@ std::vector<Tensor> highway_backward(const Tensor& d_states, const Tensor& d_las
     const scalar_t* keep = kept.const_data_ptr<scalar_t>();
     const Tiles<scalar_t> from(d_states);
     // The product of a depth is added to the gradient of its input one iteration later, in step_unit_back.
-    as_team(work_of(values[0], H, step), [&](Team::Member& team) {
+    as_team(work_of(values[0], H, step), steps * depth, [&](Team::Member& team) {
       for (int64_t t = steps - 1; t >= 0; t--)
         for (int64_t k = depth - 1; k >= 0; k--) {
           const Tiles<scalar_t> from_gates(gates[k]), from_unmasked(unmasked[k]), to_gates(result[k]);

@@ -76,7 +76,7 @@ std::vector<Tensor> lstm_forward(const Tensor& projected, const Tensor& bias_ih,
     const auto begin_rows = [&](int64_t u, int64_t group, const Columns& columns) {
       each<GATES>([&](auto g) { from.read(g * H + u, columns, ps + (group * GATES * H + g * H + u) * step.width); });
     };
-    as_team(work_of(values, H, step), [&](Team::Member& team) {
+    as_team(work_of(values, H, step), window.steps, [&](Team::Member& team) {
       auto columns = window.columns_of(window.time(0), from.width);
       for_units(team, H, step, [&](int64_t u, int64_t group) { begin_rows(u, group, columns[group]); });
       for (int64_t k = 0; k < window.steps; k++) {
@@ -126,7 +126,7 @@ std::vector<Tensor> lstm_backward(const Tensor& d_states, at::TensorList d_last,
     const Tiles<scalar_t> to_gates(d_gates);
     scalar_t *dhs = dh.data_ptr<scalar_t>(), *dcs = dc.data_ptr<scalar_t>(), *ds = d_pre.data_ptr<scalar_t>();
     const scalar_t* from = d_states.const_data_ptr<scalar_t>();
-    as_team(work_of(values, H, step), [&](Team::Member& team) {
+    as_team(work_of(values, H, step), window.steps, [&](Team::Member& team) {
       for (int64_t k = window.steps - 1; k >= 0; k--) {
         const int64_t t = window.time(k);
         const auto columns = window.columns_of(t, to_gates.width);

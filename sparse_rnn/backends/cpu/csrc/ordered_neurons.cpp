@@ -182,7 +182,7 @@ std::vector<Tensor> ordered_neurons_forward(const Tensor& projected, const Tenso
       each<GATES>([&](auto g) { begin_row(rows.gate(g, u), group, columns); });
     };
     const auto first = step.columns(0, from.width);
-    as_team(work_of(values, H, step), [&](Team::Member& team) {
+    as_team(work_of(values, H, step), steps, [&](Team::Member& team) {
       for_masters(team, step, [&](int64_t gate, int64_t group) { begin_master(gate, group, first[group]); });
       for_units(team, H, step, [&](int64_t u, int64_t group) { begin_unit(u, group, first[group]); });
       for (int64_t t = 0; t < steps; t++) {
@@ -239,7 +239,7 @@ std::vector<Tensor> ordered_neurons_backward(const Tensor& d_states, const Tenso
     const Tiles<scalar_t> to_rows(d_rows);
     scalar_t *dhs = dh.data_ptr<scalar_t>(), *dcs = dc.data_ptr<scalar_t>(), *ds = d_pre.data_ptr<scalar_t>();
     const scalar_t* from = d_states.const_data_ptr<scalar_t>();
-    as_team(work_of(values, H, step), [&](Team::Member& team) {
+    as_team(work_of(values, H, step), steps, [&](Team::Member& team) {
       for (int64_t t = steps - 1; t >= 0; t--) {
         const auto columns = step.columns(t, to_rows.width);
         for_chunks(team, rows, step, [&](int64_t n, int64_t group) {

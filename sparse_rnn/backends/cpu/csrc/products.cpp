@@ -139,6 +139,8 @@ Tensor reorder(const Tensor& values, const Tensor& index) {
   return result;
 }
 
+constexpr int64_t COPIED = 1 << 16;  // numbers that are worth a thread to copy
+
 // x [N, C] as tiles [ceil(N / width), C, width], zero beyond N.
 Tensor pack(const Tensor& x) {
   const Tensor from = x.contiguous();
@@ -152,7 +154,7 @@ Tensor pack(const Tensor& x) {
     const scalar_t* in = from.const_data_ptr<scalar_t>();
     scalar_t* out = result.data_ptr<scalar_t>();
     const int64_t chunks = (C + L - 1) / L;
-    at::parallel_for(0, tiles * chunks, 1 + 4096 / (L * width), [&](int64_t begin, int64_t end) {
+    at::parallel_for(0, tiles * chunks, 1 + COPIED / (L * width), [&](int64_t begin, int64_t end) {
       for (int64_t task = begin; task < end; task++) {
         const int64_t tile = task / chunks, c0 = task % chunks * L, count = std::min(L, C - c0);
         scalar_t* to = out + (tile * C + c0) * width;
@@ -179,7 +181,7 @@ Tensor unpack(const Tensor& y, int64_t N) {
     const scalar_t* in = y.const_data_ptr<scalar_t>();
     scalar_t* out = result.data_ptr<scalar_t>();
     const int64_t chunks = (R + L - 1) / L, tiles = (N + width - 1) / width;
-    at::parallel_for(0, tiles * chunks, 1 + 4096 / (L * width), [&](int64_t begin, int64_t end) {
+    at::parallel_for(0, tiles * chunks, 1 + COPIED / (L * width), [&](int64_t begin, int64_t end) {
       for (int64_t task = begin; task < end; task++) {
         const int64_t tile = task / chunks, r0 = task % chunks * L, count = std::min(L, R - r0);
         const scalar_t* from = in + (tile * R + r0) * width;
@@ -197,7 +199,7 @@ Tensor product(const Tensor& x, const Tensor& values, at::TensorList structure, 
   TORCH_CHECK(x.is_contiguous() && x.size(1) == columns && x.scalar_type() == values.scalar_type(), "x does not fit the weight");
   Tensor y = workspace({x.size(0), m.layout.rows, x.size(2)}, x.options());
   AT_DISPATCH_FLOATING_TYPES(x.scalar_type(), "product", [&] {
-    as_team(values.numel() * x.size(0) * x.size(2), [&](Team::Member& team) {
+    as_team(values.numel() * x.size(0) * x.size(2), 1, [&](Team::Member& team) {
       multiply<scalar_t>(team, m, x.const_data_ptr<scalar_t>(), y.data_ptr<scalar_t>(), x.size(0), x.size(2));
     });
   });

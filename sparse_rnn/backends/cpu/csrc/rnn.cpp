@@ -46,7 +46,7 @@ std::vector<Tensor> rnn_forward(const Tensor& projected, const Tensor& bias_ih, 
     const Tiles<scalar_t> from(projected), to_before(before);
     scalar_t *hs = hidden.data_ptr<scalar_t>(), *ps = pre.data_ptr<scalar_t>(), *out = states.data_ptr<scalar_t>();
     const scalar_t *of_input = bias_ih.const_data_ptr<scalar_t>(), *of_state = bias_hh.const_data_ptr<scalar_t>();
-    as_team(work_of(values, H, step), [&](Team::Member& team) {
+    as_team(work_of(values, H, step), window.steps, [&](Team::Member& team) {
       for (int64_t k = 0; k < window.steps; k++) {
         multiply<scalar_t>(team, weight, hs, ps, step.groups, step.width);
         const int64_t t = window.time(k);
@@ -89,7 +89,7 @@ std::vector<Tensor> rnn_backward(const Tensor& d_states, at::TensorList d_last, 
     const Tiles<scalar_t> to_rows(d_rows);
     scalar_t *dhs = dh.data_ptr<scalar_t>(), *ds = d_pre.data_ptr<scalar_t>();
     const scalar_t* from = d_states.const_data_ptr<scalar_t>();
-    as_team(work_of(values, H, step), [&](Team::Member& team) {
+    as_team(work_of(values, H, step), window.steps, [&](Team::Member& team) {
       for (int64_t k = window.steps - 1; k >= 0; k--) {
         const int64_t t = window.time(k);
         const auto columns = window.columns_of(t, to_rows.width);

@@ -9,6 +9,7 @@
 
 #include <algorithm>
 #include <atomic>
+#include <chrono>
 #include <memory>
 #include <thread>
 
@@ -66,18 +67,41 @@ class Team {
   alignas(64) std::atomic<int64_t> done_{0};  // tasks, in all phases
 };
 
-// Calls work(member) in as many of torch's threads as are worth starting for so many multiplications in each phase.
+// Notices when the end of a region waits for a thread that isn't running. Short regions then have one thread for a while.
+class Crowd {
+ public:
+  static bool noticed() { return now() < until().load(std::memory_order_relaxed); }
+  // waited: nanoseconds between the end of all work and the end of the region.
+  static void notice(int64_t waited) {
+    if (waited > LONG) until().store(now() + MEMORY, std::memory_order_relaxed);
+  }
+  static int64_t now() { return std::chrono::steady_clock::now().time_since_epoch() / std::chrono::nanoseconds(1); }
+
+ private:
+  static constexpr int64_t LONG = 300'000, MEMORY = 200'000'000;
+  static std::atomic<int64_t>& until() {
+    static std::atomic<int64_t> time{0};
+    return time;
+  }
+};
+
+// Calls work(member) in as many of torch's threads as are worth starting for so many phases of so many multiplications.
 template <typename F>
-void as_team(int64_t multiplications, const F& work) {
-  constexpr int64_t WORTH_A_THREAD = 500'000;  // about 15 microseconds
-  const int64_t threads = at::in_parallel_region() ? 1 : at::get_num_threads();
+void as_team(int64_t multiplications, int64_t phases, const F& work) {
+  constexpr int64_t WORTH_A_THREAD = 500'000;    // about 15 microseconds
+  constexpr int64_t WORTH_WAITING = 400'000'000;  // about 10 milliseconds, more than a thread that isn't running waits
+  const bool alone = at::in_parallel_region() || (multiplications * phases < WORTH_WAITING && Crowd::noticed());
+  const int64_t threads = alone ? 1 : at::get_num_threads();
   const int64_t members = std::max<int64_t>(1, std::min(threads, multiplications / WORTH_A_THREAD));
   Team team(members);
+  int64_t done = 0;
   // Should there be fewer threads than members, the first does the work of those to come, who then find nothing to do.
   at::parallel_for(0, members, 1, [&](int64_t begin, int64_t end) {
     for (int64_t number = begin; number < end; number++) {
       Team::Member member(team, number);
       work(member);
+      if (number == 0) done = Crowd::now();
     }
   });
+  if (members > 1) Crowd::notice(Crowd::now() - done);
 }
