@@ -31,6 +31,7 @@ def run(command: str, *arguments: str) -> None:
     getattr(commands, command)(parse(command, arguments))
 
 
+@pytest.mark.documented
 def test_from_plan_to_result_on_this_machine(root):
     plan = launch("plan", *TWO)
     assert plan.stderr == ""

@@ -23,6 +23,8 @@ from sparse_rnn.core.errors import RunFailed
 from sparse_rnn.runs.folder import RunFolder
 from sparse_rnn.training.sweep import jobs_without_result
 
+pytestmark = pytest.mark.processes
+
 LONG = ["logger=files", "training.epochs=40", "checkpoint.every_minutes=1000"]
 
 
