@@ -8,6 +8,9 @@ Tables, figures and a page of results, made from what the runs logged.
   python -m {results} table  NAME ... [key=value ...]    to the terminal, or to files
                            --format md (default), csv, latex, html; --out FILE or FOLDER (md, csv and tex of each)
   python -m {results} figure NAME ... [key=value ...]    PNG, SVG and CSV in --out FOLDER (results/output/figures)
+  python -m {results} compare A B    [key=value ...]     two sets of overrides, paired over seeds, with a 95 % interval
+  python -m {results} findings [NAME ...]                what the runs say about the papers' claims; --out FILE: a page
+                           that keeps its own text, with a forest plot beside it
   python -m {results} site   [key=value ...]             one HTML page of everything: --out FILE (results/site.html)
   python -m {results} fetch  ENTITY/PROJECT              copy an online W&B project to --out FOLDER
   python -m {results} sync   ENTITY/PROJECT              upload offline runs to W&B, each row exactly once
@@ -19,6 +22,9 @@ NAME         {tables},
              a figure is drawn over a number that is swept, or over epochs: --x KEY or --x epoch chooses
 seeds=1,2    instead of the table's own seeds
 any other key=value or group=name as in `launch`: results of the runs that it submits with them
+--bold       what a table has in bold: mean (default), the best mean of each block; significant, with it all that the
+             seeds cannot tell from it
+--metric     what is compared: test/perplexity or test/accuracy (default), valid/perplexity, active_parameters, ...
 --source     where the logs are: runs (default: offline W&B runs below $SPARSE_RNN_RUNS), FOLDER, records,
              records:FOLDER, wandb://entity/project, mirror:FOLDER
 --allow-missing   accept an incomplete table (otherwise exit code 3)
@@ -29,6 +35,7 @@ Examples:
   python -m {results} table table3 budget=reduced seeds=1 --allow-missing
   python -m {results} table table2 --source wandb://my-lab/sparse_rnn --format latex --out table2.tex
   python -m {results} figure figure5 budget=reduced --out figures
+  python -m {results} compare 'sparsifier=selfish' 'sparsifier=rigl' model=stacked_lstm dataset=ptb budget=reduced
   python -m {results} table --sweep 'sparsifier=set,rigl sparsifier.sparsity=0.5,0.67 seed=range(1,4)' budget=reduced
 """
 

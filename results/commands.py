@@ -11,13 +11,15 @@ from sparse_rnn.core.wording import counted, one_line
 from sparse_rnn.runs.folder import RunFolder, load_record, runs_root
 from sparse_rnn.tables.declaration import DECLARED_FIGURES, DECLARED_TABLES
 
+from .comparisons import page, two_sides
+from .comparisons.claims import Claim
 from .gathering import Gathered, gather
 from .names import FORMATS, LAUNCH, RECORDS, stem_of
 from .replacing import replacing
 from .requests import Request
 from .sweeps import NAME as SWEEP
 from .tables.by_name import FilledTable, make_table
-from .tables.render import html, latex, markdown
+from .tables.render import grid_csv, html, latex, markdown
 
 INCOMPLETE = 3
 FIGURES = Path("results/output/figures")
@@ -38,7 +40,8 @@ def table(request: Request) -> None:
         _files(request, names[0])  # refuses what cannot be written to, before the logs are read
     gathered = _gather(request, [name for name in request.names if name not in DECLARED_TABLES])
     for name in names:
-        _write_table(request, name, make_table(name, gathered.get(name), request.again("table", *request.words(name))))
+        command = request.again("table", *request.words(name))
+        _write_table(request, name, make_table(name, gathered.get(name), command, request.bold))
     _refuse_missing(request, gathered)
 
 
@@ -131,6 +134,40 @@ def figure(request: Request) -> None:
             print(path)
         for note in drawing.notes:
             print(one_line(f"{name}: {note}"), file=sys.stderr)
+    _refuse_missing(request, gathered)
+
+
+def compare(request: Request) -> None:
+    """Print how two sets of overrides compare over their seeds. Raises ConfigError; Incomplete once that is printed."""
+    gathered = two_sides.gather_sides(request)
+    warn_of(gathered.logs.problems)
+    sides = [*request.sides, *(["--metric", request.metric] if request.metric else [])]
+    grid = two_sides.as_table(gathered, request, request.again("compare", *sides))
+    print(_text(request.format or "md", FilledTable(grid, grid_csv(grid))), end="")
+    if gathered.missing and not request.allow_missing:
+        have = f"{len(gathered.missing)} of {counted(len(gathered.planned), 'run')} have no result"
+        train = " and ".join(f"`{command}`" for command in two_sides.training(gathered, request))
+        raise Incomplete(f"{have}: train them with {train}, or accept that with --allow-missing.")
+
+
+def findings(request: Request) -> None:
+    """Print what the runs say about the claims, or write it: a page, and beside it the forest plot with its data.
+
+    A page that has the lines of `page.MARKS` keeps what stands outside them. Raises ConfigError.
+    """
+    gathered = _gather(request, request.names)
+    claims = sorted(map(Claim, gathered.values()), key=lambda claim: (claim.gathered.spec.source, claim.name))
+    text = page.text(claims, lambda name: request.again("findings", *([name] if name else [])))
+    if request.out is None:
+        print(text, end="")
+    else:
+        from .figures import forest, style  # import matplotlib
+
+        drawing = forest.draw(claims)
+        page.write(request.out, text)
+        print(request.out)
+        for path in style.save(drawing.figure, drawing.data, request.out.with_suffix("")):
+            print(path)
     _refuse_missing(request, gathered)
 
 

@@ -1,4 +1,4 @@
-"""What a command line can name: tables and figures, formats, sources of logs."""
+"""What a command line can name: tables and figures, formats, what is bold, sources of logs."""
 
 from pathlib import Path
 
@@ -7,6 +7,8 @@ from sparse_rnn.tables.declaration import DECLARED_FIGURES, DECLARED_TABLES
 
 FORMATS = {"md": "md", "csv": "csv", "latex": "tex", "html": "html"}  # and the ending of their files
 RUNS, RECORDS = "runs", "records"
+# What is bold in a block: the best mean; or with it all that cannot be told from it, and nothing if that is all.
+MEAN, SIGNIFICANT = BOLD = ("mean", "significant")
 
 RESULTS = __name__.rpartition(".")[0]  # `results` in a checkout, `sparse_rnn.results` where the package is installed
 LAUNCH = f"{RESULTS.removesuffix('results')}launch"
@@ -20,6 +22,11 @@ def tables() -> list[str]:
 def figures() -> list[str]:
     """The names of all figures, in the order of the papers."""
     return _ordered([*declaration.names("figure"), *DECLARED_FIGURES])
+
+
+def findings() -> list[str]:
+    """The names of all findings."""
+    return declaration.names("finding")
 
 
 def stem_of(name: str) -> str:

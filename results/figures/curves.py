@@ -18,7 +18,7 @@ from ..gathering import Gathered
 from .crossings import crossings, pairs, shares
 from .panels import by_block, drawing
 from .points import ACCURACY, EPSILON, SPARSITY, points, value
-from .style import COLORS, SMALL, Drawing, bar, empty, line
+from .style import BAND, COLORS, SMALL, Drawing, band, bar, empty, line
 
 UNITS = {"sparsifier.update_interval": " (steps)"}
 FAR = 3.0  # medians of its panel, above which a point is drawn at the panel's edge
@@ -28,7 +28,7 @@ NEAR: dict[str, Any] = {"textcoords": "offset points", "fontsize": SMALL}
 
 
 def draw(gathered: Gathered) -> Drawing:
-    """One panel per block: means over the finished seeds, with bars of one standard deviation (n - 1)."""
+    """One panel per block: means over the finished seeds, with bands or bars of one standard deviation (n - 1)."""
     data = points(gathered)
     matches = crossings(gathered, data)
     figure, axes = by_block(gathered.spec)
@@ -42,7 +42,12 @@ def draw(gathered: Gathered) -> Drawing:
             _mark(axes[block.label], block, matches[matches["panel"] == block.label], numbers, _ceiling(panel))
         else:
             _bars(axes[block.label], block, panel, numbers)
-    several = ["Means over seeds, bars of one standard deviation."] if (data["finished"] > 1).any() else []
+    varied = any(block.x for block in gathered.spec.blocks)
+    several = (
+        [f"Means over seeds, {'bands' if varied else 'bars'} of one standard deviation."]
+        if (data["finished"] > 1).any()
+        else []
+    )
     everything = pd.concat([data, matches], ignore_index=True) if len(matches) else data
     return drawing(gathered, figure, everything, [*several, *shares(gathered, data, matches)])
 
@@ -83,9 +88,9 @@ def _curves(
         else:
             own = own.sort_values("x", key=lambda xs: xs.map(at))
             inside = own["mean"] <= ceiling
-            xs, spread = [at(x) for x in own["x"]], own["std"].where(inside)
-            yerr = None if spread.isna().all() else spread
-            axes.errorbar(xs, own["mean"].where(inside), yerr, label=row.label, capsize=3, **look)
+            xs, means, spread = [at(x) for x in own["x"]], own["mean"].where(inside), own["std"]
+            axes.plot(xs, means, label=row.label, **look)
+            band(axes, xs, means, spread, look["color"])
             away = [(x, mean) for x, mean, near in zip(xs, own["mean"], inside, strict=True) if not near]
             beyond += [(x, _number(mean), look) for x, mean in away]
     _beyond(axes, beyond)
@@ -128,7 +133,7 @@ def _axis(axes: Axes, key: str, places: Sequence[float | str], panel: pd.DataFra
 def _across(axes: Axes, point: pd.Series, label: str, look: Mapping[str, Any]) -> None:
     axes.axhline(point["mean"], label=label, **{**look, "marker": "", "linewidth": 1.0})
     if not math.isnan(point["std"]):
-        axes.axhspan(point["mean"] - point["std"], point["mean"] + point["std"], color=look["color"], alpha=0.12, lw=0)
+        axes.axhspan(point["mean"] - point["std"], point["mean"] + point["std"], color=look["color"], **BAND)
 
 
 def _ceiling(panel: pd.DataFrame) -> float:

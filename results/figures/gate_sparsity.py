@@ -63,16 +63,19 @@ def draw(gathered: Gathered) -> Drawing:
 
 
 def gate_means(gathered: Gathered) -> pd.DataFrame:
-    """Columns panel, row, weight, gate, sparsity, finished: means over seeds. Weight `model` is all sparse weights."""
+    """Columns panel, row, weight, gate, sparsity, std, finished: means over seeds and their deviation (n - 1).
+
+    Weight `model` is all sparse weights.
+    """
     parts = []
     for planned, run in gathered.finished():
         assert run.final is not None
         whole = pd.DataFrame({"weight": ["model"], "gate": [""], "sparsity": [run.final.get(BEST + MODEL, math.nan)]})
         parts.append(pd.concat([final_gates(run), whole]).assign(panel=planned.block, row=planned.row))
     if not parts:
-        return pd.DataFrame(columns=["panel", "row", "weight", "gate", "sparsity", "finished"])
+        return pd.DataFrame(columns=["panel", "row", "weight", "gate", "sparsity", "std", "finished"])
     grouped = pd.concat(parts).groupby(["panel", "row", "weight", "gate"], sort=False)["sparsity"]
-    return grouped.agg(sparsity="mean", finished="count").reset_index()
+    return grouped.agg(sparsity="mean", std="std", finished="count").reset_index()
 
 
 def _panel(axes: Axes, panel: pd.DataFrame, numbers: Mapping[str, int]) -> None:
@@ -81,9 +84,10 @@ def _panel(axes: Axes, panel: pd.DataFrame, numbers: Mapping[str, int]) -> None:
     short, several = short_names(gates["weight"].unique()), panel["row"].nunique() > 1
     for place, (_, group) in enumerate(groups):
         width = 0.84 / len(group)
-        for k, (gate, sparsity) in enumerate(zip(group["gate"], group["sparsity"], strict=True)):
+        for k, (gate, sparsity, std) in enumerate(zip(group["gate"], group["sparsity"], group["std"], strict=True)):
             x = place + (k - (len(group) - 1) / 2) * width
-            axes.bar(x, sparsity, width, label=gate.replace("_", " "), **bar(numbers[gate]))
+            spread = None if math.isnan(std) else std
+            axes.bar(x, sparsity, width, yerr=spread, label=gate.replace("_", " "), **bar(numbers[gate]))
     for level in whole["sparsity"]:
         axes.axhline(level, color="black", linestyle="--", linewidth=1, label="model")
     names = [f"{row}\n{short[str(weight)]}" if several else short[str(weight)] for (row, weight), _ in groups]

@@ -9,7 +9,7 @@ from matplotlib.ticker import MaxNLocator
 from ..gathering import Gathered
 from ..sources.logs import LoggedRun
 from .panels import by_block, drawing
-from .style import COLORS, DASHES, MARKERS, Drawing, empty
+from .style import COLORS, DASHES, MARKERS, Drawing, band, empty
 from .weight_names import input_weights, short_names
 
 KEY = "large_weights/"
@@ -37,21 +37,24 @@ def draw(gathered: Gathered) -> Drawing:
 
 
 def large_weights(gathered: Gathered) -> pd.DataFrame:
-    """Columns panel, row, weight, epoch, evaluated, raw, trigger, finished: counts of weights, as means over seeds.
+    """Columns panel, row, weight, epoch, evaluated, std, raw, trigger, finished: counts of weights, means over seeds.
 
-    trigger: the epoch after which averaging began, NaN if it never did.
+    std: of `evaluated` over the seeds (n - 1), NaN for a single one. trigger: the epoch after which averaging began,
+    NaN if it never did.
     """
     parts = [
         _counts(run).assign(panel=planned.block, row=planned.row, trigger=(run.final or {}).get(TRIGGER))
         for planned, run in gathered.finished()
     ]
-    columns = ["panel", "row", "weight", "epoch", "evaluated", "raw", "trigger", "finished"]
+    columns = ["panel", "row", "weight", "epoch", "evaluated", "std", "raw", "trigger", "finished"]
     if not parts:
         return pd.DataFrame(columns=columns)
     together = pd.concat(parts).astype({"trigger": float})
     grouped = together.groupby(["panel", "row", "weight", "epoch"], sort=False)
     means = {name: grouped[name].mean() for name in ("evaluated", "raw", "trigger")}
-    return pd.DataFrame({**means, "finished": grouped["raw"].count()}).reset_index()[columns]
+    return pd.DataFrame({**means, "std": grouped["evaluated"].std(), "finished": grouped["raw"].count()}).reset_index()[
+        columns
+    ]
 
 
 def _counts(run: LoggedRun) -> pd.DataFrame:
@@ -79,6 +82,7 @@ def _panel(axes: Axes, panel: pd.DataFrame, dashes: Mapping[str, int]) -> None:
             linestyle=DASHES[dashes[str(row)]],
             label=f"{short[str(weight)]}, {row}",
         )
+        band(axes, list(curve["epoch"]), curve["evaluated"], curve["std"], COLORS[number % len(COLORS)])
     for row, trigger in panel.groupby("row", sort=False)["trigger"].first().dropna().items():
         dash = DASHES[dashes[str(row)]]
         axes.axvline(trigger, color="0.45", linewidth=1, linestyle=dash, label=f"averaging begins, {row}")

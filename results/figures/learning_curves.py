@@ -11,7 +11,7 @@ from ..gathering import Gathered
 from ..sources.logs import LoggedRun
 from .panels import by_block, drawing
 from .points import ACCURACY
-from .style import Drawing, empty, line
+from .style import Drawing, band, empty, line
 
 COLUMNS = ("panel", "row", "epoch", "metric", "mean", "std", "finished", "planned")
 DECADE = 10.0  # perplexities that span more are on a logarithmic scale
@@ -62,8 +62,7 @@ def _curves(axes: Axes, panel: pd.DataFrame, rows: list[str]) -> None:
         look = dict(line(rows.index(str(row))))
         every = -(-len(curve) // MARKS)
         axes.plot(curve["epoch"], curve["mean"], label=row, markevery=every, **look)
-        low, high = curve["mean"] - curve["std"], curve["mean"] + curve["std"]
-        axes.fill_between(curve["epoch"], low, high, color=look["color"], alpha=0.15, linewidth=0)
+        band(axes, list(curve["epoch"]), curve["mean"], curve["std"], look["color"])
     axes.set(xlabel="epoch", ylabel=metric)
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     if metric.endswith(ACCURACY):

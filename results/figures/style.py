@@ -1,7 +1,7 @@
 """The style of figures: curves can be told apart without colour, and the same data gives the same bytes."""
 
 import textwrap
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,9 +10,9 @@ from typing import Any
 import matplotlib.style
 import pandas as pd
 from matplotlib.axes import Axes
-from matplotlib.container import Container
 from matplotlib.figure import Figure
 from matplotlib.layout_engine import ConstrainedLayoutEngine
+from matplotlib.lines import Line2D
 
 from ..replacing import replacing
 
@@ -24,6 +24,8 @@ HATCHES = ("", "//", "..", "xx", "\\\\", "++", "oo", "--")
 SMALL = 7.0
 LINE = 0.14  # inches that a line of small text takes
 CHARACTERS = 18  # of small text in an inch
+
+BAND: Mapping[str, Any] = {"alpha": 0.15, "linewidth": 0}
 
 SETTINGS: dict[Any, Any] = {
     "svg.hashsalt": "sparse_rnn",
@@ -69,6 +71,14 @@ def line(number: int) -> Mapping[str, Any]:
         "markersize": 4,
         "linewidth": 1.4,
     }
+
+
+def band(axes: Axes, xs: Sequence[float], means: pd.Series, spread: pd.Series, color: str) -> None:
+    """Shade what lies within `spread` of a curve; a single point, which has no width, gets a bar instead."""
+    if len(xs) > 1:
+        axes.fill_between(xs, means - spread, means + spread, color=color, **BAND)
+    elif spread.notna().all():
+        axes.errorbar(xs, means, spread, color=color, capsize=3)
 
 
 def bar(number: int) -> Mapping[str, Any]:
@@ -139,12 +149,12 @@ def finish(figure: Figure, title: str, source: str, notes: Iterable[str] = (), *
 
 
 def _labelled(figure: Figure) -> dict[str, Any]:
-    """The first artist with each label; those with error bars first, so that horizontal lines come last."""
+    """The first artist with each label; lines without markers, which go across a panel, come last."""
     found: dict[str, Any] = {}
     for axes in figure.axes:
         for handle, label in zip(*axes.get_legend_handles_labels(), strict=True):
             found.setdefault(label, handle)
-    return dict(sorted(found.items(), key=lambda each: not isinstance(each[1], Container)))
+    return dict(sorted(found.items(), key=lambda each: isinstance(each[1], Line2D) and each[1].get_marker() == ""))
 
 
 def save(figure: Figure, data: pd.DataFrame, path: Path) -> list[Path]:

@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 
 from ..gathering import Gathered
+from ..names import MEAN
 from .cells import fill, lines
 from .flop_columns import FlopsOfRuns
 from .grid import Grid
@@ -18,10 +19,10 @@ class FilledTable:
     csv: str
 
 
-def make_table(name: str, gathered: Gathered | None, command: str) -> FilledTable:
+def make_table(name: str, gathered: Gathered | None, command: str, bold: str = MEAN) -> FilledTable:
     """A table from its runs, or from declarations if `gathered` is None.
 
-    command: the command line that makes it, for the footer. Raises ConfigError.
+    command: the command line that makes it, for the footer. bold: see names.BOLD. Raises ConfigError.
     """
     if gathered is None:
         from .declared import DECLARED  # composes configurations, which tables of runs need not wait for
@@ -29,5 +30,5 @@ def make_table(name: str, gathered: Gathered | None, command: str) -> FilledTabl
         grid = DECLARED[name]()
         return FilledTable(grid, grid_csv(grid))
     flops = FlopsOfRuns(gathered.planned)
-    table = fill(gathered, flops)
+    table = fill(gathered, flops, bold)
     return FilledTable(lay_out(table, flops, command), lines_csv(lines(table)))

@@ -4,13 +4,15 @@ import math
 import statistics
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from sparse_rnn.core.errors import ConfigError
 from sparse_rnn.tables.declaration import Block, Row
 
+from ..differences import paired
 from ..gathering import Gathered, Planned
+from ..names import MEAN
 from ..reported import ReportedRow, ReportedValue, reported
 from ..sources.logs import FORCED, NO_AVERAGING, NOT_AVERAGED, LoggedRun
 from .flop_columns import COLUMNS as FLOPS
@@ -26,13 +28,14 @@ ABOUT_A_PAPER = ("paper", "comparable", "paper_outside_2_std")
 class Cell:
     """One column of one row.
 
-    values: of the finished runs, by seed. accuracy: whether the values are accuracies, as shares in [0, 1]. expected:
-    the number of seeds. failed: the number of failed runs. reported: what the paper prints. comparable: whether the
-    values may be compared with it. best: whether the mean is the best of its block. notes: on averaging, see `_notes`.
+    by_seed: the values of the finished runs. accuracy: whether they are accuracies, as shares in [0, 1]. expected: the
+    number of seeds. failed: the number of failed runs. reported: what the paper prints. comparable: whether the values
+    may be compared with it. best: whether the cell is among the best of its block, see names.BOLD. notes: on averaging,
+    see `_notes`.
     """
 
     column: str
-    values: tuple[float, ...] = ()
+    by_seed: Mapping[int, float] = field(default_factory=dict)
     accuracy: bool = False
     expected: int = 0
     run_ids: tuple[str, ...] = ()
@@ -41,6 +44,11 @@ class Cell:
     comparable: bool = True
     best: bool = False
     notes: tuple[str, ...] = ()
+
+    @property
+    def values(self) -> tuple[float, ...]:
+        """The values in the order of the seeds."""
+        return tuple(self.by_seed.values())
 
     @property
     def mean(self) -> float | None:
@@ -88,23 +96,24 @@ class TableBlock:
 class Table:
     """A table filled from logs.
 
-    columns: those of the file, and FLOPs integrated over time if it has training FLOPs.
+    columns: those of the file, and FLOPs integrated over time if it has training FLOPs. bold: see names.BOLD.
     """
 
     gathered: Gathered
     blocks: tuple[TableBlock, ...]
     columns: tuple[str, ...]
+    bold: str = MEAN
 
 
-def fill(gathered: Gathered, flops: FlopsOfRuns) -> Table:
+def fill(gathered: Gathered, flops: FlopsOfRuns, bold: str = MEAN) -> Table:
     """A table with the results of its finished runs; raises ConfigError if the paper's numbers cannot be read."""
     columns = gathered.spec.columns
     if FLOPS_TRAIN in columns and INTEGRATED not in columns:
         columns = (*columns, INTEGRATED)
-    filler = _Filler(gathered, columns, reported(gathered.spec.name), flops)
+    filler = _Filler(gathered, columns, reported(gathered.spec.name), flops, bold)
     blocks = tuple(filler.block(block) for block in gathered.spec.blocks)
     flops.save()
-    return Table(gathered, blocks, columns)
+    return Table(gathered, blocks, columns, bold)
 
 
 @dataclass(frozen=True)
@@ -113,10 +122,11 @@ class _Filler:
     columns: tuple[str, ...]
     paper: Mapping[tuple[str, str], ReportedRow]
     flops: FlopsOfRuns
+    bold: str
 
     def block(self, block: Block) -> TableBlock:
         rows = [self.row(block, row) for row in block.rows]
-        best = [_best(column, [row.cells[k] for row in rows]) for k, column in enumerate(self.columns)]
+        best = [_best(column, [row.cells[k] for row in rows], self.bold) for k, column in enumerate(self.columns)]
         marked = tuple(
             replace(row, cells=tuple(replace(cell, best=number in best[k]) for k, cell in enumerate(row.cells)))
             for number, row in enumerate(rows)
@@ -134,7 +144,7 @@ class _Filler:
         for column in self.columns:
             yield Cell(
                 column,
-                tuple(self.value(column, run, log) for run, log in finished),
+                {run.seed: self.value(column, run, log) for run, log in finished},
                 column in SCORES and any(log.metric == "accuracy" for _, log in finished),
                 len(planned),
                 tuple(run.run_id for run, _ in finished),
@@ -160,14 +170,23 @@ def _key(column: str, log: LoggedRun) -> str:
     return f"best/{'test' if column == 'accuracy' else column}/{log.metric}"
 
 
-def _best(column: str, cells: Sequence[Cell]) -> set[int]:
-    """The positions of the cells with the best mean, if at least two have one."""
+def _best(column: str, cells: Sequence[Cell], bold: str) -> set[int]:
+    """The positions of the cells with the best mean, if at least two have one; by SIGNIFICANT see names.BOLD."""
     means = {number: cell.mean for number, cell in enumerate(cells) if cell.mean is not None}
     finite = [mean for mean in means.values() if math.isfinite(mean)]
     if column not in SCORES or len(means) < 2 or not finite:
         return set()
     best = max(finite) if any(cell.accuracy for cell in cells) else min(finite)
-    return {number for number, mean in means.items() if mean == best}
+    first = {number for number, mean in means.items() if mean == best}
+    if bold == MEAN:
+        return first
+    leader = cells[min(first)]
+    told = {number: paired(cells[number].by_seed, leader.by_seed) for number in means if cells[number] is not leader}
+    if not any(difference and difference.apart for difference in told.values()):
+        return set()
+    return first | {
+        number for number, each in told.items() if math.isfinite(means[number]) and not (each and each.apart)
+    }
 
 
 def _notes(logs: Sequence[LoggedRun]) -> tuple[str, ...]:

@@ -3,11 +3,11 @@
 import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
-from itertools import groupby
 from typing import Any
 
-from sparse_rnn.core.wording import counted, plural, scientific
+from sparse_rnn.core.wording import counted, plural, ranges, scientific
 
+from ..names import MEAN, SIGNIFICANT
 from ..sources.logs import FORCED, NO_AVERAGING, NOT_AVERAGED, LoggedRun
 from ..sweeps import missing_note
 from .cells import SCORES, Cell, Table, TableBlock, TableRow
@@ -19,6 +19,7 @@ WIDEST = 13  # columns of numbers; blocks that would need more stand one below t
 NOTHING = Field("")
 LITERATURE = Field("-", muted=True)
 OUTSIDE = "†"
+INTERVAL = "the 95 % interval of the difference, paired over seeds (Student's t),"
 MARKS = {
     NO_AVERAGING: "No averaging: the trigger of NT-ASGD and SNT-ASGD never fired; these are the weights as they were.",
     FORCED: "Averaging forced: the trigger had not fired by the epoch at which the budget begins to average.",
@@ -135,8 +136,7 @@ def number(column: str, value: float, *, accuracy: bool = False) -> str:
 def _notes(table: Table, flops: FlopsOfRuns | None) -> Iterator[str]:
     cells = list(_cells(table))
     yield from _comparability(table)
-    if any(cell.best for cell in cells):
-        yield "Bold: the best mean of its block."
+    yield from _bold(table)
     if any(cell.std is not None for cell in cells):
         yield "Mean ± standard deviation over seeds."
     if any(cell.outside for cell in cells):
@@ -150,6 +150,17 @@ def _notes(table: Table, flops: FlopsOfRuns | None) -> Iterator[str]:
     yield from _row_notes(table)
     if table.gathered.training and (missing := table.gathered.missing):
         yield missing_note(missing, table.gathered.planned, table.gathered.training)
+
+
+def _bold(table: Table) -> Iterator[str]:
+    """What is bold, or why nothing is."""
+    marked = any(cell.best for cell in _cells(table))
+    if table.bold == MEAN and marked:
+        yield "Bold: the best mean of its block."
+    elif table.bold == SIGNIFICANT and marked:
+        yield f"Bold: the best mean of its block, and all that cannot be told from it: {INTERVAL} contains zero."
+    elif table.bold == SIGNIFICANT:
+        yield f"Nothing is bold: in no block can the best mean be told from another, because {INTERVAL} contains zero."
 
 
 def _assumed(table: Table) -> Iterator[str]:
@@ -208,7 +219,7 @@ def _footer(table: Table, command: str) -> Iterator[str]:
     seeds = {run.seed for run in gathered.planned}
     yield (
         f"Runs: {len(finished)} of {len(wanted)} finished (the CSV has their ids), "
-        f"{plural('seed', len(seeds))} {_ranges(seeds)}"
+        f"{plural('seed', len(seeds))} {ranges(seeds)}"
     )
     for what in ("budget", "protocol"):
         yield f"{what.capitalize()}: {', '.join(dict.fromkeys(config[what]['name'] for config in configs))}"
@@ -219,13 +230,6 @@ def _footer(table: Table, command: str) -> Iterator[str]:
         yield f"Newest run: {datetime.fromtimestamp(newest, UTC):%Y-%m-%d}"
     yield f"Source: {gathered.logs.source}"
     yield f"Made by: {command}"
-
-
-def _ranges(seeds: Iterable[int]) -> str:
-    """Seeds as ranges, such as 1-3, 7."""
-    ordered = sorted(set(seeds))
-    runs = [[seed for _, seed in group] for _, group in groupby(enumerate(ordered), lambda pair: pair[1] - pair[0])]
-    return ", ".join(str(run[0]) if len(run) == 1 else f"{run[0]}-{run[-1]}" for run in runs)
 
 
 def _computed(logs: Iterable[LoggedRun]) -> list[str]:

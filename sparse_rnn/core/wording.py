@@ -1,6 +1,7 @@
 """Numbers, the words that follow them, and texts, as people read them on a terminal."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
+from itertools import groupby
 from typing import Any
 
 DAYS_WORTH_NAMING = 1.0
@@ -26,6 +27,13 @@ def counted(number: int, noun: str) -> str:
 def plural(noun: str, number: int) -> str:
     """What so many are called; `noun` is a word for one whose plural only adds an s."""
     return noun if number == 1 else f"{noun}s"
+
+
+def ranges(numbers: Iterable[int]) -> str:
+    """Whole numbers as ranges, such as 1-3, 7."""
+    ordered = sorted(set(numbers))
+    runs = [[number for _, number in group] for _, group in groupby(enumerate(ordered), lambda pair: pair[1] - pair[0])]
+    return ", ".join(str(run[0]) if len(run) == 1 else f"{run[0]}-{run[-1]}" for run in runs)
 
 
 def megabytes(number: int) -> str:

@@ -1,4 +1,6 @@
-"""A table or figure as a file declares it: one of table/ or figure/ in a folder of the configuration, or any other.
+"""A table, figure or finding as a file declares it.
+
+Such a file lies in table/, figure/ or finding/ of a folder of the configuration; or, a table or a figure, anywhere.
 
 The fields of the dataclasses are the keys of such a file: pydantic checks the file against them.
 """
@@ -15,10 +17,21 @@ from pydantic import Field, TypeAdapter, ValidationError, with_config
 
 from sparse_rnn.core.conf import config_dir, options, unknown
 from sparse_rnn.core.errors import ConfigError
-from sparse_rnn.tables.field_types import Columns, DifferentLabels, Flag, GivenAxis, Key, Overrides, Seeds, Text, Values
+from sparse_rnn.tables.field_types import (
+    Columns,
+    DifferentLabels,
+    Flag,
+    GivenAxis,
+    Key,
+    Margin,
+    Overrides,
+    Seeds,
+    Text,
+    Values,
+)
 from sparse_rnn.tables.validation_messages import sentence
 
-KINDS = ("table", "figure")
+KINDS = ("table", "figure", "finding")
 DECLARED_TABLES = ("table1", "table4", "table10", "st_table1")  # made from declarations, without a run or a file
 DECLARED_FIGURES = ("figure1", "figure2")  # likewise
 ENDINGS = (".yaml", ".yml")
@@ -106,11 +119,29 @@ class TableFile(FigureFile):
                 raise ValueError(f"block {block.label!r} has x, which is for figures: a table has one row per value")
 
 
+@dataclass(frozen=True, kw_only=True)
+class FindingFile(FigureFile):
+    """A file of conf/finding: a claim, its `title`, that the first row of each block is better than the second.
+
+    margin: how much worse the first row may be, for a claim that it is no worse than that, in perplexity or as a share.
+    remark: what a reader should know about the runs.
+    """
+
+    margin: Margin = 0.0
+    remark: Text = ""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        for block in self.blocks:
+            if len(block.rows) != 2 or block.x or any(row.reported for row in block.rows):
+                raise ValueError(f"block {block.label!r} must have two rows with runs, and no x")
+
+
 @dataclass(frozen=True, slots=True)
 class TableSpec:
-    """A table, or a figure, which has no columns. seeds: of all blocks that have none of their own.
+    """A table, or a figure or finding, which has no columns. seeds: of all blocks that have none of their own.
 
-    path: of the file that declares it.
+    path: of the file that declares it. margin, remark: of a finding.
     """
 
     name: str
@@ -121,6 +152,8 @@ class TableSpec:
     common: tuple[str, ...]
     blocks: tuple[Block, ...]
     path: Path | None = None
+    margin: float = 0.0
+    remark: str = ""
 
     @property
     def file(self) -> str:
@@ -128,25 +161,29 @@ class TableSpec:
         return _shown(self.path) if self.path else f"conf/{'table' if self.columns else 'figure'}/{self.name}.yaml"
 
 
+FILES: dict[str, type[FigureFile]] = {"table": TableFile, "figure": FigureFile, "finding": FindingFile}
+
+
 def names(*kinds: str) -> list[str]:
-    """The names of all tables, then of all figures, or only those of some of KINDS."""
+    """The names of all tables, then of all figures and findings, or only those of some of KINDS."""
     return [name for name, (kind, _) in _paths().items() if kind in (kinds or KINDS)]
 
 
 def load(name: str) -> TableSpec:
-    """The table or figure of a name, or of the path of a file; raises ConfigError for what is wrong with it."""
+    """What a name, or the path of a file, declares; raises ConfigError for what is wrong with it."""
     kind, path = _find(name)
     file = _shown(path)
     given = _parsed(path, file)
     if "blocks_of" in given:
         given |= _blocks_of(file, given)
-    keys = TableFile if kind == "table" else FigureFile
+    keys = FILES[kind]
     try:
         top = TypeAdapter(keys).validate_python(given)
     except ValidationError as errors:
         raise ConfigError(sentence(errors, keys, given, file)) from None
     columns = top.columns if isinstance(top, TableFile) else ()
-    return TableSpec(path.stem, top.title, top.source, columns, top.seeds, top.common, top.blocks, path)
+    of_finding = (top.margin, top.remark) if isinstance(top, FindingFile) else ()
+    return TableSpec(path.stem, top.title, top.source, columns, top.seeds, top.common, top.blocks, path, *of_finding)
 
 
 def place(name: str) -> tuple[bool, int, str]:
@@ -160,7 +197,7 @@ def is_path(name: str) -> bool:
 
 
 def kind_of(name: str) -> str:
-    """`table` or `figure`, by name or by path; raises ConfigError."""
+    """One of KINDS, by name or by path; raises ConfigError."""
     return _find(name)[0]
 
 

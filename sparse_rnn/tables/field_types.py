@@ -86,6 +86,7 @@ Values = Annotated[
     Field(min_length=1, description="a list of different values, with at least one"),
     AfterValidator(_different),
 ]
+Margin = Annotated[StrictFloat | StrictInt, Field(ge=0, description="a number from 0 up")]
 DifferentLabels = AfterValidator(_differently_labelled)
 GivenAxis = BeforeValidator(_not_empty)  # leaving x out is not the same as leaving it empty
 

@@ -119,6 +119,47 @@ def test_mean_std_seeds_ids_and_the_best() -> None:
     assert "21.8M" in text
 
 
+# Ours leads by 0.5 ± 0.1 and by 1, 0 and 2: of three seeds, t is 4.303.
+CLOSE = {
+    **{(OURS, seed): value for seed, value in ((1, 71.0), (2, 72.0), (3, 73.0))},
+    **{(MAGNITUDE, seed): value for seed, value in ((1, 71.4), (2, 72.5), (3, 73.6))},
+    **{(GRADIENT, seed): value for seed, value in ((1, 72.0), (2, 72.0), (3, 75.0))},
+}
+
+
+def bold(tests: Mapping[tuple[str, int], float | None], how: str) -> list[bool]:
+    table = fill(gathered_for("table6", tests), FlopsOfRuns([]), how)
+    return [cell_of(table, row, "test").best for row in (OURS, MAGNITUDE, GRADIENT)]
+
+
+def test_bold_is_the_best_mean_or_all_that_cannot_be_told_from_it() -> None:
+    assert bold(CLOSE, "mean") == [True, False, False]
+    assert bold(CLOSE, "significant") == [True, False, True]
+    text = markdown(lay_out(fill(gathered_for("table6", CLOSE), FlopsOfRuns([]), "significant"), None, "made"))
+    assert "- Bold: the best mean of its block, and all that cannot be told from it" in text
+    assert "**73.00 ± 1.73**" in text
+
+
+@pytest.mark.parametrize(
+    "tests",
+    [
+        {(OURS, 1): 71.0, (MAGNITUDE, 1): 99.0},
+        {(OURS, 1): 71.0, (OURS, 2): 72.0, (MAGNITUDE, 3): 99.0},
+        {(OURS, 1): 71.0, (OURS, 2): 72.0, (MAGNITUDE, 1): 71.5, (MAGNITUDE, 2): 72.4},
+    ],
+    ids=["one seed", "no seed in common", "two seeds that agree too little"],
+)
+def test_nothing_is_bold_where_nothing_can_be_told_apart(tests: Mapping[tuple[str, int], float | None]) -> None:
+    assert bold(tests, "significant") == [False, False, False]
+    text = markdown(lay_out(fill(gathered_for("table6", tests), FlopsOfRuns([]), "significant"), None, "made"))
+    assert "- Nothing is bold: " in text
+
+
+def test_a_diverged_run_is_never_among_the_best() -> None:
+    tests = CLOSE | {(GRADIENT, 2): float("inf")}
+    assert bold(tests, "significant") == [True, False, False]
+
+
 def test_the_papers_number_stands_beside_and_is_marked_where_it_is_far() -> None:
     near = {(OURS, seed): 71.65 + away for seed, away in ((1, -0.1), (2, 0.0), (3, 0.1))}
     far = {(OURS, seed): 73.0 + away for seed, away in ((1, -0.1), (2, 0.0), (3, 0.1))}
@@ -245,10 +286,10 @@ def test_numbers_as_their_columns_show_them(column: str, value: float, text: str
 
 
 def test_outside_needs_three_seeds_and_a_deviation() -> None:
-    cell = Cell("test", (1.0, 1.0, 1.0), 3, reported=ReportedValue("2", 2.0))
+    cell = Cell("test", {1: 1.0, 2: 1.0, 3: 1.0}, expected=3, reported=ReportedValue("2", 2.0))
     assert cell.std == 0.0
     assert cell.outside
-    assert not Cell("parameters", (1.0, 1.0, 1.0), 3, reported=ReportedValue("2", 2.0)).outside
+    assert not Cell("parameters", {1: 1.0, 2: 1.0, 3: 1.0}, expected=3, reported=ReportedValue("2", 2.0)).outside
 
 
 def test_the_footer_says_how_to_make_it_again() -> None:
