@@ -30,7 +30,7 @@ READ = $(ASKED) $(if $(SOURCE),--source $(SOURCE))
 
 .DEFAULT_GOAL := help
 .PHONY: help setup demo test test-all test-backend test-processes test-documented test-additions test-cuda test-slurm test-browser \
-  test-latex test-portability lint format data kernels status bench gpu tables figures site notebooks $(TABLES) $(FIGURES)
+  test-latex test-portability lint format data kernels status bench gpu tables figures site evidence notebooks $(TABLES) $(FIGURES)
 
 help:  ## show this list
 	@grep -E '^#?[a-zN%-]+:.*## ' $(MAKEFILE_LIST) | tr -d '#' | awk -F ':.*  ' '{printf "  make %-17s%s\n", $$1, $$2}'
@@ -142,6 +142,15 @@ figures: setup  ## all figures, complete or not
 
 site: setup  ## one HTML page of everything
 	$(RESULTS) site $(READ)
+
+# What is committed in results/output and docs of the runs in results/logs; a test makes it again and compares.
+LOGS = --source records:results/logs/reduced --allow-missing
+REDUCED = budget=reduced protocol=paper $(LOGS)
+evidence: setup  ## the tables, figures and findings of the committed logs
+	$(RESULTS) table table2 table3 table5 st_table4 st_table6 $(REDUCED) --bold significant --out results/output/tables/reduced/paper
+	$(RESULTS) figure figure10 st_figure2 st_figure3 seeds=1,2,3 $(REDUCED) --out results/output/figures/reduced/paper
+	$(RESULTS) figure evidence_sparsity evidence_updates $(LOGS) --out results/output/figures/reduced/paper
+	$(RESULTS) findings $(LOGS) --out docs/findings.md
 
 notebooks: setup  ## execute the notebooks, as the tests do
 	OMP_NUM_THREADS=1 $(RUN) -m pytest tests/test_notebooks.py
