@@ -47,7 +47,7 @@ def rows(*perplexities, sparsity=0.75):
 def write(tmp_path):
     """Write the log of one run by hand; returns the folder of all logs."""
 
-    def written(name="fast", seed=1, seconds=(100.0, 140.0), perplexities=(130.0, 118.0, 109.0), **changes):
+    def written(name="sparse", seed=1, seconds=(100.0, 140.0), perplexities=(130.0, 118.0, 109.0), **changes):
         folder = tmp_path / "logs" / name / f"run-s{seed}"
         folder.mkdir(parents=True)
         times = {target: s for target, s in zip((120, 110), seconds, strict=True) if s}
@@ -112,17 +112,17 @@ def test_the_page_is_what_the_committed_logs_give():
 
 def test_the_table_has_all_seeds_and_the_fastest_first(write):
     for seed, seconds in enumerate([(100.0, 140.0), (102.0, 150.4), (110.0, 160.0)], start=1):
-        write("slow", seed, seconds=(seconds[0] + 60, None), perplexities=(130.0, 118.0))
-        logs = write("fast", seed, seconds=seconds)
+        write("dense", seed, seconds=(seconds[0] + 60, None), perplexities=(130.0, 118.0))
+        logs = write("sparse", seed, seconds=seconds)
     lines = table(logs).splitlines()
-    links = [os.path.relpath(logs / name, PAGE.parent) for name in ("fast", "slow")]
+    links = [os.path.relpath(logs / name, PAGE.parent) for name in ("sparse", "dense")]
     assert lines[2:4] == [
-        "| fast | 450 | 0.7500 | 1, 2, 3 | 104 (100 to 110) | 150 (140 to 160) | a processor | 0123456 "
-        f"| [fast]({links[0]}) |",
-        "| slow | 450 | 0.7500 | 1, 2, 3 | 164 (160 to 170) | not reached by 3 of 3 seeds | a processor | 0123456 "
-        f"| [slow]({links[1]}) |",
+        "| sparse | 450 | 0.7500 | 1, 2, 3 | 104 (100 to 110) | 150 (140 to 160) | a processor | 0123456 "
+        f"| [sparse]({links[0]}) |",
+        "| dense | 450 | 0.7500 | 1, 2, 3 | 164 (160 to 170) | not reached by 3 of 3 seeds | a processor | 0123456 "
+        f"| [dense]({links[1]}) |",
     ]
-    assert lines[6] == "# fast"
+    assert lines[6] == "# sparse"
     assert lines[7] == "python -m sparse_rnn.train model=rhn device=cpu logger=files seed=1"
     page = f"before\n<!-- records -->\n{NOTHING}<!-- end of records -->\nafter\n"
     assert rewritten(page, logs) == page.replace(NOTHING, table(logs))
@@ -201,5 +201,5 @@ def test_a_busy_machine_is_warned_of(monkeypatch, capsys, load):
 
 
 def test_what_is_printed_of_a_run():
-    log = {"entry": "fast", "seed": 2, **facts(RECORD, rows(130.0, 118.0), (120, 110), {120: 81.26})}
-    assert command.line(log) == "fast, seed 2: perplexity 120 after 81.3 s (epoch 2), perplexity 110 not reached"
+    log = {"entry": "sparse", "seed": 2, **facts(RECORD, rows(130.0, 118.0), (120, 110), {120: 81.26})}
+    assert command.line(log) == "sparse, seed 2: perplexity 120 after 81.3 s (epoch 2), perplexity 110 not reached"
