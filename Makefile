@@ -4,6 +4,7 @@ RUN := $(VENV)/bin/python
 TORCH ?= $(if $(wildcard .venv/.installed-system),system,pinned)
 CLUSTER ?= local
 ARGS ?=
+ENTRY ?=
 LAUNCH = $(RUN) -m launch
 RESULTS = $(RUN) -m results
 TABLES := $(foreach n,1 2 3 4 5 6 7 8 9 10,table$(n)) $(foreach n,1 2 3 4 5 6 7,st-table$(n))
@@ -30,7 +31,8 @@ READ = $(ASKED) $(if $(SOURCE),--source $(SOURCE))
 
 .DEFAULT_GOAL := help
 .PHONY: help setup demo test test-all test-backend test-processes test-documented test-additions test-cuda test-slurm test-browser \
-  test-latex test-portability lint format data kernels status bench gpu tables figures site evidence notebooks $(TABLES) $(FIGURES)
+  test-latex test-portability lint format data kernels status bench record gpu tables figures site evidence notebooks $(TABLES) \
+  $(FIGURES)
 
 help:  ## show this list
 	@grep -E '^#?[a-zN%-]+:.*## ' $(MAKEFILE_LIST) | tr -d '#' | awk -F ':.*  ' '{printf "  make %-17s%s\n", $$1, $$2}'
@@ -163,6 +165,11 @@ $(addprefix reproduce-,$(TABLES) $(FIGURES)): reproduce-%: setup
 
 bench: setup  ## measure the ratios of docs/performance.md (some of them: ARGS=launching)
 	$(RUN) -m benchmarks $(ARGS)
+
+record: setup  ## time to perplexity 120 and 110 on two cores, as docs/records.md rules (ENTRY=sparse, ARGS="--seeds 4,5")
+	$(RUN) -m sparse_rnn.kernels
+	$(RUN) -m sparse_rnn.data ptb
+	$(RUN) -m benchmarks.record $(ENTRY) $(ARGS)
 
 gpu: setup  ## what a GPU is asked in nine minutes: its tests, milliseconds beside their bars (some of it: ARGS=steps)
 	$(RUN) -m benchmarks.gpu $(ARGS)

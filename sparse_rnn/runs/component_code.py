@@ -13,8 +13,14 @@ RULES = ("initial", "removal", "redistribution", "schedule")  # of the sparsifie
 
 
 def component_code(run: Run) -> dict[str, dict[str, str | None]]:
-    """By `group=name`, the file of each component's class, and its SHA-256; None where there is no file to read."""
-    return {name: {"file": source_file(kind), "sha256": _sha256(source_file(kind))} for name, kind in _components(run)}
+    """By `group=name`, the file of each component's class, and its SHA-256; None where there is no file to read.
+
+    A file of this package is named from the package on, so that a log can be published; a user's has its whole path.
+    """
+    return {
+        name: {"file": _named(source_file(kind)), "sha256": _sha256(source_file(kind))}
+        for name, kind in _components(run)
+    }
 
 
 def say_if_changed(record: Mapping[str, Any], run: Run, say: Callable[[str], object]) -> None:
@@ -29,7 +35,12 @@ def say_if_changed(record: Mapping[str, Any], run: Run, say: Callable[[str], obj
 
 
 def _is_own(file: str) -> bool:
-    return not Path(file).is_relative_to(PACKAGE)
+    return not file.startswith(f"{PACKAGE.name}/")
+
+
+def _named(file: str) -> str:
+    path = Path(file)
+    return path.relative_to(PACKAGE.parent).as_posix() if path.is_relative_to(PACKAGE) else file
 
 
 def _components(run: Run) -> Iterator[tuple[str, type]]:

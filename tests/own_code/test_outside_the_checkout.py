@@ -99,6 +99,7 @@ def test_a_sweep_trains_and_records_the_code(lab):
     code = mine["environment"]["code"]
     assert code["growth=mine"]["file"] == str(lab.folder / "my_rules.py")
     assert len(code["growth=mine"]["sha256"]) == 64
+    assert code["model=stacked_lstm"]["file"] == "sparse_rnn/models/stacked_lstm.py"  # logs can be published
     assert {"model=stacked_lstm", "dataset=pydoc", "removal=magnitude", "initial=er", "schedule=cosine"} <= set(code)
     assert code.keys() - {"growth=mine"} == other["environment"]["code"].keys() - {"growth=random"}
 
