@@ -1,7 +1,8 @@
 """A forest plot: the difference of every setting of every claim, with its interval."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import pandas as pd
 from matplotlib.axes import Axes
@@ -10,6 +11,7 @@ from ..comparisons.claims import FAILS, HOLDS, OPEN, Claim, Setting, lines
 from .style import COLORS, SMALL, Drawing, finish, panels, styled
 
 LOOK = {HOLDS: (COLORS[4], "o"), OPEN: ("0.5", "D"), FAILS: (COLORS[6], "s")}  # colour and marker of each verdict
+HEADING: Mapping[str, Any] = {"fontweight": "bold", "fontsize": SMALL + 1, "annotation_clip": False}
 LINE = 0.19  # inches for a setting
 EXPLAINED = (
     "Left of zero, the first of the two named in a line is better; right of it, the second. "
@@ -24,11 +26,12 @@ def draw(claims: Sequence[Claim]) -> Drawing:
     found = [(claim, setting) for claim in claims for setting in claim.settings if setting.pair.worse is not None]
     shown = {name: own for share, name in units.items() if (own := [x for x in found if x[1].pair.is_share == share])}
     with styled():
-        heights = [sum(_height(own) for own in shown.values())]
-        figure, grid = panels(max(1, len(shown)), 1, width=7.0, height=max(1.2, heights[0] / max(1, len(shown))))
+        figure, grid = panels(
+            max(1, len(shown)), 1, width=7.0, height=[_height(own) for own in shown.values()] or [1.0]
+        )
         for axes, (name, own) in zip(grid[:, 0], shown.items(), strict=False):
             _panel(axes, own)
-            axes.set_xlabel(f"worse by {name}")
+            axes.set_xlabel(f"how much worse the first is, in {name}")
         if not shown:
             grid[0, 0].set_visible(False)
         finish(figure, "What the runs say about the papers' claims", "", [EXPLAINED])
@@ -46,9 +49,8 @@ def _panel(axes: Axes, own: Sequence[tuple[Claim, Setting]]) -> None:
         if claim.gathered.title != title:
             title = claim.gathered.title
             y += 1.6
-            axes.annotate(
-                title, (0, y - 0.75), xycoords=axes.get_yaxis_transform(), fontweight="bold", fontsize=SMALL + 1
-            )
+            heading = axes.annotate(title, (0.01, y - 0.75), xycoords=("figure fraction", "data"), **HEADING)
+            heading.set_in_layout(False)
         _line(axes, y, setting)
         pair = setting.pair
         places.append((y, f"{pair.block}: {pair.a}, {pair.b}"))

@@ -92,11 +92,15 @@ def bar(number: int) -> Mapping[str, Any]:
     }
 
 
-def panels(rows: int, columns: int, *, width: float = 3.4, height: float = 2.6) -> tuple[Figure, Any]:
-    """A figure and its axes, array [rows, columns], outside pyplot's global state. Sizes are of a panel, in inches."""
+def panels(rows: int, columns: int, *, width: float = 3.4, height: float | Sequence[float] = 2.6) -> tuple[Figure, Any]:
+    """A figure and its axes, array [rows, columns], outside pyplot's global state.
+
+    width, height: of a panel, in inches; height may be given for each row.
+    """
+    heights = [height] * rows if isinstance(height, int | float) else list(height)
     with styled():
-        figure = Figure(figsize=(width * columns, height * rows), layout="constrained")
-        return figure, figure.subplots(rows, columns, squeeze=False)
+        figure = Figure(figsize=(width * columns, sum(heights)), layout="constrained")
+        return figure, figure.subplots(rows, columns, squeeze=False, height_ratios=heights)
 
 
 def empty(axes: Axes, text: str = "no finished run") -> None:

@@ -14,7 +14,7 @@ from ..differences import paired
 from ..gathering import Gathered, Planned
 from ..names import MEAN
 from ..reported import ReportedRow, ReportedValue, reported
-from ..sources.logs import FORCED, NO_AVERAGING, NOT_AVERAGED, LoggedRun
+from ..sources.logs import AVERAGING, FORCED, NO_AVERAGING, NOT_AVERAGED, LoggedRun
 from .flop_columns import COLUMNS as FLOPS
 from .flop_columns import INTEGRATED, FlopsOfRuns
 
@@ -30,8 +30,8 @@ class Cell:
 
     by_seed: the values of the finished runs. accuracy: whether they are accuracies, as shares in [0, 1]. expected: the
     number of seeds. failed: the number of failed runs. reported: what the paper prints. comparable: whether the values
-    may be compared with it. best: whether the cell is among the best of its block, see names.BOLD. notes: on averaging,
-    see `_notes`.
+    may be compared with it. best: whether the cell is among the best of its block, see names.BOLD. averages:
+    whether its optimizer may average the weights. notes: on that, see `_notes`.
     """
 
     column: str
@@ -43,6 +43,7 @@ class Cell:
     reported: ReportedValue | None = None
     comparable: bool = True
     best: bool = False
+    averages: bool = False
     notes: tuple[str, ...] = ()
 
     @property
@@ -151,6 +152,7 @@ class _Filler:
                 sum(log is not None and log.state == "failed" for log in logged),
                 printed.values.get(column) if printed else None,
                 self.gathered.comparable,
+                averages=column in SCORES and any(log.config["optimizer"]["name"] in AVERAGING for _, log in finished),
                 notes=_notes([log for _, log in finished]) if column in SCORES else (),
             )
 

@@ -37,12 +37,13 @@ def lay_out(table: Table, flops: FlopsOfRuns | None, command: str) -> Grid:
     if max(len(band) for band in bands) * len(columns) > WIDEST:
         bands = [[block] for block in table.blocks]
     width = max(len(band) for band in bands)
+    shared = (FORCED,) if _all_forced(table) else ()
     return Grid(
         spec.name,
         table.gathered.title,
         spec.source,
         tuple(_header(table, columns, bands[0], width)),
-        tuple(_section(columns, band, width, labelled=len(bands) > 1 or width == 1) for band in bands),
+        tuple(_section(columns, band, width, shared, labelled=len(bands) > 1 or width == 1) for band in bands),
         tuple(_notes(table, flops)),
         tuple(_footer(table, command)),
     )
@@ -63,6 +64,12 @@ def _cells(table: Table) -> Iterator[Cell]:
     return (cell for block in table.blocks for row in block.rows for cell in row.cells)
 
 
+def _all_forced(table: Table) -> bool:
+    """Whether averaging was forced in all runs that average, as a small budget does: then it is said once, below."""
+    rows = [row for block in table.blocks for row in block.rows if any(cell.averages for cell in row.cells)]
+    return len(rows) > 1 and {cell.notes for row in rows for cell in row.cells if cell.averages} == {(FORCED,)}
+
+
 def _columns(table: Table) -> Columns:
     """The columns of a block: each with its name, and whether it holds the paper's numbers."""
     reported = {cell.column for cell in _cells(table) if cell.reported}
@@ -78,21 +85,23 @@ def _header(table: Table, columns: Columns, band: Sequence[TableBlock], width: i
     yield (Heading(""), *(Heading(name) for _ in range(width) for name in names))
 
 
-def _section(columns: Columns, band: Sequence[TableBlock], width: int, *, labelled: bool) -> Section:
+def _section(
+    columns: Columns, band: Sequence[TableBlock], width: int, shared: Sequence[str], *, labelled: bool
+) -> Section:
     labels = list(dict.fromkeys(row.label for block in band for row in block.rows))
     rows = []
     for label in labels:
         fields = [Field(label)]
         for block in band:
             row = next((row for row in block.rows if row.label == label), None)
-            fields.extend(_fields(columns, row))
+            fields.extend(_fields(columns, row, shared))
         fields.extend([NOTHING] * (len(columns) * (width - len(band))))
         rows.append(tuple(fields))
     title = " | ".join(block.label for block in band) if labelled else ""
     return Section(title, tuple(rows))
 
 
-def _fields(columns: Columns, row: TableRow | None) -> Iterator[Field]:
+def _fields(columns: Columns, row: TableRow | None, shared: Sequence[str]) -> Iterator[Field]:
     for column, paper in columns:
         cell = _cell(row, column) if row else None
         if cell is None:
@@ -100,11 +109,11 @@ def _fields(columns: Columns, row: TableRow | None) -> Iterator[Field]:
         elif paper:
             yield Field(cell.reported.text if cell.reported else "")
         else:
-            yield _field(cell)
+            yield _field(cell, shared)
 
 
-def _field(cell: Cell) -> Field:
-    """The text of a field: the mean, its deviation, and the marks that qualify it."""
+def _field(cell: Cell, shared: Sequence[str]) -> Field:
+    """The text of a field: the mean, its deviation, and the marks that qualify it but for those in `shared`."""
     if not cell.expected:
         return LITERATURE
     mean = cell.mean
@@ -115,7 +124,10 @@ def _field(cell: Cell) -> Field:
         return Field(text)
     if cell.std is not None:
         text += f" ± {number(cell.column, cell.std, accuracy=cell.accuracy)}"
-    marks = [*cell.notes, *([] if cell.complete else [f"{len(cell.values)}/{counted(cell.expected, 'seed')}"])]
+    marks = [
+        *(note for note in cell.notes if note not in shared),
+        *([] if cell.complete else [f"{len(cell.values)}/{counted(cell.expected, 'seed')}"]),
+    ]
     text += OUTSIDE if cell.outside else ""
     return Field(text + (f" ({', '.join(marks)})" if marks else ""), bold=cell.best)
 
@@ -143,7 +155,7 @@ def _notes(table: Table, flops: FlopsOfRuns | None) -> Iterator[str]:
         yield f"{OUTSIDE} The paper's number lies outside mean ± 2 standard deviations."
     for words, explained in MARKS.items():
         if any(note.startswith(words) for cell in cells for note in cell.notes):
-            yield explained
+            yield explained.replace(":", " in every run that averages:", 1) if _all_forced(table) else explained
     yield from _assumed(table)
     if flops is not None and any(name.startswith("flops") for name in table.columns):
         yield from _flops_notes(table, flops)
