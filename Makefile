@@ -152,7 +152,8 @@ evidence: setup  ## the tables, figures and findings of the committed logs
 	$(RESULTS) table evidence table2 table3 table5 st_table4 st_table6 $(REDUCED) --bold significant --out results/output/tables/reduced/paper
 	$(RESULTS) figure figure10 st_figure2 st_figure3 seeds=1,2,3 $(REDUCED) --out results/output/figures/reduced/paper
 	$(RESULTS) figure evidence_sparsity evidence_updates $(LOGS) --out results/output/figures/reduced/paper
-	$(RESULTS) findings $(LOGS) --out docs/findings.md
+	$(RESULTS) findings $(LOGS) --out results/output/findings
+	$(RESULTS) refresh README.md docs/findings.md docs/results.md
 
 notebooks: setup  ## execute the notebooks, as the tests do
 	OMP_NUM_THREADS=1 $(RUN) -m pytest tests/test_notebooks.py

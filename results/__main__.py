@@ -9,8 +9,10 @@ Tables, figures and a page of results, made from what the runs logged.
                            --format md (default), csv, latex, html; --out FILE or FOLDER (md, csv and tex of each)
   python -m {results} figure NAME ... [key=value ...]    PNG, SVG and CSV in --out FOLDER (results/output/figures)
   python -m {results} compare A B    [key=value ...]     two sets of overrides, paired over seeds, with a 95 % interval
-  python -m {results} findings [NAME ...]                what the runs say about the papers' claims; --out FILE: a page
-                           that keeps its own text, with a forest plot beside it
+  python -m {results} findings [NAME ...]                what our runs say about the papers' claims; a forest plot in
+                           --out FOLDER
+  python -m {results} refresh PAGE ...                   replace what stands between <!-- python -m results ... --> and
+                           <!-- end --> in Markdown files by what that command prints now
   python -m {results} site   [key=value ...]             one HTML page of everything: --out FILE (results/site.html)
   python -m {results} fetch  ENTITY/PROJECT              copy an online W&B project to --out FOLDER
   python -m {results} sync   ENTITY/PROJECT              upload offline runs to W&B, each row exactly once

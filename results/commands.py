@@ -3,6 +3,8 @@
 import shlex
 import sys
 from collections.abc import Sequence
+from contextlib import redirect_stdout
+from io import StringIO
 from pathlib import Path
 
 from sparse_rnn.core.command_line import say, warn_of
@@ -15,8 +17,9 @@ from .comparisons import page, two_sides
 from .comparisons.claims import Claim
 from .gathering import Gathered, gather
 from .names import FORMATS, LAUNCH, RECORDS, stem_of
+from .refreshing import refreshed
 from .replacing import replacing
-from .requests import Request
+from .requests import Request, parse
 from .sweeps import NAME as SWEEP
 from .tables.by_name import FilledTable, make_table
 from .tables.render import grid_csv, html, latex, markdown
@@ -151,10 +154,12 @@ def compare(request: Request) -> None:
 
 
 def findings(request: Request) -> None:
-    """Print what the runs say about the claims, or write it: a page, and beside it the forest plot with its data.
+    """Print what the runs say about the claims, or write it with a forest plot into a folder.
 
-    A page that has the lines of `page.MARKS` keeps what stands outside them. Raises ConfigError.
+    Raises ConfigError; Incomplete once all is written.
     """
+    if request.out is not None and request.out.suffix and not request.out.is_dir():
+        raise ConfigError(f"--out {request.out}: findings are a page, a plot and its data, give a folder for them.")
     gathered = _gather(request, request.names)
     claims = sorted(map(Claim, gathered.values()), key=lambda claim: (claim.gathered.spec.source, claim.name))
     text = page.text(claims, lambda name: request.again("findings", *([name] if name else [])))
@@ -163,12 +168,42 @@ def findings(request: Request) -> None:
     else:
         from .figures import forest, style  # import matplotlib
 
+        with replacing(request.out / "findings.md") as draft:
+            draft.write_text(text, encoding="utf-8")
         drawing = forest.draw(claims)
-        page.write(request.out, text)
-        print(request.out)
-        for path in style.save(drawing.figure, drawing.data, request.out.with_suffix("")):
+        for path in (
+            draft.with_name("findings.md"),
+            *style.save(drawing.figure, drawing.data, request.out / "findings"),
+        ):
             print(path)
     _refuse_missing(request, gathered)
+
+
+def refresh(request: Request) -> None:
+    """Make again what pages have of tables and findings, see `refreshed`. Raises ConfigError."""
+    for path in map(Path, request.names):
+        text = refreshed(_read(path), _printed)
+        with replacing(path) as draft:
+            draft.write_text(text, encoding="utf-8")
+        print(path)
+
+
+def _read(path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{path} cannot be read ({getattr(error, 'strerror', None) or error}).") from error
+
+
+def _printed(words: Sequence[str]) -> str:
+    """What `python -m results` prints with these words."""
+    command, *arguments = words
+    known = {"table": table, "compare": compare, "findings": findings}
+    if command not in known:
+        raise ConfigError(f"A page cannot be made by `{shlex.join(words)}`: choose among {', '.join(known)}.")
+    with redirect_stdout(StringIO()) as printed:
+        known[command](parse(command, arguments))
+    return printed.getvalue()
 
 
 def site(request: Request) -> None:

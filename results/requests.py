@@ -21,6 +21,7 @@ FLAGS = {
     "figure": {"--sweep", "--x", "--source", "--out", "--allow-missing"},
     "findings": {"--source", "--out", "--allow-missing"},
     "compare": {"--metric", "--source", "--format", "--allow-missing"},
+    "refresh": set(),
     "site": {"--source", "--out"},
     "fetch": {"--out"},
     "sync": {"--source"},
@@ -156,6 +157,8 @@ def _check_sides(command: str, sides: Sequence[str], names: Sequence[str]) -> No
 
 
 def _names(command: str, names: list[str], swept: list[str]) -> list[str]:
+    if command == "refresh" and not names:
+        raise ConfigError("Which page? Give Markdown files, as in `refresh README.md`.")
     if command == "site" and names:
         raise ConfigError(f"site shows every table and figure: leave {names[0]} out.")
     if command not in NAMES:

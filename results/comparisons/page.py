@@ -2,18 +2,15 @@
 
 import statistics
 from collections.abc import Callable, Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 from sparse_rnn.core.wording import counted, ranges
 
-from ..replacing import replacing
 from ..tables.grid import Field, Grid, Heading, Section
 from ..tables.render import markdown
 from .claims import UNTRIED, Claim, Setting
 from .pairs import Pair
 
-MARKS = ("<!-- findings -->\n", "<!-- end of findings -->\n")  # what is made stands between these lines
 HEADINGS = ("setting", "first", "second", "first - second", "95 % interval", "seeds", "verdict")
 INTERVAL = (
     "First - second: the mean over the seeds that both have, with the 95 % interval of Student's t, paired over seeds. "
@@ -27,14 +24,6 @@ def text(claims: Sequence[Claim], command: Callable[[str], str]) -> str:
     """All claims as Markdown: the summary, then a table for each. command: makes a claim's table; of "", all of it."""
     grids = [summary(claims, command("")), *(claim_table(claim, command(claim.name)) for claim in claims)]
     return "\n".join(map(markdown, grids))
-
-
-def write(path: Path, made: str) -> None:
-    """Write a page, or what stands between MARKS in one that has them. Raises ConfigError."""
-    before, begin, rest = path.read_text(encoding="utf-8").partition(MARKS[0]) if path.exists() else ("", "", "")
-    _, end, after = rest.partition(MARKS[1])
-    with replacing(path) as draft:
-        draft.write_text(f"{before}{begin}\n{made}{end}{after}" if begin and end else made, encoding="utf-8")
 
 
 def summary(claims: Sequence[Claim], command: str) -> Grid:

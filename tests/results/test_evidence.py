@@ -1,5 +1,6 @@
 """What is committed in results/output and docs follows from the logs in results/logs, byte for byte."""
 
+import json
 import shlex
 import subprocess
 from pathlib import Path
@@ -25,19 +26,30 @@ def evidence() -> list[list[str]]:
 def test_the_committed_files_are_made_again(words, tmp_path, monkeypatch) -> None:
     monkeypatch.chdir(ROOT)  # the command names the logs from here
     monkeypatch.setenv("SPARSE_RNN_RUNS", str(tmp_path / "runs"))
-    committed = Path(words[words.index("--out") + 1])
-    out = tmp_path / committed
-    if committed.suffix:
-        out.parent.mkdir(parents=True)
-        out.write_bytes(committed.read_bytes())  # a page keeps its own text
-        committed = committed.parent
-    made = [str(out) if word == words[words.index("--out") + 1] else word for word in words]
-    request = parse(made[0], made[1:])
+    outputs = [words[words.index("--out") + 1]] if "--out" in words else words[1:]
+    for page in outputs if words[0] == "refresh" else ():
+        (tmp_path / page).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / page).write_bytes(Path(page).read_bytes())
+    request = parse(words[0], [str(tmp_path / word) if word in outputs else word for word in words[1:]])
     getattr(commands, request.command)(request)
-    files = [path.relative_to(tmp_path / committed) for path in (tmp_path / committed).rglob("*") if path.is_file()]
-    assert files
-    for path in files:
-        assert (committed / path).is_file(), f"{committed / path} is not committed: `make evidence` writes it"
+    made = [
+        path for output in outputs for path in (tmp_path / output, *(tmp_path / output).rglob("*")) if path.is_file()
+    ]
+    assert made
+    for path in made:
+        committed = path.relative_to(tmp_path)
+        assert committed.is_file(), f"{committed} is not committed: `make evidence` writes it"
         if path.suffix not in PICTURES:
-            again, before = (tmp_path / committed / path).read_bytes(), (committed / path).read_bytes()
-            assert again == before, f"{committed / path} is out of date: `make evidence` makes it again"
+            assert path.read_bytes() == committed.read_bytes(), f"{committed} is out of date: run `make evidence`"
+
+
+@pytest.mark.parametrize(
+    "record", sorted((ROOT / "results/logs").rglob("record.json")), ids=lambda path: path.parent.name
+)
+def test_a_committed_log_names_its_origin_but_no_folder_of_a_machine(record) -> None:
+    text = record.read_text(encoding="utf-8")
+    log = json.loads(text)
+    assert log["environment"]["commit"]
+    assert log["threads"]
+    assert log["device"] in ("cpu", "cuda", "cuda:0")
+    assert '"/' not in text
