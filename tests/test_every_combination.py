@@ -28,7 +28,7 @@ METHODS = sorted(path.stem for path in (config_dir() / "sparsifier").glob("*.yam
 OPTIMIZERS = sorted(path.stem for path in (config_dir() / "optimizer").glob("*.yaml"))
 EMBEDDED = {"language_modelling": "pydoc", "text_classification": "pydoc_topics"}
 STRUCTURED = ("stacked_lstm", "rhn")
-STATIC = ("static_er", "static_uniform")
+STATIC = ("static_er", "static_uniform", "snip", "grasp", "synflow")
 
 
 def combinations():

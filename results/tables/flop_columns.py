@@ -17,6 +17,7 @@ from ..sources.logs import LoggedRun
 
 VERSION = 1
 WITHIN_LAYERS = ("none", "gates", "gate_magnitude", "gate_gradient")  # redistributions that keep the size of layers
+DRAWN = ("dense", "uniform", "er", "er_gates")  # need no look at the rule's class
 INTEGRATED = "flops_train_integrated"
 COLUMNS = ("flops_train", "flops_test", INTEGRATED)
 KEPT = "best/sparsity/"
@@ -55,7 +56,7 @@ class FlopsOfRuns:
 
     def _counted(self, column: str, planned: Planned, log: LoggedRun) -> float:
         method = planned.facts.config["sparsifier"]
-        moves = method["name"] == "iss" or method["redistribution"] not in WITHIN_LAYERS
+        moves = method["name"] == "iss" or method["redistribution"] not in WITHIN_LAYERS or _is_scored(method)
         prunes = method["schedule"] == "cubic"
         if not moves and not (prunes and column == INTEGRATED):
             return planned.facts.flops_test if column == "flops_test" else planned.facts.flops or float("nan")
@@ -74,6 +75,13 @@ class FlopsOfRuns:
         with suppress(OSError):  # the file only saves time
             self._path.parent.mkdir(parents=True, exist_ok=True)
             write_json(self._path, {"version": VERSION, "runs": self._known})
+
+
+def _is_scored(method: Mapping[str, Any]) -> bool:
+    """Whether scores of the network decide how many weights each layer gets, which no plan knows."""
+    from sparse_rnn.sparsity.rules.initial import saliency_of  # imports torch
+
+    return method["initial"] not in DRAWN and saliency_of(method["initial"]) is not None
 
 
 def _kind(planned: Planned) -> tuple[str, str]:

@@ -128,6 +128,15 @@ class AWDLSTMMoS(LanguageModel):
         log_prior = torch.log_softmax(self.prior(output), dim=-1)
         return torch.logsumexp(torch.log_softmax(self.decoder(latent), dim=-1) + log_prior[..., None], dim=-2)
 
+    def flow(self, length: int) -> Tensor:
+        """See SequenceModel; the logits of all experts, and those of the prior."""
+        tokens = self.every_token(length)
+        output, _ = self(tokens, self.initial_hidden(tokens.shape[1]))
+        latent = torch.tanh(self.latent(output)).flatten(0, 1).sum(0).view(self.config.experts, -1)
+        logits: Tensor = self.decoder(latent)
+        prior: Tensor = self.prior(output)
+        return logits.sum() + prior.sum()
+
     def training_loss(self, tokens: Tensor, targets: Tensor, hidden: Hidden) -> tuple[Tensor, Tensor | None, Hidden]:
         """See LanguageModel; AR is of the output after dropout, TAR of the output before it."""
         states, hidden = self.states(tokens, hidden)

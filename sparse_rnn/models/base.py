@@ -60,6 +60,21 @@ class SequenceModel(nn.Module):
             )
         return self.tokenizer
 
+    def flow(self, length: int) -> Tensor:
+        """The sum of all logits when every token is read once, in columns of `length`, as [].
+
+        SynFlow (Tanaka et al. 2020) prunes by it. Its input is free of data: it depends on the vocabulary alone.
+        """
+        raise NotImplementedError
+
+    def every_token(self, length: int) -> Tensor:
+        """Every token number once, in order, int64 [T, B], T at most `length`; the first ones fill up the end."""
+        weights = [module.weight for module in self.modules() if isinstance(module, nn.Embedding)]
+        count, device = len(weights[0]), weights[0].device
+        columns = -(-count // min(length, count))
+        rows = -(-count // columns)
+        return (torch.arange(rows * columns, device=device) % count).view(columns, rows).T
+
     def weight_uses(self, length: int) -> dict[str, int]:
         """How often reading `length` tokens multiplies by each weight, for the count of FLOPs.
 
@@ -105,6 +120,13 @@ class LanguageModel(SequenceModel):
         """Log probability of every next word, in nats [T, B, words]; output [T, B, H]."""
         return torch.log_softmax(self.decoder(output), dim=-1)
 
+    def flow(self, length: int) -> Tensor:
+        """See SequenceModel; the decoder is linear, so it may read the sum of all positions."""
+        tokens = self.every_token(length)
+        output, _ = self(tokens, self.initial_hidden(tokens.shape[1]))
+        logits: Tensor = self.decoder(output.flatten(0, 1).sum(0))
+        return logits.sum()
+
     def layer_states(self, tokens: Tensor, hidden: Hidden) -> tuple[list[Tensor], Hidden]:
         """Hidden states of every layer without dropout, each [T, B, h], and the hidden state after the window.
 
@@ -121,6 +143,11 @@ class TextClassifier(SequenceModel):
     def forward(self, tokens: Tensor) -> Tensor:
         """Logits [B, classes]; tokens: int64 [T, B], 0 where padded."""
         raise NotImplementedError
+
+    def flow(self, length: int) -> Tensor:
+        """See SequenceModel."""
+        logits: Tensor = self(self.every_token(length))
+        return logits.sum()
 
     def layer_states(self, tokens: Tensor) -> list[Tensor]:
         """Hidden states of every layer without dropout, each [T, B, h]; tokens: int64 [T, B]. No gradient."""

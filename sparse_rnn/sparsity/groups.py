@@ -89,3 +89,8 @@ def groups_of(topology: SparseTopology, scope: str) -> list[Group]:
         else:
             groups.append(Group(weight.name, blocks))
     return groups + [Group(cell, tuple(blocks)) for cell, blocks in cells.items()]
+
+
+def whole_of(topology: SparseTopology) -> Group:
+    """All sparse weights of a network as one group."""
+    return Group("network", tuple(block for group in groups_of(topology, "tensor") for block in group.blocks))

@@ -19,6 +19,7 @@ from sparse_rnn.core.registry import choices, lookup
 from sparse_rnn.core.wording import one_line
 from sparse_rnn.sparsity.method import SparsifierConfig, check_composition
 from sparse_rnn.sparsity.rules.growth import GrowthRule
+from sparse_rnn.sparsity.rules.initial import saliency_of
 
 SCHEMA = "schema_"  # begins the entry of a defaults list that names a registered class
 GROWTH = "override /growth@_global_.growth"  # the entry of a defaults list that chooses the growth
@@ -45,6 +46,11 @@ def composed_method(
     rule = named_growth(growth) if isinstance(growth, str) else growth
     if not config.masked:
         raise ConfigError(f"method={name} has no topology: leave sparsify out.")
+    if saliency_of(config.initial) is not None:
+        raise ConfigError(
+            f"method={name} scores the network on minibatches, which sparsify does not see: choose another "
+            "initial, or train with `python -m sparse_rnn.train`."
+        )
     check_composition(config, rule.name)
     return config, rule
 

@@ -12,10 +12,11 @@ from sparse_rnn.core.protocol import ProtocolConfig
 from sparse_rnn.core.random import generator
 from sparse_rnn.core.registry import lookup
 from sparse_rnn.sparsity.coactivation import Coactivation
-from sparse_rnn.sparsity.groups import groups_of
+from sparse_rnn.sparsity.groups import groups_of, whole_of
 from sparse_rnn.sparsity.method import SparsifierConfig, initial_counts, make_schedule, signals_needed
 from sparse_rnn.sparsity.optimizer_state import tensors_like
 from sparse_rnn.sparsity.rules.growth import GrowthRule, MomentumGrowth, Signal, Signals
+from sparse_rnn.sparsity.rules.initial import active_total, saliency_of
 from sparse_rnn.sparsity.rules.redistribution import Budget
 from sparse_rnn.sparsity.selection import select_smallest
 from sparse_rnn.sparsity.storage import DenseGradients, Gradient
@@ -62,7 +63,8 @@ class Sparsifier:
     An update removes weights from every group, redistributes their number, and grows as many. The number of active
     weights is the same after every update; with schedule=cubic, it is the number that the schedule asks for.
 
-    seed: for growth. init_seed: for the first topology, `seed` by default. momentum_signal: `gradient` where the dense
+    seed: for growth. init_seed: for the first topology, `seed` by default. scores: by weight name; the entries
+    with the largest ones make the first topology, see sparsity.saliency. momentum_signal: `gradient` where the dense
     gradient takes the place of the momentum, as under averaged SGD, which has none.
     """
 
@@ -75,6 +77,7 @@ class Sparsifier:
         *,
         seed: int,
         init_seed: int | None = None,
+        scores: Mapping[str, Tensor] | None = None,
         protocol: ProtocolConfig | None = None,
         momentum_signal: Signal = "momentum",
     ) -> None:
@@ -91,7 +94,21 @@ class Sparsifier:
         self.needs = frozenset(momentum_signal if signal == "momentum" else signal for signal in needs)
         self._signals: dict[Signal, Mapping[str, Tensor]] = {}
         self._coactivation = Coactivation(topology) if "activations" in needs else None
-        self._draw_topology(seed if init_seed is None else init_seed)
+        if scores is None:
+            if saliency_of(config.initial) is not None:
+                raise ValueError(f"initial={config.initial} chooses by scores, and there are none")
+            self._draw_topology(seed if init_seed is None else init_seed)
+        else:
+            self._choose_topology(scores, seed if init_seed is None else init_seed)
+
+    @torch.no_grad()
+    def _choose_topology(self, scores: Mapping[str, Tensor], seed: int) -> None:
+        whole = whole_of(self.topology)
+        self._target = active_total([whole], self.config.sparsity)
+        everywhere = torch.ones_like(whole.active)
+        chosen = select_smallest(-whole.gather(scores), everywhere, self._target, (seed, "initial"))
+        whole.scatter(chosen, {weight.name: weight.mask for weight in self.topology})
+        self.topology.mask_weights()
 
     @torch.no_grad()
     def _draw_topology(self, seed: int) -> None:

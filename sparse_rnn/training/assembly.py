@@ -1,7 +1,9 @@
 """The parts of a run, made from its configuration: here a Run is taken apart, and each part gets what it needs."""
 
+from collections.abc import Mapping
+
 import torch
-from torch import nn
+from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from sparse_rnn.backends.choice import Choice, choose_backend, refuse_backend
@@ -66,8 +68,13 @@ def make_optimizer(run: Run, model: nn.Module) -> Optimizer:
     return run.optimizer.build(model.parameters(), run.protocol)
 
 
-def make_sparsifier(run: Run, topology: SparseTopology, optimizer: Optimizer) -> Sparsifier:
-    """The method at work; draws the first topology. Averaged SGD has no momentum: the gradient takes its place."""
+def make_sparsifier(
+    run: Run, topology: SparseTopology, optimizer: Optimizer, scores: Mapping[str, Tensor] | None = None
+) -> Sparsifier:
+    """The method at work; draws the first topology, or takes it from `scores`.
+
+    Averaged SGD has no momentum: the gradient takes its place.
+    """
     kind = ISS if isinstance(run.sparsifier, ISSConfig) else Sparsifier
     return kind(
         run.sparsifier,
@@ -76,6 +83,7 @@ def make_sparsifier(run: Run, topology: SparseTopology, optimizer: Optimizer) ->
         optimizer,
         seed=run.seed,
         init_seed=run.init_seed,
+        scores=scores,
         protocol=run.protocol,
         momentum_signal="gradient" if run.optimizer.averages else "momentum",
     )

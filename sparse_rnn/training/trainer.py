@@ -28,6 +28,7 @@ from sparse_rnn.sparsity.statistics import sparsities
 from sparse_rnn.training.assembly import make_optimizer, make_sparsifier, make_step, make_task, use_backend
 from sparse_rnn.training.checkpoint import save_checkpoint, sent_to_host
 from sparse_rnn.training.generations import restore_newest
+from sparse_rnn.training.initial_scores import initial_scores
 from sparse_rnn.training.log_rows import closing_facts, large_weight_facts, topology_facts
 from sparse_rnn.training.loggers.base import Loggers
 from sparse_rnn.training.loggers.json_lines import EMPTY, JsonLines
@@ -53,7 +54,8 @@ class Trainer:
         self.topology = make_topology(run.sparsifier, self.model)
         self.optimizer = make_optimizer(run, self.model)
         self.schedule = run.optimizer.schedule(self.optimizer, run.training.epochs)
-        self.sparsifier = make_sparsifier(run, self.topology, self.optimizer)
+        scores = initial_scores(run.sparsifier, self.model, self.task, self.topology, placeholder=read_only)
+        self.sparsifier = make_sparsifier(run, self.topology, self.optimizer, scores)
         self.backend = Choice("masked", "to inspect it")
         if not read_only:
             begun = backend_so_far(folder)

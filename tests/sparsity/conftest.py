@@ -14,6 +14,7 @@ from sparse_rnn.config.schema import Run
 from sparse_rnn.optim.averaged_sgd import AveragedSGD
 from sparse_rnn.sparsity.groups import Group, groups_of
 from sparse_rnn.sparsity.method import SparsifierConfig, make_topology
+from sparse_rnn.sparsity.rules.initial import saliency_of
 from sparse_rnn.sparsity.sparsifier import Clock, UpdateReport
 from sparse_rnn.sparsity.topology import SparseTopology, SparseWeight
 from sparse_rnn.training.assembly import make_optimizer, make_sparsifier
@@ -79,7 +80,9 @@ class Training:
         if ON_KERNELS and reason:
             pytest.skip(reason)
         self.optimizer = make_optimizer(run, self.model)
-        self.sparsifier = make_sparsifier(run, self.topology, self.optimizer)
+        scored = saliency_of(run.sparsifier.initial) is not None  # magnitudes stand in for scores
+        scores = {weight.name: weight.values.abs() for weight in self.topology} if scored else None
+        self.sparsifier = make_sparsifier(run, self.topology, self.optimizer, scores)
         if ON_KERNELS:
             use_sparse_kernels(self.model, self.topology)
         self.data = torch.randint(23, (epochs * self.batches, 7, 4), generator=torch.Generator().manual_seed(5))

@@ -14,7 +14,9 @@ from sparse_rnn.core.conf import config_dir
 from sparse_rnn.sparsity.method import SparsifierConfig
 from sparse_rnn.sparsity.sparsifier import Clock
 
-METHODS = sorted({path.stem for path in (config_dir() / "sparsifier").glob("*.yaml")} - {"dense", "iss"})
+METHODS = sorted(
+    {path.stem for path in (config_dir() / "sparsifier").glob("*.yaml")} - {"dense", "iss", "snip", "grasp", "synflow"}
+)
 STATIC = {"static_er", "static_uniform"}
 
 

@@ -41,6 +41,7 @@ METHODS = (
     "model=stacked_lstm optimizer=snt_asgd sparsifier=selfish sparsifier.backend=sparse",
     "model=stacked_lstm optimizer=adam sparsifier=snfs sparsifier.update_interval=7 sparsifier.backend=sparse",
     "model=rhn optimizer=snt_asgd sparsifier=rigl sparsifier.backend=sparse",
+    "model=stacked_lstm optimizer=snt_asgd sparsifier=snip sparsifier.backend=sparse",
     "model=rhn optimizer=momentum_sgd sparsifier=dsr training.variable_bptt=true sparsifier.backend=sparse",
 )
 

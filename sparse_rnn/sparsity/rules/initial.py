@@ -1,10 +1,15 @@
-"""Initial distributions: how many entries of each group are active at the start."""
+"""Initial distributions: how many entries of each group are active at the start.
+
+Which ones is drawn at random; or, for a rule with a `saliency`, decided by that, for the network as a whole.
+"""
 
 from collections.abc import Sequence
-from typing import Protocol
+from typing import ClassVar, Protocol
 
-from sparse_rnn.core.registry import register
+from sparse_rnn.core.registry import lookup, register
+from sparse_rnn.sparsity import saliency
 from sparse_rnn.sparsity.groups import Group
+from sparse_rnn.sparsity.saliency import Saliency
 from sparse_rnn.sparsity.selection import apportion
 
 
@@ -67,3 +72,39 @@ class Dense:
 
     def __call__(self, groups: Sequence[Group], sparsity: float) -> list[int]:
         return [group.size for group in groups]
+
+
+class BySaliency(Uniform):
+    """Pruned before the first step, by scores of the untrained network; until they are known, counted as uniform.
+
+    The number of active entries in the whole network is exact. Scoring needs dense gradients once, before training.
+    """
+
+    saliency: ClassVar[Saliency]
+
+
+@register("initial", "snip")
+class SNIP(BySaliency):
+    """By |gradient x weight| on a few minibatches (Lee et al. 2019)."""
+
+    saliency = staticmethod(saliency.snip)
+
+
+@register("initial", "grasp")
+class GraSP(BySaliency):
+    """By weight x Hessian x gradient on a few minibatches (Wang et al. 2020)."""
+
+    saliency = staticmethod(saliency.grasp)
+
+
+@register("initial", "synflow")
+class SynFlow(BySaliency):
+    """By the flow through all paths, without data, in many rounds (Tanaka et al. 2020)."""
+
+    saliency = staticmethod(saliency.synflow)
+
+
+def saliency_of(initial: str) -> Saliency | None:
+    """What a rule scores weights by; None for one that draws them."""
+    found: Saliency | None = getattr(lookup("initial", initial), "saliency", None)
+    return found
