@@ -84,6 +84,11 @@ class RunFolder:
         return self.path / "best.previous.safetensors"
 
     @property
+    def rewind(self) -> Path:
+        """The weights of an early epoch, with which later rounds of pruning begin."""
+        return self.path / "rewind.safetensors"
+
+    @property
     def vocabulary(self) -> Path:
         """The words that the run's model knows, by number, and the SHA-256 of the data, as JSON."""
         return self.path / "vocabulary.json"

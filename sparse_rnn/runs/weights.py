@@ -73,6 +73,26 @@ def load_weights(path: Path, model: nn.Module, topology: SparseTopology) -> dict
     return metadata
 
 
+def sparse_values(path: Path, topology: SparseTopology) -> dict[str, Tensor]:
+    """The sparse weights in a file of `save_weights` by name, each dense with zeros, on the topology's device.
+
+    Raises DamagedFile if it is missing, damaged or not of this topology, and OSError if it cannot be read.
+    """
+    try:
+        tensors, _ = read_tensors(path)
+        found = {}
+        for weight in topology:
+            mask = unpack_bits(tensors[f"{weight.name}.mask"], weight.shape)
+            dense = torch.zeros(weight.shape)
+            dense[mask] = tensors[f"{weight.name}.values"]
+            found[weight.name] = dense.to(weight.parameter.device)
+    except (FileNotFoundError, KeyError, ValueError, RuntimeError, IndexError) as error:
+        raise DamagedFile(
+            f"{path} does not hold the weights of this run's parent ({error}): move its folder away to train it again."
+        ) from error
+    return found
+
+
 def _restore(
     tensors: Mapping[str, Tensor], parameters: Mapping[str, nn.Parameter], sparse: Mapping[str, SparseWeight]
 ) -> None:

@@ -39,6 +39,9 @@ class Probe(Protocol):
         Gradients are by the magnitudes of the weights.
         """
 
+    def parent_magnitudes(self) -> dict[str, Tensor]:
+        """The magnitudes of the weights that the parent run kept; zeros if there is none."""
+
 
 class Saliency(Protocol):
     """Scores of all entries by weight name; `kept` is the number of those with the largest scores that will stay."""
@@ -92,6 +95,11 @@ def synflow(probe: Probe, kept: int) -> dict[str, Tensor]:
     for name, weight in weights.items():
         weight.copy_(begin[name])
     return {name: score.masked_fill(~masks[name], -1.0) for name, score in scores.items()}
+
+
+def magnitude_of_parent(probe: Probe, kept: int) -> dict[str, Tensor]:
+    """|w| of the parent run's trained weights (Frankle & Carbin 2019)."""
+    return probe.parent_magnitudes()
 
 
 def _norm(tensors: Mapping[str, Tensor]) -> float:

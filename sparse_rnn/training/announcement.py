@@ -6,7 +6,7 @@ from typing import Any
 import torch
 
 from sparse_rnn.config.compose import compose_run
-from sparse_rnn.config.identity import as_dict
+from sparse_rnn.config.identity import as_dict, run_id
 from sparse_rnn.config.schema import Run
 from sparse_rnn.config.stored import differences
 from sparse_rnn.core.device import device_name
@@ -14,6 +14,7 @@ from sparse_rnn.core.errors import ConfigError
 from sparse_rnn.core.wording import counted
 from sparse_rnn.data.base import Data
 from sparse_rnn.data.corpus import Corpus
+from sparse_rnn.runs.parents import parent_of
 from sparse_rnn.sparsity.method import SparsifierConfig
 from sparse_rnn.training.asked_for import asked_for, in_one_line, without_machine
 from sparse_rnn.training.captured_step import CapturedStep
@@ -47,6 +48,8 @@ def announce(trainer: Trainer, data: Data, terminal: Terminal, overrides: Sequen
     )
     if run.device == "auto" and run.sparsifier.backend == "sparse" and torch.cuda.is_available():
         terminal.say("sparsifier.backend=sparse computes on the CPU, so device=auto leaves the GPU alone.")
+    if parent := parent_of(run):
+        terminal.say(f"Its topology are the largest weights of {run_id(parent)}.")
     if not trainer.backend.expected:
         terminal.say(f"Backend {trainer.backend.name}: {trainer.backend.reason}.")
     terminal.say(f"For comparison, {trainer.task.comparison()}.")

@@ -8,9 +8,10 @@ from itertools import islice
 import torch
 from torch import Tensor
 
+from sparse_rnn.config.schema import Run
 from sparse_rnn.models.base import SequenceModel
+from sparse_rnn.runs.parents import magnitudes_of_parent
 from sparse_rnn.sparsity.groups import Group, whole_of
-from sparse_rnn.sparsity.method import SparsifierConfig
 from sparse_rnn.sparsity.rules.initial import active_total, saliency_of
 from sparse_rnn.sparsity.topology import SparseTopology
 from sparse_rnn.training.tasks.base import Task, evaluation
@@ -20,26 +21,32 @@ WINDOW = 35  # tokens of a column of data-free input
 
 
 def initial_scores(
-    method: SparsifierConfig, model: SequenceModel, task: Task, topology: SparseTopology, *, placeholder: bool = False
+    run: Run, model: SequenceModel, task: Task, topology: SparseTopology, *, placeholder: bool = False
 ) -> dict[str, Tensor] | None:
     """The scores of all entries by weight name, from the method's initial rule; None if it draws the topology.
 
     placeholder: zeros, for a topology that will be read from a checkpoint.
     """
-    saliency = saliency_of(method.initial)
+    saliency = saliency_of(run.sparsifier.initial)
     if saliency is None:
         return None
     if placeholder:
-        return {weight.name: torch.zeros_like(weight.values) for weight in topology}
-    probe = Untrained(model, task, topology)
+        return zeros_for(topology)
+    probe = Untrained(run, model, task, topology)
     with torch.no_grad():
-        return saliency(probe, active_total([probe.whole], method.sparsity))
+        return saliency(probe, active_total([probe.whole], run.sparsifier.sparsity))
+
+
+def zeros_for(topology: SparseTopology) -> dict[str, Tensor]:
+    """Zero for every entry of the sparse weights, by weight name."""
+    return {weight.name: torch.zeros_like(weight.values) for weight in topology}
 
 
 class Untrained:
     """A model with its task as a Probe, see sparsity.saliency."""
 
-    def __init__(self, model: SequenceModel, task: Task, topology: SparseTopology) -> None:
+    def __init__(self, run: Run, model: SequenceModel, task: Task, topology: SparseTopology) -> None:
+        self._run = run
         self._model, self._task, self._topology = model, task, topology
 
     @cached_property
@@ -72,6 +79,10 @@ class Untrained:
         for parameter, value in zip(self._model.parameters(), values, strict=True):
             parameter.data.copy_(value)
         return found
+
+    def parent_magnitudes(self) -> dict[str, Tensor]:
+        """Of the run that trained the round before; zeros in the first round. Raises DamagedFile."""
+        return magnitudes_of_parent(self._run, self._topology) or zeros_for(self._topology)
 
     @contextmanager
     def _differentiated(self) -> Iterator[None]:

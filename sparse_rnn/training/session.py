@@ -33,6 +33,7 @@ from sparse_rnn.runs.folder import (
     runs_root,
 )
 from sparse_rnn.runs.other_data import earlier_run
+from sparse_rnn.runs.parents import parent_of, what_a_parent_changes
 from sparse_rnn.runs.record import digest, environment, write_record
 from sparse_rnn.runs.vocabulary import save_vocabulary
 from sparse_rnn.training.announcement import announce
@@ -60,6 +61,8 @@ def train(run: Run, overrides: Sequence[str]) -> float:
     Raises ConfigError, RunFailed if training fails, RunLocked if another process trains the run, and SystemExit with
     128 + the signal's number if a signal has stopped it.
     """
+    if (parent := parent_of(run)) is not None:
+        train(parent, [*overrides, *what_a_parent_changes(parent)])
     config, device = as_dict(run), device_of(run)
     set_up_device(device, run.precision, deterministic=run.deterministic)
     check_method(run, device)
@@ -231,6 +234,7 @@ def _open_record(
         "started": old.get("started", time.time()),
         "environment": here,
         **so_far,
+        **({"parent": run_id(parent)} if (parent := parent_of(run)) else {}),
     }
     write_record(folder, record)
     return record

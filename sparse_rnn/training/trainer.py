@@ -20,7 +20,8 @@ from sparse_rnn.data.batches import Batch
 from sparse_rnn.models.base import map_hidden
 from sparse_rnn.optim.averaged_sgd import AveragedSGD
 from sparse_rnn.runs.folder import RunFolder, backend_so_far, keep_next_best
-from sparse_rnn.runs.weights import load_weights, stored_weights
+from sparse_rnn.runs.parents import keeps_rewind, rewind
+from sparse_rnn.runs.weights import load_weights, save_weights, stored_weights
 from sparse_rnn.sparsity.checkpoint_format import load_states, saved_states
 from sparse_rnn.sparsity.method import make_topology
 from sparse_rnn.sparsity.sparsifier import Clock, UpdateReport
@@ -54,7 +55,9 @@ class Trainer:
         self.topology = make_topology(run.sparsifier, self.model)
         self.optimizer = make_optimizer(run, self.model)
         self.schedule = run.optimizer.schedule(self.optimizer, run.training.epochs)
-        scores = initial_scores(run.sparsifier, self.model, self.task, self.topology, placeholder=read_only)
+        scores = initial_scores(run, self.model, self.task, self.topology, placeholder=read_only)
+        if not read_only:
+            rewind(run, self.model, self.topology)
         self.sparsifier = make_sparsifier(run, self.topology, self.optimizer, scores)
         self.backend = Choice("masked", "to inspect it")
         if not read_only:
@@ -100,6 +103,8 @@ class Trainer:
             report = self.sparsifier.after_epoch(self.clock, triggered=triggered)
             self.log_epoch(valid, report)
             state.next_epoch()
+            if keeps_rewind(self.run, state.epoch):
+                save_weights(self.folder.rewind, self.model, self.topology, {"epoch": str(state.epoch)})
             self.sums.begin()
             self.hidden = self.task.initial_hidden()
             self.save_if_due()

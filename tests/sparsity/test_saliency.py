@@ -118,7 +118,7 @@ def untrained(*overrides: str, double: bool = False):
 def test_the_topology_has_the_largest_scores_and_scoring_leaves_no_trace(method) -> None:
     run, model, task, topology, _ = untrained(f"sparsifier={method}", "sparsifier.sparsity=0.9")
     before = {name: value.clone() for name, value in model.state_dict().items()}
-    scores = initial_scores(run.sparsifier, model, task, topology)
+    scores = initial_scores(run, model, task, topology)
     assert scores is not None
     assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items())
     assert all(parameter.grad is None for parameter in model.parameters())
@@ -129,14 +129,14 @@ def test_the_topology_has_the_largest_scores_and_scoring_leaves_no_trace(method)
     assert sparsifier.sparsity == pytest.approx(0.9, abs=1e-4)
     active, found = whole.active, whole.gather(scores)
     assert found[active].min() >= found[~active].max()
-    again = initial_scores(run.sparsifier, *untrained(f"sparsifier={method}", "sparsifier.sparsity=0.9")[1:4])
+    again = initial_scores(*untrained(f"sparsifier={method}", "sparsifier.sparsity=0.9")[:4])
     assert all(torch.equal(scores[name], again[name]) for name in scores)
 
 
 def test_the_mean_gradient_is_that_of_the_first_minibatches_without_dropout() -> None:
-    _, model, task, topology, data = untrained("sparsifier=snip", "model.dropout=0.5")
+    run, model, task, topology, data = untrained("sparsifier=snip", "model.dropout=0.5")
     assert isinstance(data, Corpus)
-    found = Untrained(model, task, topology).loss_gradients()
+    found = Untrained(run, model, task, topology).loss_gradients()
     model.eval()
     hidden, total = model.initial_hidden(task.config.batch), torch.zeros(())
     for batch in list(task.batches(0).after(0))[:MINIBATCHES]:
@@ -149,11 +149,11 @@ def test_the_mean_gradient_is_that_of_the_first_minibatches_without_dropout() ->
 
 def test_the_difference_quotient_is_the_product_of_hessian_and_gradient(monkeypatch) -> None:
     """Against torch's second derivatives, in float64; of one minibatch, since a carried state has no gradient."""
-    _, model, task, topology, _ = untrained("sparsifier=grasp", "model.dropout=0", double=True)
+    run, model, task, topology, _ = untrained("sparsifier=grasp", "model.dropout=0", double=True)
     monkeypatch.setattr(saliency, "STEP", 1e-4)
     monkeypatch.setattr("sparse_rnn.training.initial_scores.MINIBATCHES", 1)
     with torch.no_grad():
-        scores = saliency.grasp(Untrained(model, task, topology), 1)
+        scores = saliency.grasp(Untrained(run, model, task, topology), 1)
     parameters = [weight.parameter for weight in topology]
     batch = next(task.batches(0).after(0))
     output, _ = model(batch.inputs, model.initial_hidden(task.config.batch))

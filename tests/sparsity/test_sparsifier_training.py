@@ -16,7 +16,7 @@ from sparse_rnn.sparsity.topology import SparseTopology
 
 METHODS = sorted({path.stem for path in (config_dir() / "sparsifier").glob("*.yaml")} - {"iss"})  # see test_iss.py
 OPTIMIZERS = ["adam", "adamw", "momentum_sgd", "nt_asgd", "snt_asgd"]
-STATIC = {"dense", "static_er", "static_uniform", "snip", "grasp", "synflow"}
+STATIC = {"dense", "static_er", "static_uniform", "snip", "grasp", "synflow", "imp"}
 
 
 def inactive_state(run) -> dict[str, torch.Tensor]:

@@ -104,6 +104,13 @@ class SynFlow(BySaliency):
     saliency = staticmethod(saliency.synflow)
 
 
+@register("initial", "parent")
+class Parent(BySaliency):
+    """By the magnitude of the weights that another run has trained (see sparsity.lottery)."""
+
+    saliency = staticmethod(saliency.magnitude_of_parent)
+
+
 def saliency_of(initial: str) -> Saliency | None:
     """What a rule scores weights by; None for one that draws them."""
     found: Saliency | None = getattr(lookup("initial", initial), "saliency", None)
