@@ -14,6 +14,7 @@ from sparse_rnn.data.labelled import own, published  # noqa: F401  (fill the reg
 from sparse_rnn.data.language import corpora  # noqa: F401  (fill the registry)
 from sparse_rnn.models.base import ModelConfig
 from sparse_rnn.optim.configurations import OptimizerConfig
+from sparse_rnn.sparsity import lottery  # noqa: F401  (fill the registry)
 from sparse_rnn.sparsity.iss import penalty  # noqa: F401  (fill the registry)
 from sparse_rnn.sparsity.method import SparsifierConfig
 from sparse_rnn.sparsity.rules.growth import GrowthRule
