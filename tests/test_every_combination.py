@@ -13,7 +13,8 @@ from omegaconf import MISSING
 from sparse_rnn.config.compose import compose_run
 from sparse_rnn.config.identity import as_dict
 from sparse_rnn.core.conf import config_dir
-from sparse_rnn.core.registry import lookup
+from sparse_rnn.core.registry import choices, lookup
+from sparse_rnn.models.recurrent import RecurrentClassifierConfig, RecurrentLMConfig
 from sparse_rnn.optim.averaged_sgd import AveragedSGD
 from sparse_rnn.runs.folder import RunFolder
 from sparse_rnn.runs.record import digest
@@ -23,12 +24,18 @@ from sparse_rnn.training.loggers.terminal import Terminal
 from sparse_rnn.training.state import Stopped
 from sparse_rnn.training.trainer import Trainer
 
-MODELS = ("stacked_lstm", "rhn", "on_lstm", "awd_lstm_mos", "lstm_classifier")
+MODELS = ("stacked_lstm", "rhn", "on_lstm", "awd_lstm_mos", "lstm_classifier", "recurrent")
+RECURRENT = (RecurrentLMConfig, RecurrentClassifierConfig)  # which share all but a layer: one stands for the others
+NETWORKS = sorted(
+    (name for name in choices("model") if issubclass(lookup("model", name), RECURRENT)),
+    key=lambda name: (lookup("model", name).task, name),
+)
 METHODS = sorted({path.stem for path in (config_dir() / "sparsifier").glob("*.yaml")} - {"imp"})  # test_lottery.py
 OPTIMIZERS = sorted(path.stem for path in (config_dir() / "optimizer").glob("*.yaml"))
 EMBEDDED = {"language_modelling": "pydoc", "text_classification": "pydoc_topics"}
 STRUCTURED = ("stacked_lstm", "rhn")
 STATIC = ("static_er", "static_uniform", "snip", "grasp", "synflow")
+MASKED = ("slstm", "slstm_classifier")  # networks that the kernels do not know
 
 
 def combinations():
@@ -36,17 +43,24 @@ def combinations():
 
     In the covering set every model meets every method and, as there are more methods than optimizers, every optimizer.
     The optimizers shift along the models, which begin anew where there are more optimizers, so that every method meets
-    every optimizer too. What the sparse backend can compute is tested with both backends.
+    every optimizer too. In place of `recurrent`, every method has another network of that kind. What the sparse backend
+    can compute is tested with both backends.
     """
+    methods = [method for method in METHODS if method != "iss"]  # which is for no network of that kind
     turns = range(max(len(MODELS), len(OPTIMIZERS)))
     pairs = {(i, (i + k) % len(OPTIMIZERS), k % len(MODELS)) for i in range(len(METHODS)) for k in turns}
     for (i, method), (j, optimizer), (k, model) in itertools.product(*map(enumerate, (METHODS, OPTIMIZERS, MODELS))):
         if method == "iss" and model not in STRUCTURED:
             continue
+        if model == "recurrent":
+            further = (j - i - k) % len(OPTIMIZERS)  # 0 in the covering set
+            model = NETWORKS[(methods.index(method) + further) % len(NETWORKS)]
         covering = (i, j, k) in pairs
         marks = () if covering else (pytest.mark.full,)
         yield pytest.param(model, method, optimizer, "masked", marks=marks, id=f"{model}-{method}-{optimizer}")
-        possible = method not in ("dense", "iss") and (optimizer != "nt_asgd" or method in STATIC)
+        possible = (
+            method not in ("dense", "iss") and model not in MASKED and (optimizer != "nt_asgd" or method in STATIC)
+        )
         if covering and possible and optimizer != "sgd":  # which has no state
             yield pytest.param(model, method, optimizer, "sparse", id=f"{model}-{method}-{optimizer}-sparse")
 

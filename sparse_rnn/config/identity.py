@@ -20,15 +20,25 @@ NOT_OF_GROUP = {
     "sparsifier": ("backend",),
     "training": ("fused", "graph"),
 }
-NEUTRAL = {"precision": "fp32"}  # younger than some records: counts only with another value
+NEUTRAL = {  # younger than some records: each counts only with another value
+    "precision": "fp32",
+    "optimizer.warmup": 0.0,
+    "optimizer.cosine_factor": 1.0,
+    "optimizer.decay_vectors": True,
+}
 
 
 def identity(config: Mapping[str, Any]) -> dict[str, Any]:
     """The part of a configuration (as_dict) that decides what a run computes, apart from what the user's files hold."""
-    own = {k: v for k, v in config.items() if k not in NOT_IDENTITY and NEUTRAL.get(k, ...) != v}
+    own = {k: dict(v) if isinstance(v, Mapping) else v for k, v in config.items() if k not in NOT_IDENTITY}
     outside = OUTSIDE if config["dataset"]["name"] in OWN else ()
     for group, keys in {**NOT_OF_GROUP, "dataset": outside}.items():
         own[group] = {key: value for key, value in config[group].items() if key not in keys}
+    for path, neutral in NEUTRAL.items():
+        group, _, key = path.rpartition(".")
+        holder = own[group] if group else own
+        if holder.get(key, ...) == neutral:
+            del holder[key]
     return own
 
 

@@ -1,5 +1,6 @@
-"""What happens to an optimizer after each validation: learning rates fall, averaging starts."""
+"""What happens to an optimizer in the course of training: learning rates rise and fall, averaging starts."""
 
+import math
 from collections.abc import Sequence
 from typing import Any, Protocol
 
@@ -10,7 +11,10 @@ from sparse_rnn.optim.averaged_sgd import AveragedSGD
 
 
 class Schedule(Protocol):
-    """Called once per epoch with the validation loss; its state is part of a checkpoint."""
+    """Called before every step, and once per epoch with the validation loss; its state is part of a checkpoint."""
+
+    def before_step(self, progress: float) -> None:
+        """Set what a step needs; progress: the share of training that is done after it, in (0, 1]."""
 
     def step(self, valid_loss: float, epoch: int) -> bool:
         """Take note of the loss of epoch `epoch` (from 1); returns whether averaging has just started or restarted."""
@@ -25,6 +29,9 @@ class Schedule(Protocol):
 
 class ConstantRate:
     """The learning rate is constant."""
+
+    def before_step(self, progress: float) -> None:
+        """Leaves the optimizer alone."""
 
     def step(self, valid_loss: float, epoch: int) -> bool:
         """Leaves the optimizer alone; returns False."""
@@ -42,6 +49,24 @@ class ConstantRate:
         """There is nothing to restore."""
 
 
+class WarmupCosine(ConstantRate):
+    """The learning rate rises linearly in the share `warmup` of training, then falls in a cosine to `factor` of it."""
+
+    def __init__(self, optimizer: Optimizer, warmup: float, factor: float) -> None:
+        self._optimizer, self._warmup, self._factor = optimizer, warmup, factor
+        self._rates = [group["lr"] for group in optimizer.param_groups]
+
+    def before_step(self, progress: float) -> None:
+        """Set the learning rate of the step that ends at `progress`."""
+        if progress < self._warmup:
+            share = progress / self._warmup
+        else:
+            falling = (progress - self._warmup) / (1 - self._warmup)
+            share = self._factor + (1 - self._factor) * (1 + math.cos(math.pi * falling)) / 2
+        for group, rate in zip(self._optimizer.param_groups, self._rates, strict=True):
+            group["lr"] = rate * share
+
+
 class StepDecay(ConstantRate):
     """Multiplies the learning rate by `factor` at the end of epoch `after`, and of every `every`-th epoch after it."""
 
@@ -57,7 +82,7 @@ class StepDecay(ConstantRate):
         return False
 
 
-class Plateau:
+class Plateau(ConstantRate):
     """Multiplies the learning rate by `factor` after more than `patience` epochs in a row without a new best loss."""
 
     def __init__(self, optimizer: Optimizer, factor: float, patience: int) -> None:
@@ -68,10 +93,6 @@ class Plateau:
         self._plateau.step(valid_loss)
         return False
 
-    def facts(self) -> dict[str, float]:
-        """Nothing to log beyond the learning rate, which the trainer logs."""
-        return {}
-
     def state_dict(self) -> dict[str, Any]:
         """The best loss and the number of epochs without a new one."""
         return {"best": float(self._plateau.best), "bad": self._plateau.num_bad_epochs}
@@ -81,7 +102,7 @@ class Plateau:
         self._plateau.best, self._plateau.num_bad_epochs = state["best"], state["bad"]
 
 
-class NonMonotonicTrigger:
+class NonMonotonicTrigger(ConstantRate):
     """Starts averaging once the loss is worse than the best of more than `nonmono` epochs ago (Merity et al. 2018).
 
     If nothing has triggered it before, averaging starts at the end of epoch `latest`; the log then says `forced`.

@@ -4,7 +4,7 @@ import math
 import warnings
 from collections.abc import Iterable
 from dataclasses import dataclass, field
-from typing import ClassVar, Protocol
+from typing import Any, ClassVar, Protocol
 
 import torch
 from omegaconf import II, MISSING
@@ -16,7 +16,14 @@ from sparse_rnn.core.defaults import changed_default
 from sparse_rnn.core.errors import ConfigError
 from sparse_rnn.core.protocol import ProtocolConfig
 from sparse_rnn.core.registry import register
-from sparse_rnn.optim.after_validation import ConstantRate, NonMonotonicTrigger, Plateau, Schedule, StepDecay
+from sparse_rnn.optim.after_validation import (
+    ConstantRate,
+    NonMonotonicTrigger,
+    Plateau,
+    Schedule,
+    StepDecay,
+    WarmupCosine,
+)
 from sparse_rnn.optim.averaged_sgd import AveragedSGD
 from sparse_rnn.optim.portable_state import cuda_flags, make_portable
 
@@ -109,17 +116,30 @@ class SGDConfig:
 
 @dataclass
 class _Adaptive(_WithPlateau):
-    """Optimizers with running means of gradients and of their squares; the defaults are torch's."""
+    """Optimizers with running means of gradients and of their squares; the defaults are torch's.
+
+    warmup: the share of training in which the learning rate rises linearly from zero. cosine_factor: the share of the
+    learning rate that it falls to, in a cosine from there to the end of training; 1: it does not.
+    """
 
     lr: float = 0.001
     beta1: float = 0.9
     beta2: float = 0.999
     epsilon: float = 1e-8
+    warmup: float = 0.0
+    cosine_factor: float = 1.0
     kind: ClassVar[type[torch.optim.Adam]]
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        _check_shares(beta1=self.beta1, beta2=self.beta2)
+        _check_shares(beta1=self.beta1, beta2=self.beta2, warmup=self.warmup)
+        if not 0 <= self.cosine_factor <= 1:
+            raise ConfigError(f"optimizer.cosine_factor={self.cosine_factor} must lie in [0, 1].")
+        if self.plateau_factor < 1 and (self.warmup or self.cosine_factor < 1):
+            raise ConfigError(
+                f"optimizer.plateau_factor={self.plateau_factor} means nothing with optimizer.warmup or "
+                "optimizer.cosine_factor, which set the learning rate of every step: leave one of them out."
+            )
         if not self.epsilon > 0:
             raise ConfigError(f"optimizer.epsilon={self.epsilon} must be greater than 0.")
 
@@ -127,9 +147,19 @@ class _Adaptive(_WithPlateau):
         """The optimizer over `parameters`."""
         given, betas = list(parameters), (self.beta1, self.beta2)
         flags = cuda_flags(given, fused=True, capturable=True)
-        built = self.kind(given, self.lr, betas, self.epsilon, self.weight_decay, **flags)
+        built = self.kind(self.groups(given), self.lr, betas, self.epsilon, self.weight_decay, **flags)
         make_portable(built)
         return built
+
+    def groups(self, parameters: list[nn.Parameter]) -> Any:
+        """The parameters as torch's optimizer takes them."""
+        return parameters
+
+    def schedule(self, optimizer: Optimizer, epochs: int) -> Schedule:
+        """The learning rate rises and falls with the share of training that is done, or falls on a plateau."""
+        if self.warmup or self.cosine_factor < 1:
+            return WarmupCosine(optimizer, self.warmup, self.cosine_factor)
+        return super().schedule(optimizer, epochs)
 
 
 @register("optimizer", "adam")
@@ -155,12 +185,21 @@ class AdamConfig(_Adaptive):
 class AdamWConfig(_Adaptive):
     """AdamW (Loshchilov & Hutter 2019): weights shrink by lr * weight_decay per step, apart from the gradient.
 
-    The defaults are torch's, at a constant rate.
+    The defaults are torch's, at a constant rate. decay_vectors: whether parameters of one dimension shrink too, such as
+    biases and the scales of norms.
     """
 
     name: str = "adamw"
     weight_decay: float = 0.01
+    decay_vectors: bool = True
     kind: ClassVar[type[torch.optim.Adam]] = torch.optim.AdamW
+
+    def groups(self, parameters: list[nn.Parameter]) -> Any:
+        """Matrices and vectors apart if only the former shrink."""
+        if self.decay_vectors:
+            return parameters
+        matrices, vectors = ([p for p in parameters if (p.dim() > 1) == several] for several in (True, False))
+        return [{"params": matrices}, {"params": vectors, "weight_decay": 0.0}]
 
 
 @register("optimizer", "momentum_sgd")

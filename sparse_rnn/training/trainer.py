@@ -111,8 +111,9 @@ class Trainer:
 
     def train_step(self, batch: Batch) -> None:
         """One step; what it computed is read back now and then. Raises Diverged."""
-        started, state = time.monotonic(), self.state
-        self.hidden = self.step(batch, self.hidden, self.clock_after(batch))
+        started, state, clock = time.monotonic(), self.state, self.clock_after(batch)
+        self.schedule.before_step(clock.progress)
+        self.hidden = self.step(batch, self.hidden, clock)
         state.count_step(batch)
         state.count_seconds(time.monotonic() - started)
         if self.sums_are_due:

@@ -5,7 +5,7 @@ import torch
 from torch import nn
 
 from sparse_rnn.backends import choice
-from sparse_rnn.backends.choice import LARGE, SHORT, SMALL, too_little
+from sparse_rnn.backends.choice import LARGE, SHORT, SMALL, choose_backend, too_little
 from sparse_rnn.backends.cpu.compile import Library
 from sparse_rnn.config.compose import compose_run
 from sparse_rnn.runs.description import describe
@@ -65,3 +65,29 @@ def test_the_demo_compiles_nothing(compiled: bool) -> None:
 @pytest.mark.usefixtures("compiled")
 def test_describing_compiles_nothing() -> None:
     assert describe(["budget=reduced", "sparsifier.backend=sparse"])["active_parameters"]
+
+
+@pytest.mark.parametrize(
+    ("model", "name"),
+    [
+        ("slstm", "masked"),
+        ("gru", "sparse"),
+        ("min_gru", "sparse"),
+        ("min_lstm", "sparse"),
+        ("rg_lru", "sparse"),
+        ("mamba", "sparse"),
+    ],
+)
+def test_auto_says_which_weights_have_no_kernel(model: str, name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(choice, "kernels", lambda: None)
+    monkeypatch.setattr(choice, "are_compiled", lambda: True)
+    run = compose_run([f"model={model}", "optimizer=snt_asgd", "budget=reduced", "model.layers=1"])
+    with torch.device("meta"):
+        built = run.model.build(WORDS["ptb"])
+        topology = make_topology(run.sparsifier, built)
+    parts = run.sparsifier, run.growth, run.optimizer, run.protocol
+    chosen = choose_backend(*parts, built, topology, torch.device("cpu"), tokens=1e9)
+    assert chosen.name == name
+    if name == "masked":
+        weights = ", ".join(f"stack.layers.0.recurrent.{k}" for k in range(4))
+        assert chosen.reason == f"its kernels do not support the module that uses {weights}"

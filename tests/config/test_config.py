@@ -170,7 +170,7 @@ def test_size_options_take_effect():
         (["sparsifier=st_rnn", "sparsifier.epsilon=9", "sparsifier.sparsity=0.5"], ["epsilon", "sparsifier.sparsity"]),
         (["recipe=rigl_original", "model=rhn"], ["recipe=rigl_original", "model=stacked_lstm", "model=rhn"]),
         (["recipe=st_rnn_lstm", "optimizer=adam"], ["recipe=st_rnn_lstm", "optimizer=momentum_sgd", "optimizer=adam"]),
-        (["size=huge"], ["size=huge", "smoke/rhn"]),
+        (["size=huge"], ["size=huge", "demo/awd_lstm_mos"]),
         (["size=smoke_rh"], ["size=smoke_rh", "smoke/rhn"]),
         (["tuning=lstm_classifier_adam_imbd"], ["imbd", "lstm_classifier/adam/imdb"]),
         (["size=smoke/rhn"], ["size=smoke/rhn", "model=stacked_lstm"]),

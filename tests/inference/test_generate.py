@@ -130,7 +130,7 @@ def trained_run(root, *overrides):
         return runs_root() / run_id(config)
 
 
-@pytest.fixture(scope="module", params=["stacked_lstm", "rhn", "on_lstm", "awd_lstm_mos"])
+@pytest.fixture(scope="module", params=["stacked_lstm", "rhn", "on_lstm", "awd_lstm_mos", "mamba"])
 def trained(request, tmp_path_factory):
     """The folder of a run of each language model."""
     return trained_run(tmp_path_factory.mktemp("runs"), f"model={request.param}", "dataset=pydoc")

@@ -22,7 +22,10 @@ onnxruntime = pytest.importorskip("onnxruntime")
 pytest.importorskip("onnxscript")
 onnx_graph = pytest.importorskip("sparse_rnn.inference.onnx_graph")
 
-SMALL = {"rhn": ["model.depth=2"], "on_lstm": ["model.layers=1"]}  # a step that is scanned takes seconds to trace
+# A step that is scanned takes seconds to trace.
+SMALL = {"rhn": ["model.depth=2"]}
+SMALL |= {name: ["model.layers=1"] for name in ("on_lstm", "min_gru", "min_lstm", "rg_lru", "slstm", "mamba")}
+RARELY = ("min_gru", "min_lstm", "rg_lru")  # their operators are those of others
 LENGTHS = 4, 1, 7
 
 
@@ -30,7 +33,7 @@ def started(path):
     return onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
 
 
-@pytest.mark.parametrize("name", SIZES)
+@pytest.mark.parametrize("name", [pytest.param(n, marks=[pytest.mark.full] * (n in RARELY)) for n in SIZES])
 @torch.no_grad()
 def test_the_graph_computes_consecutive_windows_of_any_length(name, tmp_path):
     _, model, _, _ = made(name, *SMALL.get(name, []))

@@ -72,7 +72,7 @@ def test_a_packed_file_can_be_read_without_this_project(tmp_path):
 
 @pytest.mark.usefixtures("compiled")
 @pytest.mark.parametrize("layout", SPARSE)
-@pytest.mark.parametrize("name", sorted(SIZES))
+@pytest.mark.parametrize("name", sorted(SIZES.keys() - {"slstm"}))  # which the kernels do not know
 def test_the_kernels_compute_with_a_file_what_masks_do(name, layout, tmp_path):
     run, model, topology, sizes = made(name)
     path = stored(tmp_path / "model.safetensors", layout, run, model, topology, sizes)

@@ -5,7 +5,7 @@ from torch import nn
 from sparse_rnn.config.compose import compose_run
 from sparse_rnn.core.errors import ConfigError
 from sparse_rnn.core.protocol import ProtocolConfig
-from sparse_rnn.optim.after_validation import NonMonotonicTrigger, Plateau, StepDecay
+from sparse_rnn.optim.after_validation import NonMonotonicTrigger, Plateau, StepDecay, WarmupCosine
 from sparse_rnn.optim.averaged_sgd import AveragedSGD
 from sparse_rnn.optim.configurations import (
     AdamConfig,
@@ -158,6 +158,57 @@ def test_the_steps_resume(split):
     assert rates == pytest.approx([1, 0.1, 0.1, 0.01, 0.01, 0.001, 0.001])
 
 
+def step_by_step(schedule, sgd, steps: range, of: int) -> list[float]:
+    """The learning rate of each of these steps, of a training of `of` steps."""
+    rates = []
+    for step in steps:
+        schedule.before_step(step / of)
+        rates.append(sgd.param_groups[0]["lr"])
+    return rates
+
+
+def test_the_rate_rises_linearly_and_falls_in_a_cosine():
+    """Of ten steps two rise; the rest falls to a tenth: .1 + .9 (1 + cos(pi k / 8)) / 2 for k = 1 .. 8."""
+    sgd = optimizer()
+    rates = step_by_step(WarmupCosine(sgd, 0.2, 0.1), sgd, range(1, 11), 10)
+    assert rates[:2] == [0.5, 1.0]
+    assert rates[2:] == pytest.approx([0.96575, 0.86820, 0.72221, 0.55, 0.37779, 0.23180, 0.13425, 0.1], abs=1e-5)
+    sgd = optimizer()
+    assert step_by_step(WarmupCosine(sgd, 0.25, 1.0), sgd, range(1, 5), 4) == [1.0] * 4
+    assert step_by_step(WarmupCosine(sgd, 0.0, 0.0), sgd, range(1, 3), 2) == pytest.approx([0.5, 0.0])
+
+
+def test_warm_up_and_cosine_resume():
+    sgd, other = optimizer(), optimizer()
+    first, second = WarmupCosine(sgd, 0.3, 0.0), WarmupCosine(other, 0.3, 0.0)
+    rates = step_by_step(first, sgd, range(1, 6), 9)
+    other.load_state_dict(sgd.state_dict())
+    second.load_state_dict(first.state_dict())
+    rates += step_by_step(second, other, range(6, 10), 9)
+    whole = optimizer()
+    assert rates == step_by_step(WarmupCosine(whole, 0.3, 0.0), whole, range(1, 10), 9)
+
+
+@pytest.mark.parametrize("config", [AdamConfig, AdamWConfig])
+def test_adaptive_optimizers_warm_up_if_asked(config):
+    parameters = [nn.Parameter(torch.zeros(2))]
+    chosen = config(lr=0.01, warmup=0.5, cosine_factor=0.1)
+    built = chosen.build(parameters, ProtocolConfig())
+    rates = step_by_step(chosen.schedule(built, 4), built, range(1, 5), 4)
+    assert rates == pytest.approx([0.005, 0.01, 0.0055, 0.001])
+
+
+def test_vectors_need_not_shrink():
+    """A step without gradients: AdamW leaves those alone, so give zeros."""
+    matrix, vector = nn.Parameter(torch.ones(2, 2)), nn.Parameter(torch.ones(2))
+    chosen = AdamWConfig(lr=0.5, weight_decay=0.1, decay_vectors=False)
+    built = chosen.build([vector, matrix], ProtocolConfig())
+    matrix.grad, vector.grad = torch.zeros(2, 2), torch.zeros(2)
+    built.step()
+    assert vector.tolist() == [1, 1]
+    assert matrix.flatten().tolist() == pytest.approx([0.95] * 4)
+
+
 @pytest.mark.parametrize(
     ("epochs", "after", "every", "expected"),
     [(9, 1 / 3, 1 / 3, [3, 6, 9]), (4, 1 / 3, 1 / 3, [1, 2, 3, 4]), (10, 0.5, 0.2, [5, 7, 9]), (2, 0.1, 0.1, [1, 2])],
@@ -234,6 +285,10 @@ def test_a_budget_forces_averaging_after_its_share_of_the_epochs(average_by, epo
         (AdamConfig, {"lr": 0.1, "weight_decay": -1.0}),
         (AdamWConfig, {"beta1": 1.0}),
         (AdamWConfig, {"epsilon": 0.0}),
+        (AdamWConfig, {"warmup": 1.0}),
+        (AdamWConfig, {"cosine_factor": -0.1}),
+        (AdamConfig, {"plateau_factor": 0.5, "warmup": 0.1}),
+        (AdamConfig, {"plateau_factor": 0.5, "cosine_factor": 0.1}),
         (MomentumSGDConfig, {"lr": 0.1, "plateau_factor": 1.5}),
         (SGDConfig, {"lr": 1.0, "weight_decay": -1.0}),
         (SGDConfig, {"lr": 1.0, "decay_factor": 0.0}),

@@ -6,6 +6,8 @@ from coactivation_loops import coactivation, loop
 from torch import Tensor, nn
 from torch.nn.utils.rnn import pack_padded_sequence
 
+from sparse_rnn.models.slstm import SLSTM
+
 CELLS = {nn.LSTM: nn.LSTMCell, nn.GRU: nn.GRUCell, nn.RNN: nn.RNNCell}
 HIDDEN, INPUTS, STEPS, BATCH = 3, 2, 4, 2
 
@@ -100,3 +102,21 @@ def test_torch_s_cells(kind: type, given: str) -> None:
     found, expected = coactivation(cell, steps), coactivation(rnn, lambda: rnn(x))
     for name, value in found.items():
         torch.testing.assert_close(value, expected[f"{name}_l0"])
+
+
+def test_slstm() -> None:
+    """A block of the recurrent weight reads the state of its head alone; W reads the input for the states of all."""
+    layer = SLSTM(6, heads=2).double()
+    x = torch.randn(STEPS, BATCH, 6, dtype=torch.float64)
+    state, pairs = layer.initial_state(BATCH), {"input.weight": [], "recurrent.0": [], "recurrent.1": []}
+    with torch.no_grad():
+        for row in x:
+            before, (_, state) = state, layer(row[None], state)
+            for b in range(BATCH):
+                pairs["input.weight"].append((row[b], torch.cat([state[0][0, b], state[0][1, b]])))
+                for k in range(2):
+                    pairs[f"recurrent.{k}"].append((before[0][k, b], state[0][k, b]))
+    found = coactivation(layer, lambda: layer(x, layer.initial_state(BATCH)))
+    assert found.keys() == pairs.keys()
+    for name, own in pairs.items():
+        torch.testing.assert_close(found[name], loop(own).repeat(4, 1), msg=lambda text, name=name: f"{name}: {text}")
