@@ -17,7 +17,7 @@ from pathlib import Path
 from sparse_rnn.core.errors import ConfigError
 
 FOLDER = Path(__file__).with_name("paper")
-FILES = ("selfish_rnn.csv", "st_rnn.csv")
+FILES = ("selfish_rnn.csv", "st_rnn.csv", "related_work.csv")
 PRINTED = ("parameters", "valid", "test", "accuracy", "flops_train", "flops_test")
 WITH_STD = ("valid", "test", "accuracy")
 KEYS = ("table", "block", "row", *PRINTED, *(f"{column}_std" for column in WITH_STD), "runs", "source", "note")
