@@ -25,7 +25,7 @@ class Mamba(RecurrentLayer):
         h <- exp(S A) h + S B v for every channel and state, A = -exp(log_decay)
         out = W_out ((C h + skip v) SiLU(g))
 
-    s has R = ceil(d / 16) entries. Gates: signal (v) and gate (g) of the input; step (s), write (B) and read (C) of
+    s has R = ceil(d / 16) entries. Gates: signal v and gate g of the input; step s, write B and read C of
     the selection. Counts: 2 d D + D (R + 2 N) + R D + D d weights, all sparse; log_decay, skip and the convolution
     are vectors, which stay dense.
     """

@@ -56,9 +56,8 @@ class RGLRU(RecurrentLayer):
         signal, gate = self.input(x).to(h.dtype).chunk(2, dim=-1)
         signal, read = self.convolution(signal, read)
         recurrence, write = torch.sigmoid(self.control(signal).to(h.dtype)).chunk(2, dim=-1)
-        log_a = -SHARPNESS * softplus(-self.decay) * recurrence
-        driven = torch.expm1(2 * log_a).neg().clamp(min=LEAST_SQUARE).sqrt() * write * signal
-        states = linear_scan(log_a.exp(), driven, h)
+        a = torch.exp(-SHARPNESS * softplus(-self.decay) * recurrence)
+        states = linear_scan(a, (1 - a * a).clamp(min=LEAST_SQUARE).sqrt() * write * signal, h)
         return self.output(gelu(gate) * states), (states[-1], read)
 
 

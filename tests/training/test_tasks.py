@@ -170,7 +170,10 @@ def test_gradients_are_clipped_only_if_asked_for(tmp_path):
     ("overrides", "words"),
     [
         (["model=rhn", "dataset=imdb"], "model=rhn is for language_modelling and dataset=imdb for text_classification"),
-        (["model=lstm_classifier", "dataset=ptb"], "choose model=awd_lstm_mos or on_lstm or rhn or stacked_lstm"),
+        (
+            ["model=lstm_classifier", "dataset=ptb"],
+            "choose model=awd_lstm_mos or gru or mamba or .* or stacked_lstm, or",
+        ),
         (["training.sub_batch=0"], "training.sub_batch=0 must be at least 1"),
         (["training.clip=0"], "training.clip=0.0 must be greater than 0, or null for none"),
         (["sparsifier=selfish", "sparsifier.epsilon=10"], "needs sparsifier.initial=er or er_gates"),

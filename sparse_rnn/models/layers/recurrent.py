@@ -6,6 +6,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from sparse_rnn.models.layers.rms_norm import RMSNorm
+
 State = Any
 """A tensor or a tuple of tensors, each with the batch as second-to-last dimension."""
 
@@ -37,7 +39,7 @@ class RecurrentStack(nn.Module):
         super().__init__()
         self.residual = residual
         self.layers = nn.ModuleList(layers)
-        self.norms = nn.ModuleList(nn.RMSNorm(width) for _ in range(len(layers) + 1)) if residual else None
+        self.norms = nn.ModuleList(RMSNorm(width) for _ in range(len(layers) + 1)) if residual else None
         self.dropout = nn.Dropout(dropout)
 
     def initial_state(self, batch: int) -> list[State]:
