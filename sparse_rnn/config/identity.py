@@ -21,6 +21,16 @@ NOT_OF_GROUP = {
     "training": ("fused", "graph"),
 }
 NEUTRAL = {"precision": "fp32"}  # younger than some records: counts only with another value
+NEUTRAL_OF_GROUP: dict[str, dict[str, Any]] = {
+    "sparsifier": {
+        "initial_sparsity": None,
+        "alternations": 7,
+        "gradient_weight": 0.01,
+        "temperature": 9.0,
+        "noise": 0.0,
+        "l1": 0.0,
+    },
+}
 
 
 def identity(config: Mapping[str, Any]) -> dict[str, Any]:
@@ -28,7 +38,8 @@ def identity(config: Mapping[str, Any]) -> dict[str, Any]:
     own = {k: v for k, v in config.items() if k not in NOT_IDENTITY and NEUTRAL.get(k, ...) != v}
     outside = OUTSIDE if config["dataset"]["name"] in OWN else ()
     for group, keys in {**NOT_OF_GROUP, "dataset": outside}.items():
-        own[group] = {key: value for key, value in config[group].items() if key not in keys}
+        neutral = NEUTRAL_OF_GROUP.get(group, {})
+        own[group] = {k: v for k, v in config[group].items() if k not in keys and neutral.get(k, ...) != v}
     return own
 
 

@@ -70,7 +70,7 @@ def run_flops(run: Run, densities: Mapping[str, float] | None = None) -> Flops:
     measured = {name: sizes[name] * density for name, density in (densities or {}).items()}
     last = sizes | final_counts(run.sparsifier, topology) | measured
     active = last
-    if run.sparsifier.prunes and run.sparsifier.schedule == "cubic":
+    if run.sparsifier.scheduled:
         density = mean_density(run.sparsifier, _updates(run, tokens, length))
         active = sizes | {weight.name: density * sizes[weight.name] for weight in topology} | measured
     trained = sequence.training(active, sizes if _keeps_momentum(run) else active)
@@ -116,12 +116,12 @@ def train_tokens(run: Run) -> int | None:
 
 
 def mean_density(config: SparsifierConfig, updates: int) -> float:
-    """Mean density over a training of `updates` intervals, with pruning between those inside its window."""
+    """Mean density over a training of `updates` intervals, where it changes between those inside its window."""
     schedule, updates = make_schedule(config), min(updates, MOST_UPDATES)
     start, end = config.prune_start, config.prune_end
     inside = [k / updates for k in range(1, updates) if start <= k / updates < end]
     times = [0.0, *inside, end, 1.0]
-    return sum((1 - schedule.rate(t)) * (until - t) for t, until in pairwise(times))
+    return sum((1 - schedule.sparsity(t)) * (until - t) for t, until in pairwise(times))
 
 
 def _updates(run: Run, tokens: int | None, length: int) -> int:

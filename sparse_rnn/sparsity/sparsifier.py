@@ -12,11 +12,14 @@ from sparse_rnn.core.protocol import ProtocolConfig
 from sparse_rnn.core.random import generator
 from sparse_rnn.core.registry import lookup
 from sparse_rnn.sparsity.coactivation import Coactivation
+from sparse_rnn.sparsity.exploration import Exploration
 from sparse_rnn.sparsity.groups import groups_of
-from sparse_rnn.sparsity.method import SparsifierConfig, initial_counts, make_schedule, signals_needed
+from sparse_rnn.sparsity.method import SparsifierConfig, initial_counts, make_removal, make_schedule, signals_needed
 from sparse_rnn.sparsity.optimizer_state import tensors_like
-from sparse_rnn.sparsity.rules.growth import GrowthRule, MomentumGrowth, Signal, Signals
+from sparse_rnn.sparsity.perturbation import Perturbation
+from sparse_rnn.sparsity.rules.growth import DENSE_GRADIENTS, GrowthRule, MomentumGrowth, Signal, Signals
 from sparse_rnn.sparsity.rules.redistribution import Budget
+from sparse_rnn.sparsity.rules.removal import Moment
 from sparse_rnn.sparsity.selection import select_smallest
 from sparse_rnn.sparsity.storage import DenseGradients, Gradient
 from sparse_rnn.sparsity.topology import SparseTopology
@@ -60,7 +63,7 @@ class Sparsifier:
     4. `after_epoch` after the validation: it updates the topology if the interval is an epoch.
 
     An update removes weights from every group, redistributes their number, and grows as many. The number of active
-    weights is the same after every update; with schedule=cubic, it is the number that the schedule asks for.
+    weights is the same after every update; where the schedule prunes, it is the number that the schedule asks for.
 
     seed: for growth. init_seed: for the first topology, `seed` by default. momentum_signal: `gradient` where the dense
     gradient takes the place of the momentum, as under averaged SGD, which has none.
@@ -82,7 +85,8 @@ class Sparsifier:
         self.seed = seed
         self.protocol = protocol or ProtocolConfig()
         self.schedule = make_schedule(config)
-        self.removal = lookup("removal", config.removal)() if config.removal != "none" else None
+        self.removal = make_removal(config)
+        self.perturbation = Perturbation(config.noise, config.l1) if config.noise or config.l1 else None
         self.redistribution = lookup("redistribution", config.redistribution)()
         self.groups = groups_of(topology, config.scope)
         needs = signals_needed(config, growth)
@@ -92,6 +96,9 @@ class Sparsifier:
         self._signals: dict[Signal, Mapping[str, Tensor]] = {}
         self._coactivation = Coactivation(topology) if "activations" in needs else None
         self._draw_topology(seed if init_seed is None else init_seed)
+        if self.removal:
+            self.removal.begin(topology, seed)
+        self._exploration = Exploration(topology) if config.dynamic else None
 
     @torch.no_grad()
     def _draw_topology(self, seed: int) -> None:
@@ -122,15 +129,23 @@ class Sparsifier:
         final = self._pruned_target(1.0) if self.config.prunes else self._target
         return 1.0 - final / self.topology.size if self.topology.size else 0.0
 
+    @property
+    def explored(self) -> float | None:
+        """The share of the sparse weights' entries that have ever been active (R_s of ITOP, Liu et al. 2021).
+
+        None if there are no sparse weights, or if training began without counting, in an older version.
+        """
+        if not self.config.dynamic and self.topology.size:
+            return self.topology.active / self.topology.size
+        return self._exploration.rate if self._exploration else None
+
     def _pruned_target(self, progress: float) -> int:
-        size = self.topology.size
-        return size - sum(self.schedule.counts([size], [size], progress))
+        return self.schedule.kept(self.topology.size, progress)
 
     def facts(self, clock: Clock) -> dict[str, float]:
-        """What is logged of the schedule: the removal rate or, for pruning, the sparsity asked for."""
-        if not self.config.dynamic:
-            return {}
-        return {"sparsity/asked" if self.config.prunes else "rate/removal": self.schedule.rate(clock.progress)}
+        """What is logged of the schedule: the removal rate and, for pruning, the sparsity asked for."""
+        asked = {"sparsity/asked": self.schedule.sparsity(clock.progress)} if self.config.prunes else {}
+        return asked | ({"rate/removal": self.schedule.rate(clock.progress)} if self.config.regrows else {})
 
     def before_backward(self, clock: Clock) -> None:
         """Watch what `before_step` will read; `clock` counts the coming step.
@@ -138,7 +153,8 @@ class Sparsifier:
         It may be left out where the weights store all entries and no rule reads activations.
         """
         if read := self._signals_read(clock):
-            self.topology.watch_gradients()
+            if read & DENSE_GRADIENTS:
+                self.topology.watch_gradients()
             if self._coactivation and "activations" in read:
                 self._coactivation.watch()
 
@@ -152,15 +168,17 @@ class Sparsifier:
     @torch.no_grad()
     def read_signals(self, clock: Clock) -> None:
         """The first half of `before_step`, for an optimizer that masks gradients itself."""
-        if read := self._signals_read(clock):
-            gradients = self.topology.gradients()
-            if "momentum" in read:
-                self._accumulate_momentum(gradients)
-            if "gradient" in read:
-                # Masking and clipping change the gradients in place before an update reads them: keep them as they are.
-                self._signals["gradient"] = DenseGradients({name: each.kept() for name, each in gradients.items()})
-            if self._coactivation and "activations" in read:
-                self._signals["activations"] = self._coactivation.taken()
+        read = self._signals_read(clock)
+        gradients = self.topology.gradients() if read & DENSE_GRADIENTS else {}
+        if "momentum" in read:
+            self._accumulate_momentum(gradients)
+        # Masking and clipping change the gradients in place before an update reads them: keep them as they are.
+        if "gradient" in read:
+            self._signals["gradient"] = DenseGradients({name: each.kept().form for name, each in gradients.items()})
+        if "active_gradient" in read:
+            self._signals["active_gradient"] = DenseGradients(self.topology.active_gradients())
+        if self._coactivation and "activations" in read:
+            self._signals["activations"] = self._coactivation.taken()
 
     def keeps_signals(self, clock: Clock) -> bool:
         """Whether `read_signals` keeps something of the coming step, which `clock` counts, for an update."""
@@ -174,7 +192,7 @@ class Sparsifier:
 
     def _signals_read(self, clock: Clock) -> set[Signal]:
         """Momentum is read in every step, everything else only in a step that a topology update follows."""
-        due = self._due(clock, at_epoch_end=clock.batch == clock.batches)
+        due = self._due(clock, False) or (clock.batch == clock.batches and self._due(clock, True))
         return {signal for signal in self.needs if signal == "momentum" or due}
 
     @torch.no_grad()
@@ -186,6 +204,8 @@ class Sparsifier:
                 momentum = tensors_like(self.optimizer, weight.parameter).get("momentum_buffer")
                 if momentum is not None:
                     weight.storage.clear(momentum)
+        if self.perturbation:
+            self.perturbation(self.topology, self.optimizer, self.seed, clock.step)
         return self.update(clock) if self._due(clock, at_epoch_end=False) else None
 
     def after_epoch(self, clock: Clock, *, triggered: bool = False) -> UpdateReport | None:
@@ -222,9 +242,9 @@ class Sparsifier:
         """Remove, redistribute and grow now. Raises RuntimeError if the number of active weights is not the target."""
         with self.topology.open_masks() as masks:
             before = {name: mask.clone() for name, mask in masks.items()}
-            removed = self._remove(clock.progress, masks)
+            removed, regained = self._remove(clock, masks)
             survived = {name: mask.clone() for name, mask in masks.items()}
-            grown = 0 if self.config.prunes else self._grow(removed, clock.step, masks)
+            grown = self._grow(regained, clock.step, masks) if self.config.regrows else 0
             for name, mask in masks.items():
                 old, kept = before.pop(name), survived.pop(name)
                 # Whatever did not survive removal starts anew, also what the same update removed and regrew. The
@@ -232,29 +252,35 @@ class Sparsifier:
                 restart = old ^ mask if self.protocol.keep_regrown else (old | mask) & ~kept
                 dense_state = self.protocol.masking == "weight"
                 self.topology.replace(name, mask, self.optimizer, restart, dense_state=dense_state)
+                if self._exploration:
+                    self._exploration.add(name, mask)
         self._forget_last_minibatch()
         active = self.topology.active
         self._target = self._pruned_target(clock.progress) if self.config.prunes else self._target
         if active != self._target:
             raise RuntimeError(f"an update left {active} active weights instead of {self._target}")
-        return UpdateReport(sum(n for _, n in removed), grown, self.schedule.rate(clock.progress), active)
+        return UpdateReport(removed, grown, self.schedule.rate(clock.progress), active)
 
-    def _remove(self, progress: float, masks: Mapping[str, Tensor]) -> Budget:
+    def _remove(self, clock: Clock, masks: Mapping[str, Tensor]) -> tuple[int, Budget]:
+        """Remove; returns how many entries went, and how many of those, or beyond those, each group is to gain."""
         assert self.removal is not None
-        budget: Budget = []
+        at = Moment(self._resolved_signals(), (self.seed, clock.step), clock.progress)
+        sizes = [group.size for group in self.groups]
         actives = [int(group.active.count_nonzero()) for group in self.groups]
-        counts = self.schedule.counts(actives, [group.size for group in self.groups], progress)
+        counts = self.schedule.counts(actives, sizes, clock.progress)
+        gone: list[int] = []
         for group, count in zip(self.groups, counts, strict=True):
             active = group.active
-            removed = self.removal(group, count)
+            removed = self.removal(group, count, at)
             group.scatter(active & ~removed, masks)
-            budget.append((group, int(removed.count_nonzero())))
-        self.removal.finish(sum(count for _, count in budget), sum(counts))
-        return budget
+            gone.append(int(removed.count_nonzero()))
+        self.removal.finish(sum(gone), sum(counts))
+        excess = self.schedule.excess(actives, sizes, clock.progress)
+        return sum(gone), [(group, n - lost) for group, n, lost in zip(self.groups, gone, excess, strict=True)]
 
-    def _grow(self, removed: Budget, step: int, masks: Mapping[str, Tensor]) -> int:
+    def _grow(self, regained: Budget, step: int, masks: Mapping[str, Tensor]) -> int:
         signals = self._resolved_signals()
-        budget = self.redistribution(removed, signals)
+        budget = self.redistribution(regained, signals)
         for group, count in budget:
             active = group.active
             grown = self.growth(group, ~active, count, signals, (self.seed, step))
@@ -284,6 +310,7 @@ class Sparsifier:
             "target": self._target,
             "removal": self.removal.state_dict() if self.removal else {},
             "signals": {kind: dict(tensors) for kind, tensors in self._signals.items()},
+            "explored": self._exploration.state_dict() if self._exploration else None,
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
@@ -292,6 +319,10 @@ class Sparsifier:
         self._target = state["target"]
         if self.removal:
             self.removal.load_state_dict(state["removal"])
+        if self._exploration and (explored := state.get("explored")):
+            self._exploration.load_state_dict(explored)
+        else:
+            self._exploration = None  # of a version that did not count
         device = {weight.name: weight.parameter.device for weight in self.topology}
         self._signals = {
             kind: {name: tensor.to(device[name]) for name, tensor in tensors.items()}

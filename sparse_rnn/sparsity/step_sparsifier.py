@@ -193,7 +193,7 @@ class StepSparsifier(Sparsifier):
 
     def _refuse_another_topology(self, fit: Fit) -> None:
         # Pruning starts with all weights: none is lost, though many may be gone.
-        if fit.of_another_topology and (fit.lost or (self.config.prunes and not self.step)):
+        if fit.of_another_topology and (fit.lost or (self.config.initial == "dense" and not self.step)):
             self._refuse(fit)
 
     def _refuse_earlier(self) -> None:

@@ -2,8 +2,8 @@
 
 A rule is a dataclass whose fields are its configuration; `needs` names the dense signals that it reads, which the
 Sparsifier keeps: `gradient` of the last minibatch, `momentum` over all of them, `activations`, the co-activation of
-each weight's two ends in the last minibatch (see sparsity.coactivation). To add a rule, add a class here and a YAML
-file of its name in conf/growth.
+each weight's two ends in the last minibatch (see sparsity.coactivation), and `active_gradient`, the gradient of the
+last minibatch where a weight is active. To add a rule, add a class here and a YAML file of its name in conf/growth.
 
 With every rule, a weight that was just removed may grow again, and a grown weight starts at zero with fresh optimizer
 state. Under `protocol=official_code`, a weight that regrows in the update that removed it keeps value and state.
@@ -20,8 +20,9 @@ from sparse_rnn.core.registry import register
 from sparse_rnn.sparsity.groups import Group
 from sparse_rnn.sparsity.selection import select_random, select_smallest
 
-Signal = Literal["gradient", "momentum", "activations"]
+Signal = Literal["gradient", "momentum", "activations", "active_gradient"]
 SIGNALS: tuple[Signal, ...] = get_args(Signal)
+DENSE_GRADIENTS: frozenset[Signal] = frozenset({"gradient", "momentum"})  # of inactive entries too
 Signals = Mapping[Signal, Mapping[str, Tensor]]
 
 
