@@ -101,7 +101,7 @@ def test_the_loss_falls(kind):
     ("method", "optimizer"),
     [
         *(("selfish", "averaged"), ("snfs", "adam"), ("dsr", "momentum"), ("gmp", "adam")),
-        *(("mest", "adam"), ("mest_soft", "momentum"), ("deep_r", "momentum"), ("chtss", "adam")),
+        *(("mest", "adam"), ("mest_soft", "momentum"), ("deep_r", "momentum"), ("chtss", "adam"), ("acdc", "adam")),
     ],
 )
 @pytest.mark.parametrize("stop", [INTERVAL - 1, INTERVAL, 29])
