@@ -164,9 +164,11 @@ def _said(group: str, name: str) -> str:
 def _again(run: Run) -> Iterator[str]:
     method = run.sparsifier
     if method.dynamic:
-        rate = (
-            f"{method.removal_rate:g} of the active weights at first" if not method.prunes else "what the schedule asks"
-        )
+        rate = f"{method.removal_rate:g} of the active weights at first"
+        if method.prunes:
+            rate = "what the schedule asks"
+        elif not lookup("removal", method.removal).exact:
+            rate = "what the rule for removal finds"
         yield f"Steps 2 to {4 if method.regrows else 3} are repeated to the end of training; an update removes {rate}."
         yield f"schedule={method.schedule}: {_said('schedule', method.schedule)}"
 

@@ -163,7 +163,7 @@ def slower(
     if (most := max(density, 1 - sparsifier.start_sparsity) if sparsifier.scheduled else density) > limit:
         return f"{most:.0%} of the sparse weights are active, and above {limit:.0%} masks are faster"
     needs = signals_needed(sparsifier, growth) & DENSE_GRADIENTS
-    every_step = "momentum" in needs and not optimizer.averages
+    every_step = ("momentum" in needs and not optimizer.averages) or "reserve" in needs
     if every_step or (needs and sparsifier.update_interval == "1"):
         return "dense gradients are needed in every step"
     return too_little([weight.size for weight in topology], density, tokens)

@@ -27,6 +27,7 @@ NEUTRAL_OF_GROUP: dict[str, dict[str, Any]] = {
         "alternations": 7,
         "gradient_weight": 0.01,
         "temperature": 9.0,
+        "backward_sparsity": 0.5,
         "noise": 0.0,
         "l1": 0.0,
     },

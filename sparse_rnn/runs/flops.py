@@ -73,7 +73,7 @@ def run_flops(run: Run, densities: Mapping[str, float] | None = None) -> Flops:
     if run.sparsifier.scheduled:
         density = mean_density(run.sparsifier, _updates(run, tokens, length))
         active = sizes | {weight.name: density * sizes[weight.name] for weight in topology} | measured
-    trained = sequence.training(active, sizes if _keeps_momentum(run) else active)
+    trained = sequence.training(active, _gradients(run, active, sizes))
     return Flops(
         train=None if tokens is None else trained / length * tokens,
         test=sequence.forward(last) * run.training.batch,
@@ -130,6 +130,16 @@ def _updates(run: Run, tokens: int | None, length: int) -> int:
     if interval == "epoch" or tokens is None:
         return run.training.epochs
     return tokens // (run.training.batch * length) // int(interval)
+
+
+def _gradients(run: Run, active: Mapping[str, float], sizes: Mapping[str, float]) -> Mapping[str, float]:
+    """The entries of each weight whose gradient is computed in every step."""
+    if _keeps_momentum(run):
+        return sizes
+    if "reserve" not in signals_needed(run.sparsifier, run.growth):
+        return active
+    share = 1 - run.sparsifier.backward_sparsity
+    return {name: max(entries, share * sizes[name]) for name, entries in active.items()}
 
 
 def _keeps_momentum(run: Run) -> bool:

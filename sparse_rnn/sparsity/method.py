@@ -37,6 +37,7 @@ class SparsifierConfig:
     `sparsity`). prune_start, prune_end: the window in which it does, as shares of training. alternations: the dense
     phases in that window, for schedule=alternating.
     gradient_weight: lambda of removal=magnitude_gradient. temperature: T of removal=magnitude_soft at the end.
+    backward_sparsity: that of the weights which have gradients, for growth=reserve, see `Reserve`.
     noise, l1: what moves active weights after every step, see `Perturbation`.
     keep_dense: globs of the names of weights that stay dense.
     backend: what computes with the weights, see sparse_rnn.backends.choice; it is not part of a run's identity.
@@ -60,6 +61,7 @@ class SparsifierConfig:
     alternations: int = 7
     gradient_weight: float = 0.01
     temperature: float = 9.0
+    backward_sparsity: float = 0.5
     noise: float = 0.0
     l1: float = 0.0
     keep_dense: list[str] = field(default_factory=list)
@@ -74,7 +76,7 @@ class SparsifierConfig:
         if self.scope not in SCOPES:
             raise ConfigError(f"sparsifier.scope={self.scope} must be one of {', '.join(SCOPES)}.")
         check_backend("sparsifier.backend", self.backend)
-        for key in ("sparsity", "removal_rate", "final_rate"):
+        for key in ("sparsity", "removal_rate", "final_rate", "backward_sparsity"):
             value = getattr(self, key)
             if not isinstance(value, str) and not 0 <= value < 1:  # text: a reference that is not resolved yet
                 raise ConfigError(f"sparsifier.{key}={value} must lie in [0, 1).")
@@ -249,6 +251,8 @@ def check_composition(method: SparsifierConfig, growth: str) -> None:
         raise ConfigError(f"sparsifier={method.name} removes weights and must grow as many: choose a growth.")
     if grows and method.initial == "dense" and not method.prunes:
         raise ConfigError(f"sparsifier={method.name} grows weights and cannot start from initial=dense.")
+    if (growth == "reserve") != (method.removal == "reserve"):
+        raise ConfigError(f"sparsifier.removal={method.removal} and growth={growth}: reserve goes with reserve only.")
     _check_schedule(method)
     if not method.masked and method.sparsity:
         raise ConfigError(f"sparsifier={method.name} has no sparsity: leave sparsifier.sparsity out.")

@@ -17,7 +17,8 @@ from sparse_rnn.sparsity.groups import groups_of
 from sparse_rnn.sparsity.method import SparsifierConfig, initial_counts, make_removal, make_schedule, signals_needed
 from sparse_rnn.sparsity.optimizer_state import tensors_like
 from sparse_rnn.sparsity.perturbation import Perturbation
-from sparse_rnn.sparsity.rules.growth import DENSE_GRADIENTS, GrowthRule, MomentumGrowth, Signal, Signals
+from sparse_rnn.sparsity.reserve import Reserve
+from sparse_rnn.sparsity.rules.growth import DENSE_GRADIENTS, EVERY_STEP, GrowthRule, MomentumGrowth, Signal, Signals
 from sparse_rnn.sparsity.rules.redistribution import Budget
 from sparse_rnn.sparsity.rules.removal import Moment
 from sparse_rnn.sparsity.selection import select_smallest
@@ -95,7 +96,10 @@ class Sparsifier:
         self.needs = frozenset(momentum_signal if signal == "momentum" else signal for signal in needs)
         self._signals: dict[Signal, Mapping[str, Tensor]] = {}
         self._coactivation = Coactivation(topology) if "activations" in needs else None
+        self.reserve = Reserve(topology, optimizer, config.backward_sparsity) if "reserve" in needs else None
         self._draw_topology(seed if init_seed is None else init_seed)
+        if self.reserve:
+            self.reserve.begin(self.groups)
         if self.removal:
             self.removal.begin(topology, seed)
         self._exploration = Exploration(topology) if config.dynamic else None
@@ -179,6 +183,8 @@ class Sparsifier:
             self._signals["active_gradient"] = DenseGradients(self.topology.active_gradients())
         if self._coactivation and "activations" in read:
             self._signals["activations"] = self._coactivation.taken()
+        if self.reserve:
+            self.reserve.see(gradients)
 
     def keeps_signals(self, clock: Clock) -> bool:
         """Whether `read_signals` keeps something of the coming step, which `clock` counts, for an update."""
@@ -191,9 +197,9 @@ class Sparsifier:
         return [*(weight.mask for weight in self.topology), *(momentum[name] for name in momentum)]
 
     def _signals_read(self, clock: Clock) -> set[Signal]:
-        """Momentum is read in every step, everything else only in a step that a topology update follows."""
+        """What is read in every step and, in a step that a topology update follows, everything else."""
         due = self._due(clock, False) or (clock.batch == clock.batches and self._due(clock, True))
-        return {signal for signal in self.needs if signal == "momentum" or due}
+        return {signal for signal in self.needs if signal in EVERY_STEP or due}
 
     @torch.no_grad()
     def after_step(self, clock: Clock) -> UpdateReport | None:
@@ -204,6 +210,8 @@ class Sparsifier:
                 momentum = tensors_like(self.optimizer, weight.parameter).get("momentum_buffer")
                 if momentum is not None:
                     weight.storage.clear(momentum)
+        if self.reserve:
+            self.reserve.step()
         if self.perturbation:
             self.perturbation(self.topology, self.optimizer, self.seed, clock.step)
         return self.update(clock) if self._due(clock, at_epoch_end=False) else None
@@ -250,16 +258,26 @@ class Sparsifier:
                 # Whatever did not survive removal starts anew, also what the same update removed and regrew. The
                 # official code compares old and new masks alone, so that such an entry keeps its value and state.
                 restart = old ^ mask if self.protocol.keep_regrown else (old | mask) & ~kept
-                dense_state = self.protocol.masking == "weight"
-                self.topology.replace(name, mask, self.optimizer, restart, dense_state=dense_state)
-                if self._exploration:
-                    self._exploration.add(name, mask)
+                self._replace(name, mask, restart)
+        if self.reserve:
+            self.reserve.choose(self.groups)
         self._forget_last_minibatch()
         active = self.topology.active
         self._target = self._pruned_target(clock.progress) if self.config.prunes else self._target
         if active != self._target:
             raise RuntimeError(f"an update left {active} active weights instead of {self._target}")
         return UpdateReport(removed, grown, self.schedule.rate(clock.progress), active)
+
+    def _replace(self, name: str, mask: Tensor, restart: Tensor) -> None:
+        """Set the mask of a weight; see `SparseTopology.replace`."""
+        if self.reserve:
+            self.reserve.take(self.topology[name], mask)
+        dense_state = self.protocol.masking == "weight"
+        self.topology.replace(name, mask, self.optimizer, restart, dense_state=dense_state)
+        if self.reserve:
+            self.reserve.give(self.topology[name], mask)
+        if self._exploration:
+            self._exploration.add(name, mask)
 
     def _remove(self, clock: Clock, masks: Mapping[str, Tensor]) -> tuple[int, Budget]:
         """Remove; returns how many entries went, and how many of those, or beyond those, each group is to gain."""
@@ -291,6 +309,8 @@ class Sparsifier:
         signals = dict(self._signals)
         if self.momentum_signal == "gradient" and "gradient" in signals:
             signals["momentum"] = signals["gradient"]
+        if self.reserve:
+            signals["reserve"] = self.reserve.values
         return signals
 
     def _forget_last_minibatch(self) -> None:
@@ -311,6 +331,7 @@ class Sparsifier:
             "removal": self.removal.state_dict() if self.removal else {},
             "signals": {kind: dict(tensors) for kind, tensors in self._signals.items()},
             "explored": self._exploration.state_dict() if self._exploration else None,
+            "reserve": self.reserve.state_dict() if self.reserve else None,
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
@@ -319,6 +340,8 @@ class Sparsifier:
         self._target = state["target"]
         if self.removal:
             self.removal.load_state_dict(state["removal"])
+        if self.reserve:
+            self.reserve.load_state_dict(state["reserve"])
         if self._exploration and (explored := state.get("explored")):
             self._exploration.load_state_dict(explored)
         else:

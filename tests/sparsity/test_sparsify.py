@@ -102,6 +102,7 @@ def test_the_loss_falls(kind):
     [
         *(("selfish", "averaged"), ("snfs", "adam"), ("dsr", "momentum"), ("gmp", "adam")),
         *(("mest", "adam"), ("mest_soft", "momentum"), ("deep_r", "momentum"), ("chtss", "adam"), ("acdc", "adam")),
+        ("top_kast", "adam"),
     ],
 )
 @pytest.mark.parametrize("stop", [INTERVAL - 1, INTERVAL, 29])

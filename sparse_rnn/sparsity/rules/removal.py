@@ -175,6 +175,22 @@ class SignFlip(Stateless):
         }
 
 
+@register("removal", "reserve")
+class OutsideTopK(Stateless):
+    """Every active weight that is not among the K largest |value| of the group and its reserve together, K being the
+    number of active weights (Top-KAST, Jayakumar et al. 2020). Its value goes to the reserve.
+    """
+
+    needs: ClassVar[frozenset[Signal]] = frozenset({"reserve"})
+    exact: ClassVar[bool] = False
+
+    def __call__(self, group: Group, count: int, at: Moment) -> Tensor:
+        active = group.active
+        largest = torch.where(active, group.values, group.gather(at.signals["reserve"])).abs()
+        rest = group.size - int(active.count_nonzero())
+        return active & select_smallest(largest, torch.ones_like(active), rest)
+
+
 def _random_bits(like: Tensor, *key: object) -> Tensor:
     """Random bits of the shape of a tensor, bool."""
     positions = torch.arange(like.numel(), device=like.device)
