@@ -15,7 +15,14 @@ import torch
 
 from sparse_rnn.config.schema import Run
 from sparse_rnn.data.labelled.dataset import LabelledDataset
-from sparse_rnn.sparsity.method import SparsifierConfig, final_counts, make_schedule, make_topology, signals_needed
+from sparse_rnn.sparsity.method import (
+    SparsifierConfig,
+    final_counts,
+    make_schedule,
+    make_topology,
+    signals_needed,
+    start_counts,
+)
 
 MOST_UPDATES = 100_000  # whose mean is that of any larger number, to four digits
 
@@ -98,8 +105,8 @@ def mean_densities(run: Run, rows: Iterable[Mapping[str, Any]]) -> dict[str, flo
     with torch.device("meta"):
         topology = make_topology(run.sparsifier, run.model.build(*sizes_of_data))
     sizes = {weight.name: weight.size for weight in topology}
-    counts = {} if run.sparsifier.prunes else final_counts(run.sparsifier, topology)
-    density = {name: counts.get(name, size) / size for name, size in sizes.items()}
+    counts = start_counts(run.sparsifier, topology)
+    density = {name: counts[name] / size for name, size in sizes.items()}
     total, step = dict.fromkeys(sizes, 0.0), 0
     for row in rows:
         for name in total:

@@ -158,19 +158,27 @@ def initial_counts(config: SparsifierConfig, topology: SparseTopology) -> list[t
     return list(zip(groups, distribution(groups, sparsity), strict=True))
 
 
+def start_counts(config: SparsifierConfig, topology: SparseTopology) -> dict[str, int]:
+    """The number of active entries of each weight when training begins; works on the meta device."""
+    return _by_weight(initial_counts(config, topology))
+
+
 def final_counts(config: SparsifierConfig, topology: SparseTopology) -> dict[str, int]:
     """The number of active entries of each weight when training begins or, for methods that prune, when it ends.
 
     Where weights compete with each other, only pruning itself decides how many entries each keeps: they are counted as
     equally dense. For ISS, whose sparsity is an outcome, all entries count. Works on the meta device.
     """
-    if config.scheduled:
-        groups = groups_of(topology, config.scope)
-        sizes = [group.size for group in groups]
-        removed = make_schedule(config).excess(sizes, sizes, 1.0)
-        counts = [(group, size - gone) for group, size, gone in zip(groups, sizes, removed, strict=True)]
-    else:
-        counts = initial_counts(config, topology)
+    if not config.scheduled:
+        return start_counts(config, topology)
+    groups = groups_of(topology, config.scope)
+    sizes = [group.size for group in groups]
+    removed = make_schedule(config).excess(sizes, sizes, 1.0)
+    return _by_weight([(group, size - gone) for group, size, gone in zip(groups, sizes, removed, strict=True)])
+
+
+def _by_weight(counts: Sequence[tuple[Group, int]]) -> dict[str, int]:
+    """What the groups have, by weight name; the blocks of a group count as equally dense."""
     active: dict[str, int] = {}
     for group, count in counts:
         sizes = [block.size for block in group.blocks]
