@@ -1,6 +1,7 @@
 """Schedules: how many weights an update removes, regrows, gains or loses, depending on the progress of training."""
 
 import math
+from bisect import bisect_right
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar, Protocol
@@ -26,6 +27,13 @@ class RemovalSchedule(Protocol):
 
     def excess(self, active: Sequence[int], sizes: Sequence[int], progress: float) -> list[int]:
         """How many of its active entries each group loses for good; negative if it gains. The others are regrown."""
+
+    @property
+    def edges(self) -> list[float]:
+        """The progress at which updates may begin, and where one is due whatever the interval, the last at the end."""
+
+    def turns(self, before: float, progress: float) -> bool:
+        """Whether an update is due between two steps, whatever the interval."""
 
     def sparsity(self, progress: float) -> float:
         """The sparsity asked for; only where the schedule prunes."""
@@ -72,6 +80,15 @@ class _ByRate:
     def excess(self, active: Sequence[int], sizes: Sequence[int], progress: float) -> list[int]:
         """None of any group."""
         return [0] * len(active)
+
+    @property
+    def edges(self) -> list[float]:
+        """Updates may begin at once."""
+        return [0.0]
+
+    def turns(self, before: float, progress: float) -> bool:
+        """Never: the interval decides."""
+        return False
 
 
 @register("schedule", "constant")
@@ -161,6 +178,15 @@ class _ToSparsity:
         """How many of the entries that are `left` of each group are removed to be regrown; here none."""
         return [0] * len(left)
 
+    @property
+    def edges(self) -> list[float]:
+        """The ends of the window."""
+        return [self.settings.start, self.settings.end]
+
+    def turns(self, before: float, progress: float) -> bool:
+        """Where the window ends, so that the sparsity asked for is reached exactly."""
+        return before < self.settings.end <= progress
+
     def done(self, progress: float) -> float:
         """The share of the window that is over, in [0, 1]."""
         s = self.settings
@@ -227,15 +253,23 @@ class SigmoidRegrowth(_Regrowing):
 @register("schedule", "alternating")
 class Alternating(_ToSparsity):
     """AC/DC (Peste et al. 2021): dense until the window begins, in it sparse and dense phases of equal length by turns,
-    and sparse after it. Nothing moves within a phase.
+    and sparse after it. Nothing moves within a phase, and an update is due where one ends, whatever the interval.
     """
+
+    @property
+    def edges(self) -> list[float]:
+        """The ends of the phases."""
+        s, phases = self.settings, 2 * self.settings.alternations
+        return [*(s.start + (s.end - s.start) * k / phases for k in range(phases)), s.end]
+
+    def turns(self, before: float, progress: float) -> bool:
+        """Where a phase ends."""
+        return bisect_right(self.edges, before) != bisect_right(self.edges, progress)
 
     def sparsity(self, progress: float) -> float:
         """The sparsity asked for at `progress`, or 0 in a dense phase."""
-        s, done = self.settings, self.done(progress)
-        if progress < s.start or (done < 1.0 and int(done * 2 * s.alternations) % 2):
-            return s.start_sparsity
-        return s.sparsity
+        s = self.settings
+        return s.sparsity if bisect_right(self.edges, progress) % 2 else s.start_sparsity
 
     def rate(self, progress: float) -> float:
         """0: no weights are exchanged."""
