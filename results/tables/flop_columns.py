@@ -19,6 +19,7 @@ VERSION = 1
 WITHIN_LAYERS = ("none", "gates", "gate_magnitude", "gate_gradient")  # redistributions that keep the size of layers
 DRAWN = ("dense", "uniform", "er", "er_gates")  # need no look at the rule's class
 INTEGRATED = "flops_train_integrated"
+PRUNING = ("alternating", "cubic", "cubic_regrowth", "elastic", "sigmoid_regrowth")  # schedules that change the density
 COLUMNS = ("flops_train", "flops_test", INTEGRATED)
 KEPT = "best/sparsity/"
 
@@ -57,7 +58,7 @@ class FlopsOfRuns:
     def _counted(self, column: str, planned: Planned, log: LoggedRun) -> float:
         method = planned.facts.config["sparsifier"]
         moves = method["name"] == "iss" or method["redistribution"] not in WITHIN_LAYERS or _is_scored(method)
-        prunes = method["schedule"] == "cubic"
+        prunes = method["schedule"] in PRUNING
         if not moves and not (prunes and column == INTEGRATED):
             return planned.facts.flops_test if column == "flops_test" else planned.facts.flops or float("nan")
         assert log.final is not None

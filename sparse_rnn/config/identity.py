@@ -25,6 +25,13 @@ NEUTRAL = {  # younger than some records: each counts only with another value
     "optimizer.warmup": 0.0,
     "optimizer.cosine_factor": 1.0,
     "optimizer.decay_vectors": True,
+    "sparsifier.initial_sparsity": None,
+    "sparsifier.alternations": 7,
+    "sparsifier.gradient_weight": 0.01,
+    "sparsifier.temperature": 9.0,
+    "sparsifier.backward_sparsity": 0.5,
+    "sparsifier.noise": 0.0,
+    "sparsifier.l1": 0.0,
 }
 
 

@@ -12,12 +12,16 @@ from sparse_rnn.core.protocol import ProtocolConfig
 from sparse_rnn.core.random import generator
 from sparse_rnn.core.registry import lookup
 from sparse_rnn.sparsity.coactivation import Coactivation
+from sparse_rnn.sparsity.exploration import Exploration
 from sparse_rnn.sparsity.groups import groups_of, whole_of
-from sparse_rnn.sparsity.method import SparsifierConfig, initial_counts, make_schedule, signals_needed
+from sparse_rnn.sparsity.method import SparsifierConfig, initial_counts, make_removal, make_schedule, signals_needed
 from sparse_rnn.sparsity.optimizer_state import tensors_like
-from sparse_rnn.sparsity.rules.growth import GrowthRule, MomentumGrowth, Signal, Signals
+from sparse_rnn.sparsity.perturbation import Perturbation
+from sparse_rnn.sparsity.reserve import Reserve
+from sparse_rnn.sparsity.rules.growth import DENSE_GRADIENTS, EVERY_STEP, GrowthRule, MomentumGrowth, Signal, Signals
 from sparse_rnn.sparsity.rules.initial import active_total, saliency_of
 from sparse_rnn.sparsity.rules.redistribution import Budget
+from sparse_rnn.sparsity.rules.removal import Moment
 from sparse_rnn.sparsity.selection import select_smallest
 from sparse_rnn.sparsity.storage import DenseGradients, Gradient
 from sparse_rnn.sparsity.topology import SparseTopology
@@ -61,7 +65,7 @@ class Sparsifier:
     4. `after_epoch` after the validation: it updates the topology if the interval is an epoch.
 
     An update removes weights from every group, redistributes their number, and grows as many. The number of active
-    weights is the same after every update; with schedule=cubic, it is the number that the schedule asks for.
+    weights is the same after every update; where the schedule prunes, it is the number that the schedule asks for.
 
     seed: for growth. init_seed: for the first topology, `seed` by default. scores: by weight name; the entries
     with the largest ones make the first topology, see sparsity.saliency. momentum_signal: `gradient` where the dense
@@ -85,7 +89,8 @@ class Sparsifier:
         self.seed = seed
         self.protocol = protocol or ProtocolConfig()
         self.schedule = make_schedule(config)
-        self.removal = lookup("removal", config.removal)() if config.removal != "none" else None
+        self.removal = make_removal(config)
+        self.perturbation = Perturbation(config.noise, config.l1) if config.noise or config.l1 else None
         self.redistribution = lookup("redistribution", config.redistribution)()
         self.groups = groups_of(topology, config.scope)
         needs = signals_needed(config, growth)
@@ -94,12 +99,18 @@ class Sparsifier:
         self.needs = frozenset(momentum_signal if signal == "momentum" else signal for signal in needs)
         self._signals: dict[Signal, Mapping[str, Tensor]] = {}
         self._coactivation = Coactivation(topology) if "activations" in needs else None
+        self.reserve = Reserve(topology, optimizer, config.backward_sparsity) if "reserve" in needs else None
         if scores is None:
             if saliency_of(config.initial) is not None:
                 raise ValueError(f"initial={config.initial} chooses by scores, and there are none")
             self._draw_topology(seed if init_seed is None else init_seed)
         else:
             self._choose_topology(scores, seed if init_seed is None else init_seed)
+        if self.reserve:
+            self.reserve.begin(self.groups)
+        if self.removal:
+            self.removal.begin(topology, seed)
+        self._exploration = Exploration(topology) if config.dynamic else None
 
     @torch.no_grad()
     def _choose_topology(self, scores: Mapping[str, Tensor], seed: int) -> None:
@@ -139,15 +150,23 @@ class Sparsifier:
         final = self._pruned_target(1.0) if self.config.prunes else self._target
         return 1.0 - final / self.topology.size if self.topology.size else 0.0
 
+    @property
+    def explored(self) -> float | None:
+        """The share of the sparse weights' entries that have ever been active (R_s of ITOP, Liu et al. 2021).
+
+        None if there are no sparse weights, or if training began without counting, in an older version.
+        """
+        if not self.config.dynamic and self.topology.size:
+            return self.topology.active / self.topology.size
+        return self._exploration.rate if self._exploration else None
+
     def _pruned_target(self, progress: float) -> int:
-        size = self.topology.size
-        return size - sum(self.schedule.counts([size], [size], progress))
+        return self.schedule.kept(self.topology.size, progress)
 
     def facts(self, clock: Clock) -> dict[str, float]:
-        """What is logged of the schedule: the removal rate or, for pruning, the sparsity asked for."""
-        if not self.config.dynamic:
-            return {}
-        return {"sparsity/asked" if self.config.prunes else "rate/removal": self.schedule.rate(clock.progress)}
+        """What is logged of the schedule: the removal rate and, for pruning, the sparsity asked for."""
+        asked = {"sparsity/asked": self.schedule.sparsity(clock.progress)} if self.config.prunes else {}
+        return asked | ({"rate/removal": self.schedule.rate(clock.progress)} if self.config.regrows else {})
 
     def before_backward(self, clock: Clock) -> None:
         """Watch what `before_step` will read; `clock` counts the coming step.
@@ -155,7 +174,8 @@ class Sparsifier:
         It may be left out where the weights store all entries and no rule reads activations.
         """
         if read := self._signals_read(clock):
-            self.topology.watch_gradients()
+            if read & DENSE_GRADIENTS:
+                self.topology.watch_gradients()
             if self._coactivation and "activations" in read:
                 self._coactivation.watch()
 
@@ -169,15 +189,19 @@ class Sparsifier:
     @torch.no_grad()
     def read_signals(self, clock: Clock) -> None:
         """The first half of `before_step`, for an optimizer that masks gradients itself."""
-        if read := self._signals_read(clock):
-            gradients = self.topology.gradients()
-            if "momentum" in read:
-                self._accumulate_momentum(gradients)
-            if "gradient" in read:
-                # Masking and clipping change the gradients in place before an update reads them: keep them as they are.
-                self._signals["gradient"] = DenseGradients({name: each.kept() for name, each in gradients.items()})
-            if self._coactivation and "activations" in read:
-                self._signals["activations"] = self._coactivation.taken()
+        read = self._signals_read(clock)
+        gradients = self.topology.gradients() if read & DENSE_GRADIENTS else {}
+        if "momentum" in read:
+            self._accumulate_momentum(gradients)
+        # Masking and clipping change the gradients in place before an update reads them: keep them as they are.
+        if "gradient" in read:
+            self._signals["gradient"] = DenseGradients({name: each.kept().form for name, each in gradients.items()})
+        if "active_gradient" in read:
+            self._signals["active_gradient"] = DenseGradients(self.topology.active_gradients())
+        if self._coactivation and "activations" in read:
+            self._signals["activations"] = self._coactivation.taken()
+        if self.reserve:
+            self.reserve.see(gradients)
 
     def keeps_signals(self, clock: Clock) -> bool:
         """Whether `read_signals` keeps something of the coming step, which `clock` counts, for an update."""
@@ -190,9 +214,9 @@ class Sparsifier:
         return [*(weight.mask for weight in self.topology), *(momentum[name] for name in momentum)]
 
     def _signals_read(self, clock: Clock) -> set[Signal]:
-        """Momentum is read in every step, everything else only in a step that a topology update follows."""
-        due = self._due(clock, at_epoch_end=clock.batch == clock.batches)
-        return {signal for signal in self.needs if signal == "momentum" or due}
+        """What is read in every step and, in a step that a topology update follows, everything else."""
+        due = self._due(clock, False) or (clock.batch == clock.batches and self._due(clock, True))
+        return {signal for signal in self.needs if signal in EVERY_STEP or due}
 
     @torch.no_grad()
     def after_step(self, clock: Clock) -> UpdateReport | None:
@@ -203,6 +227,10 @@ class Sparsifier:
                 momentum = tensors_like(self.optimizer, weight.parameter).get("momentum_buffer")
                 if momentum is not None:
                     weight.storage.clear(momentum)
+        if self.reserve:
+            self.reserve.step()
+        if self.perturbation:
+            self.perturbation(self.topology, self.optimizer, self.seed, clock.step)
         return self.update(clock) if self._due(clock, at_epoch_end=False) else None
 
     def after_epoch(self, clock: Clock, *, triggered: bool = False) -> UpdateReport | None:
@@ -222,56 +250,69 @@ class Sparsifier:
         """
         if not self.config.dynamic or clock.progress > self.config.update_until:
             return False
-        if self.config.prunes and self._window_closes(clock):
-            return not at_epoch_end  # whatever the interval, so that the sparsity asked for is reached exactly
+        before = (clock.epoch + (clock.batch - 1) / clock.batches) / clock.epochs
+        if self.schedule.turns(before, clock.progress):
+            return not at_epoch_end
         if clock.progress >= 1.0 or (self.config.prunes and clock.progress < self.config.prune_start):
             return False
         if self.config.update_interval == "epoch":
             return at_epoch_end
         return clock.step % int(self.config.update_interval) == 0
 
-    def _window_closes(self, clock: Clock) -> bool:
-        before = (clock.epoch + (clock.batch - 1) / clock.batches) / clock.epochs
-        return before < self.config.prune_end <= clock.progress
-
     @torch.no_grad()
     def update(self, clock: Clock) -> UpdateReport:
         """Remove, redistribute and grow now. Raises RuntimeError if the number of active weights is not the target."""
         with self.topology.open_masks() as masks:
             before = {name: mask.clone() for name, mask in masks.items()}
-            removed = self._remove(clock.progress, masks)
+            removed, regained = self._remove(clock, masks)
             survived = {name: mask.clone() for name, mask in masks.items()}
-            grown = 0 if self.config.prunes else self._grow(removed, clock.step, masks)
+            grown = self._grow(regained, clock.step, masks) if self.config.regrows else 0
             for name, mask in masks.items():
                 old, kept = before.pop(name), survived.pop(name)
                 # Whatever did not survive removal starts anew, also what the same update removed and regrew. The
                 # official code compares old and new masks alone, so that such an entry keeps its value and state.
                 restart = old ^ mask if self.protocol.keep_regrown else (old | mask) & ~kept
-                dense_state = self.protocol.masking == "weight"
-                self.topology.replace(name, mask, self.optimizer, restart, dense_state=dense_state)
+                self._replace(name, mask, restart)
+        if self.reserve:
+            self.reserve.choose(self.groups)
         self._forget_last_minibatch()
         active = self.topology.active
         self._target = self._pruned_target(clock.progress) if self.config.prunes else self._target
         if active != self._target:
             raise RuntimeError(f"an update left {active} active weights instead of {self._target}")
-        return UpdateReport(sum(n for _, n in removed), grown, self.schedule.rate(clock.progress), active)
+        return UpdateReport(removed, grown, self.schedule.rate(clock.progress), active)
 
-    def _remove(self, progress: float, masks: Mapping[str, Tensor]) -> Budget:
+    def _replace(self, name: str, mask: Tensor, restart: Tensor) -> None:
+        """Set the mask of a weight; see `SparseTopology.replace`."""
+        if self.reserve:
+            self.reserve.take(self.topology[name], mask)
+        dense_state = self.protocol.masking == "weight"
+        self.topology.replace(name, mask, self.optimizer, restart, dense_state=dense_state)
+        if self.reserve:
+            self.reserve.give(self.topology[name], mask)
+        if self._exploration:
+            self._exploration.add(name, mask)
+
+    def _remove(self, clock: Clock, masks: Mapping[str, Tensor]) -> tuple[int, Budget]:
+        """Remove; returns how many entries went, and how many of those, or beyond those, each group is to gain."""
         assert self.removal is not None
-        budget: Budget = []
+        at = Moment(self._resolved_signals(), (self.seed, clock.step), clock.progress)
+        sizes = [group.size for group in self.groups]
         actives = [int(group.active.count_nonzero()) for group in self.groups]
-        counts = self.schedule.counts(actives, [group.size for group in self.groups], progress)
+        counts = self.schedule.counts(actives, sizes, clock.progress)
+        gone: list[int] = []
         for group, count in zip(self.groups, counts, strict=True):
             active = group.active
-            removed = self.removal(group, count)
+            removed = self.removal(group, count, at)
             group.scatter(active & ~removed, masks)
-            budget.append((group, int(removed.count_nonzero())))
-        self.removal.finish(sum(count for _, count in budget), sum(counts))
-        return budget
+            gone.append(int(removed.count_nonzero()))
+        self.removal.finish(sum(gone), sum(counts))
+        excess = self.schedule.excess(actives, sizes, clock.progress)
+        return sum(gone), [(group, n - lost) for group, n, lost in zip(self.groups, gone, excess, strict=True)]
 
-    def _grow(self, removed: Budget, step: int, masks: Mapping[str, Tensor]) -> int:
+    def _grow(self, regained: Budget, step: int, masks: Mapping[str, Tensor]) -> int:
         signals = self._resolved_signals()
-        budget = self.redistribution(removed, signals)
+        budget = self.redistribution(regained, signals)
         for group, count in budget:
             active = group.active
             grown = self.growth(group, ~active, count, signals, (self.seed, step))
@@ -282,6 +323,8 @@ class Sparsifier:
         signals = dict(self._signals)
         if self.momentum_signal == "gradient" and "gradient" in signals:
             signals["momentum"] = signals["gradient"]
+        if self.reserve:
+            signals["reserve"] = self.reserve.values
         return signals
 
     def _forget_last_minibatch(self) -> None:
@@ -301,6 +344,8 @@ class Sparsifier:
             "target": self._target,
             "removal": self.removal.state_dict() if self.removal else {},
             "signals": {kind: dict(tensors) for kind, tensors in self._signals.items()},
+            "explored": self._exploration.state_dict() if self._exploration else None,
+            "reserve": self.reserve.state_dict() if self.reserve else None,
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
@@ -309,6 +354,12 @@ class Sparsifier:
         self._target = state["target"]
         if self.removal:
             self.removal.load_state_dict(state["removal"])
+        if self.reserve:
+            self.reserve.load_state_dict(state["reserve"])
+        if self._exploration and (explored := state.get("explored")):
+            self._exploration.load_state_dict(explored)
+        else:
+            self._exploration = None  # of a version that did not count
         device = {weight.name: weight.parameter.device for weight in self.topology}
         self._signals = {
             kind: {name: tensor.to(device[name]) for name, tensor in tensors.items()}
