@@ -6,12 +6,17 @@ from typing import ClassVar, Protocol, Self
 class Data(Protocol):
     """A data set in memory.
 
-    sizes: what a model is built for, (words,) or (rows of the embedding, classes). counts: by split, in `unit`s (tokens
-    or texts). sha256: of the text and all that decides how it is numbered. limited(train, other): the beginning of the
-    training split and of each other split, of about so many tokens (None: all).
+    sizes: what a model is built for, (words,) or (rows of the embedding, classes).
+    size_names: what these are numbers of. counts: by split, in `unit`s (tokens or texts, for example). sha256: of the
+    text and all that decides how it is numbered. limited(train, other): the beginning of the training split and of each
+    other split, of about so many tokens (None: all).
     """
 
-    unit: ClassVar[str]
+    @property
+    def unit(self) -> str: ...
+
+    @property
+    def size_names(self) -> tuple[str, ...]: ...
 
     @property
     def sha256(self) -> str: ...

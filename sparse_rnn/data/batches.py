@@ -30,12 +30,14 @@ def rows_of(tokens: int, batch: int, *, split: str) -> int:
 
 
 def side_by_side(tokens: Tensor, batch: int, *, split: str) -> Tensor:
-    """A text cut into `batch` columns of consecutive tokens, int64 [rows, batch]; what does not fill a row is dropped.
+    """A text cut into `batch` columns of consecutive tokens [rows, batch]; what does not fill a row is dropped.
 
+    Tokens of a smaller type than int64 stay where they are: they may be those of a file that memory does not hold.
     Raises ConfigError for a text of fewer than two rows, naming the split.
     """
     rows = rows_of(tokens.numel(), batch, split=split)
-    return tokens[: rows * batch].view(batch, rows).t().contiguous()
+    columns = tokens[: rows * batch].view(batch, rows).t()
+    return columns.contiguous() if tokens.dtype == torch.int64 else columns
 
 
 class Windows:
@@ -78,8 +80,8 @@ class Windows:
     def after(self, position: int) -> Iterator[Batch]:
         """The windows from number `position` on."""
         for i in range(position, len(self)):
-            start, end = self._starts[i], self._ends[i]
-            yield Batch(i, self.rows[start:end], self.rows[start + 1 : end + 1])
+            window = self.rows[self._starts[i] : self._ends[i] + 1].to(torch.int64).contiguous()
+            yield Batch(i, window[:-1], window[1:])
 
 
 class Shuffled:

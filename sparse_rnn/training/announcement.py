@@ -68,7 +68,7 @@ def announce(trainer: Trainer, data: Data, terminal: Terminal, overrides: Sequen
 def data_facts(data: Data) -> str:
     """How large the data are, and how many tokens of the validation split are outside a vocabulary of training."""
     counts = " / ".join(f"{n:,}" for n in data.counts.values())
-    sizes = [f"{n:,} {what}" for n, what in zip(data.sizes, ("words", "classes"), strict=False)]
+    sizes = [f"{n:,} {what}" for n, what in zip(data.sizes, data.size_names, strict=False)]
     unknown = data.unknown("valid") if isinstance(data, Corpus) else None
     outside = [] if unknown is None else [f"{unknown:,} of the validation tokens unknown"]
     return f"{counts} {data.unit}, {', '.join([*sizes, *outside])}"

@@ -48,6 +48,7 @@ class LabelledTexts:
     """
 
     unit: ClassVar[str] = "texts"
+    size_names: ClassVar[tuple[str, ...]] = ("words", "classes")
     splits: Mapping[str, LabelledSplit]
     classes: tuple[str, ...]
     vocabulary: int
