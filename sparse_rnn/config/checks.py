@@ -15,6 +15,7 @@ from sparse_rnn.core.device import PRECISIONS
 from sparse_rnn.core.errors import ConfigError, suggest
 from sparse_rnn.core.hydra_errors import explain
 from sparse_rnn.core.registry import choices, lookup
+from sparse_rnn.data.base import learned
 from sparse_rnn.sparsity.method import check_composition
 
 OFFICIAL_CODE_MODELS = ("stacked_lstm", "rhn")
@@ -67,10 +68,10 @@ def _check_choices(run: Run) -> None:
     check_composition(method, run.growth.name)
     if method.epsilon is not None and run.recipe.sparsity not in (None, method.sparsity):
         raise ConfigError("sparsifier.epsilon and sparsifier.sparsity both say how sparse: leave one of them out.")
-    if run.model.task == "text_classification":
+    if (learns := learned(run.dataset)) != "language_modelling":
         for key, neutral in (("sub_batch", None), ("variable_bptt", False), ("max_bptt", None)):
             if getattr(run.training, key) != neutral:
-                raise ConfigError(f"training.{key} means nothing for {run.model.task}: leave it out.")
+                raise ConfigError(f"training.{key} means nothing for {learns}: leave it out.")
     if run.protocol.name == "official_code" and run.model.name not in OFFICIAL_CODE_MODELS:
         raise ConfigError(f"protocol=official_code has no working code for model={run.model.name}; use protocol=paper.")
 

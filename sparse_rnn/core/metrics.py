@@ -32,12 +32,15 @@ BITS = Metric("bits_per_character", "bits per character", decimals=3)
 MSE = Metric("mse", "mean squared error", decimals=5)
 PERPLEXITY = Metric("perplexity", "perplexity")
 METRICS = (ACCURACY, BITS, MSE, PERPLEXITY)  # a run that has several is judged by the first of them
-LOSS = Metric("loss", "loss")
+LOSS = Metric("loss", "loss", decimals=4)
 
 
 def metric_of(row: Mapping[str, Any], prefix: str) -> Metric:
-    """What a run is judged by, from a row with its results under `prefix`, such as `test/`."""
-    return next((metric for metric in METRICS if f"{prefix}{metric.name}" in row), PERPLEXITY)
+    """What a run is judged by, from a row with its results under `prefix`, such as `test/`.
+
+    The loss, where nothing else is there, as in training on the copying problem; perplexity in a row without results.
+    """
+    return next((metric for metric in (*METRICS, LOSS) if f"{prefix}{metric.name}" in row), PERPLEXITY)
 
 
 def metric_named(key: str) -> Metric | None:

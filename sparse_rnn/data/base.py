@@ -33,8 +33,10 @@ class Data(Protocol):
 class DatasetConfig(Protocol):
     """The configuration of a data set for one task; `load()` raises ConfigError if it cannot be had.
 
-    `sizes()` is that of the loaded data, `train_tokens()` the number of training tokens, at most `limit` (None: all; a
-    result of None: unknown). Both read data only where the numbers are not published.
+    task: what its models are for, see ModelConfig. A data set whose models learn something else from it than that names
+    the task in a further `learns`; one of whole sequences has their length as `steps`. `sizes()` is that of the loaded
+    data, `train_tokens()` the number of training tokens, at most `limit` (None: all; a result of None: unknown). Both
+    read data only where the numbers are not published.
     """
 
     name: str
@@ -45,3 +47,13 @@ class DatasetConfig(Protocol):
     def sizes(self) -> tuple[int, ...]: ...
 
     def train_tokens(self, limit: int | None) -> int | None: ...
+
+
+def learned(dataset: DatasetConfig) -> str:
+    """The name of the task that a model learns from a data set."""
+    return str(getattr(dataset, "learns", dataset.task))
+
+
+def reads_numbers(dataset: DatasetConfig) -> bool:
+    """Whether a model reads numbers at each step, not a token."""
+    return bool(getattr(dataset, "reads_numbers", False))

@@ -9,6 +9,7 @@ from sparse_rnn.data.content import OWN
 from sparse_rnn.data.labelled import published  # noqa: F401  (fill the registry)
 from sparse_rnn.data.labelled.texts import LabelledTexts
 from sparse_rnn.data.language import characters, corpora  # noqa: F401  (fill the registry)
+from sparse_rnn.data.sequences import drawn, images  # noqa: F401  (fill the registry)
 
 
 def select(names: list[str]) -> list[str]:

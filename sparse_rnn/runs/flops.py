@@ -14,7 +14,6 @@ from typing import Any
 import torch
 
 from sparse_rnn.config.schema import Run
-from sparse_rnn.data.labelled.dataset import LabelledDataset
 from sparse_rnn.sparsity.method import SparsifierConfig, final_counts, make_schedule, make_topology, signals_needed
 
 MOST_UPDATES = 100_000  # whose mean is that of any larger number, to four digits
@@ -85,7 +84,7 @@ def run_flops(run: Run, densities: Mapping[str, float] | None = None) -> Flops:
 
 def _sequence_length(run: Run) -> int:
     """Tokens of one of the sequences of a batch; the mean length where windows vary."""
-    return run.dataset.length if isinstance(run.dataset, LabelledDataset) else run.training.bptt
+    return int(getattr(run.dataset, "steps", run.training.bptt))
 
 
 def mean_densities(run: Run, rows: Iterable[Mapping[str, Any]]) -> dict[str, float]:

@@ -30,6 +30,15 @@ class LabelledSplit:
     tokens: Tensor
     labels: Tensor
 
+    @property
+    def length(self) -> int:
+        """Tokens of a text."""
+        return self.tokens.shape[1]
+
+    def inputs(self, chosen: Tensor) -> Tensor:
+        """The tokens of these texts, int64 [length, texts]."""
+        return self.tokens[chosen].t().to(torch.int64).contiguous()
+
     def first(self, texts: int | None) -> "LabelledSplit":
         """The first `texts` texts (None: all)."""
         return LabelledSplit(self.tokens[:texts], self.labels[:texts])
