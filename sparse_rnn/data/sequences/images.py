@@ -105,9 +105,7 @@ def make_images(splits: Mapping[str, tuple[Pixels, Pixels]], largest: int, *, pe
         if permuted:
             pixels = pixels[:, permutation(pixels.shape[1]).numpy()]
         digest.update(f"{name} {pixels.shape}".encode() + pixels.tobytes() + labels.tobytes())
-        made[name] = ImageSplit(
-            torch.from_numpy(np.ascontiguousarray(pixels)), torch.from_numpy(labels).long(), largest
-        )
+        made[name] = ImageSplit(torch.from_numpy(np.array(pixels)), torch.from_numpy(np.array(labels)).long(), largest)
     return Images(made, digest.hexdigest())
 
 
@@ -219,7 +217,7 @@ def digits_file() -> Path:
     if package is None or package.origin is None:
         raise ConfigError(
             "dataset=sequential_digits reads the digits that come with scikit-learn, which is not installed: "
-            "pip install scikit-learn."
+            "pip install 'sparse-rnn[digits]' brings it."
         )
     path = Path(package.origin).parent / DIGITS
     if not path.is_file() or download.sha256_of(path) != DIGITS_SHA256:
