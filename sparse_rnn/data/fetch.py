@@ -8,7 +8,7 @@ from sparse_rnn.core.registry import choices, lookup
 from sparse_rnn.data.content import OWN
 from sparse_rnn.data.labelled import published  # noqa: F401  (fill the registry)
 from sparse_rnn.data.labelled.texts import LabelledTexts
-from sparse_rnn.data.language import characters, corpora  # noqa: F401  (fill the registry)
+from sparse_rnn.data.language import characters, corpora, wikitext103  # noqa: F401  (fill the registry)
 from sparse_rnn.data.sequences import drawn, images  # noqa: F401  (fill the registry)
 
 
