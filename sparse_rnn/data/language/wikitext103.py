@@ -2,6 +2,7 @@
 
 import hashlib
 import zipfile
+from collections import defaultdict
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -109,7 +110,8 @@ def encode(archive: Path, tokens: Path) -> Encoded:
 
     Words get numbers as they appear; once all are counted, the file is gone through again and gets the final numbers.
     """
-    numbers: dict[str, int] = {}
+    numbers: defaultdict[str, int] = defaultdict()
+    numbers.default_factory = numbers.__len__
     counts: dict[str, int] = {}
     frequency = np.zeros(0, np.int64)  # in the training split, which comes first
     digest = hashlib.sha256()
@@ -120,7 +122,7 @@ def encode(archive: Path, tokens: Path) -> Encoded:
                 counts[split] = 0
                 for words in _chunks(archive, split):
                     digest.update("".join(f"{word}\n" for word in words).encode())
-                    chunk = np.fromiter((numbers.setdefault(word, len(numbers)) for word in words), TOKEN, len(words))
+                    chunk = np.fromiter(map(numbers.__getitem__, words), TOKEN, len(words))
                     stream.write(chunk.tobytes())
                     counts[split] += len(words)
                     if split == "train":

@@ -30,14 +30,16 @@ class AdaptiveDecoder(nn.AdaptiveLogSoftmaxWithLoss):
     def cross_entropy(self, x: Tensor, targets: Tensor) -> Tensor:
         """Mean of -log p(target) in nats; x [N, H], targets int64 [N].
 
-        As torch's, but a tail that no target is in takes part with no rows, so that all weights have gradients.
+        As torch's, but a tail that no target is in has gradients too, which are zero: methods read them.
         """
         total, chosen, low = x.new_zeros((), dtype=torch.float32), targets, self.shortlist_size
         for number, tail in enumerate(self.tail):
             high = self.cutoffs[number + 1]
             inside = (targets >= low) & (targets < high)
-            rows = inside.nonzero().squeeze(1)
-            total = total + nn.functional.cross_entropy(tail(x[rows]), targets[rows] - low, reduction="sum")
+            if len(rows := inside.nonzero().squeeze(1)):
+                total = total + nn.functional.cross_entropy(tail(x[rows]), targets[rows] - low, reduction="sum")
+            else:
+                total = total + 0 * tail(x[:1]).sum()
             chosen, low = chosen.masked_fill(inside, self.shortlist_size + number), high
         total = total + nn.functional.cross_entropy(self.head(x), chosen, reduction="sum")
         return total / len(targets)

@@ -38,7 +38,7 @@ class LanguageModelling:
     """
 
     metric: ClassVar[str] = "perplexity"
-    smallest: ClassVar[tuple[int, ...]] = (2,)
+    smallest: ClassVar[tuple[int, ...]] = (3,)
 
     def __init__(
         self,
