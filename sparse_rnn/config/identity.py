@@ -21,6 +21,7 @@ NOT_OF_GROUP = {
     "training": ("fused", "graph"),
 }
 NEUTRAL = {"precision": "fp32"}  # younger than some records: counts only with another value
+NEUTRAL_OF_GROUP = {"model": {"decoder": "full"}}  # likewise
 
 
 def identity(config: Mapping[str, Any]) -> dict[str, Any]:
@@ -29,6 +30,8 @@ def identity(config: Mapping[str, Any]) -> dict[str, Any]:
     outside = OUTSIDE if config["dataset"]["name"] in OWN else ()
     for group, keys in {**NOT_OF_GROUP, "dataset": outside}.items():
         own[group] = {key: value for key, value in config[group].items() if key not in keys}
+    for group, neutral in NEUTRAL_OF_GROUP.items():
+        own[group] = {key: value for key, value in own[group].items() if neutral.get(key, ...) != value}
     return own
 
 
