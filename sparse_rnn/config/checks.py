@@ -71,9 +71,14 @@ def _check_choices(run: Run) -> None:
     if getattr(run.model, "decoder", "full") == "adaptive":
         _check_adaptive(run)
     if (learns := learned(run.dataset)) != "language_modelling":
-        for key, neutral in (("sub_batch", None), ("variable_bptt", False), ("max_bptt", None)):
+        for key, neutral, written in (
+            ("sub_batch", None, "null"),
+            ("variable_bptt", False, "false"),
+            ("max_bptt", None, "null"),
+        ):
             if getattr(run.training, key) != neutral:
-                raise ConfigError(f"training.{key} means nothing for {learns}: leave it out.")
+                unset = f"leave it out, or write training.{key}={written} if the recipe or the budget sets it"
+                raise ConfigError(f"training.{key} means nothing for {learns}: {unset}.")
     if run.protocol.name == "official_code" and run.model.name not in OFFICIAL_CODE_MODELS:
         raise ConfigError(f"protocol=official_code has no working code for model={run.model.name}; use protocol=paper.")
 

@@ -11,11 +11,14 @@ from run_helpers import SMALL, Train, composed, record_of, rows_of
 from stopping import LAST, stop_at
 from test_resume import assert_equal_runs
 
+from sparse_rnn.core.conf import options
+from sparse_rnn.core.registry import lookup
 from sparse_rnn.data.sequences import images
 from sparse_rnn.evaluate import evaluate
 from sparse_rnn.export import export_run
 from sparse_rnn.models.layers.inputs import embed
 from sparse_rnn.runs.flops import run_flops
+from sparse_rnn.training.assembly import make_task
 from sparse_rnn.training.session import summary
 
 FEW = ["dataset.train=40", "dataset.valid=8", "dataset.test=8", "training.batch=8"]
@@ -108,10 +111,27 @@ def test_flops_count_every_step_of_a_sequence() -> None:
     assert (short.tokens, long.tokens) == (30 * 10 * 20_000, 30 * 20 * 20_000)
 
 
+@pytest.mark.parametrize("model", sorted(options("model")))
+def test_every_model_learns_from_sequences(model: str) -> None:
+    """Language models copy, classifiers add numbers: every weight gets a gradient."""
+    dataset = "copying" if lookup("model", model).task == "language_modelling" else "adding"
+    own = f"{model}_adam" in options("recipe")
+    without = (
+        [] if own else ["recipe=none", "optimizer.lr=0.1", "sparsifier.sparsity=0.5", "sparsifier.removal_rate=0.1"]
+    )
+    windows = [f"training.{key}" for key in ("variable_bptt=false", "max_bptt=null", "sub_batch=null")]
+    run = composed([f"model={model}", "optimizer=adam", f"dataset={dataset}", "budget=smoke", *without, *windows])
+    data = run.dataset.load()
+    network = run.model.build(*data.sizes)
+    task = make_task(run, data, network, torch.device("cpu"))
+    totals, _ = task.backward(next(task.batches(0).after(0)), task.initial_hidden())
+    assert all(parameter.grad is not None and parameter.grad.isfinite().all() for parameter in network.parameters())
+    assert math.isfinite(float(totals.loss))
+    assert task.evaluate("valid").keys() == {"loss", task.metric}
+
+
 def test_copying_counts_symbols_that_were_remembered(train_here: Train) -> None:
     """A model that always answers the same symbol is right in an eighth of the ten steps, and only there."""
-    from sparse_rnn.training.assembly import make_task
-
     run = composed(overrides("copying"))
     data, model = run.dataset.load(), run.model.build(10)
     with torch.no_grad():
