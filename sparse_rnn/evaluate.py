@@ -91,7 +91,7 @@ def evaluate(
 
 def _line(model: str, data: str, result: Mapping[str, float], origin: str, own: "OwnFile | None" = None) -> str:
     facts = "  ".join(f"{key} {value:.4f}" for key, value in result.items())
-    unknown = f"  {own.unknown:,} of {counted(own.words, 'word')} unknown" if own else ""
+    unknown = "" if own is None or own.unknown is None else f"  {own.unknown:,} of {counted(own.words, 'word')} unknown"
     return f"{model}  {data}  {facts}  ({origin}){unknown}"
 
 

@@ -60,7 +60,7 @@ def generate(run: str, prompt: str, words: str, temperature: str, seed: str, thr
     if written.unknown:
         print(one_line(f"Not words of the data set, read as <unk>: {', '.join(written.unknown)}"), file=sys.stderr)
     print(
-        f"{counted(count, 'word')}, {written.per_second:.0f} per second, computed with {written.computed_by}",
+        f"{counted(count, written.unit)}, {written.per_second:.0f} per second, computed with {written.computed_by}",
         file=sys.stderr,
     )
     return written.text

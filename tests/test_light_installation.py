@@ -109,6 +109,12 @@ def test_the_extra_for_onnx_is_that_of_pyproject():
     )
 
 
+def test_the_extra_for_digits_is_in_a_checkout_too():
+    extras = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["optional-dependencies"]
+    assert set(extras["digits"]) == {"scikit-learn"} <= set(extras["dev"])
+    assert "\nscikit-learn==" in (ROOT / "constraints.txt").read_text()
+
+
 def test_the_checkout_installs_all_of_it():
     assert "-e '.[experiments,dev,notebooks]'" in (ROOT / "Makefile").read_text()
 

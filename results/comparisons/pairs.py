@@ -5,15 +5,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from sparse_rnn.core.errors import ConfigError, suggest
+from sparse_rnn.core.metrics import Metric, is_share, metric_named
 from sparse_rnn.core.wording import ranges
 from sparse_rnn.tables.declaration import Block
 
 from ..differences import Difference, paired
 from ..gathering import Gathered
 from ..sources.logs import BEST, LoggedRun
-
-HIGHER_IS_BETTER = "accuracy"
-JUDGED = ("accuracy", "perplexity", "loss")  # what makes one of two runs the better one
 
 
 @dataclass(frozen=True)
@@ -37,9 +35,14 @@ class Pair:
         return paired(*self.by_seed)
 
     @property
+    def judged(self) -> Metric | None:
+        """What makes one of two runs the better one; None for metrics that do not."""
+        return metric_named(self.metric)
+
+    @property
     def is_share(self) -> bool:
-        """Whether values are shares, which are shown in per cent."""
-        return self.metric.endswith(HIGHER_IS_BETTER)
+        """Whether values are shares, of which more is better, and which are shown in per cent."""
+        return is_share(self.metric)
 
     @property
     def worse(self) -> Difference | None:
@@ -65,7 +68,7 @@ class Pair:
             return f"{said}: these seeds cannot tell them apart."
         assert self.worse is not None
         better = self.a if self.worse.mean < 0 else self.b
-        return f"{said}: {better} is better." if self.metric.rpartition("/")[2] in JUDGED else f"{said}: they differ."
+        return f"{said}: {better} is better." if self.judged else f"{said}: they differ."
 
     def interval(self, found: Difference) -> str:
         """The interval in words."""
@@ -77,8 +80,8 @@ class Pair:
         sign = "+" if signed else ""
         if self.is_share:
             return f"{100 * value:{sign}.2f} points" if difference else f"{value:.2%}"
-        whole = self.metric.endswith("parameters")
-        return f"{value:{sign},.{0 if whole else 2}f}"
+        decimals = 0 if self.metric.endswith("parameters") else self.judged.decimals if self.judged else 2
+        return f"{value:{sign},.{decimals}f}"
 
 
 def pair_of(gathered: Gathered, block: Block, metric: str | None = None) -> Pair:

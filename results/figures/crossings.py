@@ -6,11 +6,12 @@ from itertools import pairwise
 
 import pandas as pd
 
+from sparse_rnn.core.metrics import is_share
 from sparse_rnn.data.labels import dataset_name
 from sparse_rnn.tables.declaration import Block, Row
 
 from ..gathering import Gathered
-from .points import ACCURACY, COLUMNS, EPSILON, SPARSITY
+from .points import COLUMNS, EPSILON, SPARSITY
 
 
 def crossings(gathered: Gathered, data: pd.DataFrame) -> pd.DataFrame:
@@ -21,7 +22,7 @@ def crossings(gathered: Gathered, data: pd.DataFrame) -> pd.DataFrame:
     found = []
     for block, row, curve, dense in _compared(gathered, data):
         metric = str(curve["metric"].iloc[0])
-        sign = -1.0 if metric.endswith(ACCURACY) else 1.0
+        sign = -1.0 if is_share(metric) else 1.0
         sparsity = crossing(curve["sparsity"].tolist(), (sign * curve["mean"]).tolist(), sign * dense)
         if sparsity is not None:
             counts = int(curve["finished"].sum()), int(curve["planned"].sum())

@@ -12,12 +12,13 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.ticker import PercentFormatter
 
+from sparse_rnn.core.metrics import is_share
 from sparse_rnn.tables.declaration import Block
 
 from ..gathering import Gathered
 from .crossings import crossings, pairs, shares
 from .panels import by_block, drawing
-from .points import ACCURACY, EPSILON, SPARSITY, points, value
+from .points import EPSILON, SPARSITY, points, value
 from .style import BAND, COLORS, SMALL, Drawing, band, bar, empty, line
 
 UNITS = {"sparsifier.update_interval": " (steps)"}
@@ -99,7 +100,7 @@ def _curves(
     if beyond:
         low, high = axes.get_ylim()
         axes.set_ylim(low, high + (high - low) * 0.1)
-    if metric.endswith(ACCURACY):
+    if is_share(metric):
         axes.yaxis.set_major_formatter(PercentFormatter(1.0))
 
 
@@ -139,7 +140,7 @@ def _across(axes: Axes, point: pd.Series, label: str, look: Mapping[str, Any]) -
 def _ceiling(panel: pd.DataFrame) -> float:
     """The perplexity above which points are drawn at the panel's edge, since a diverged run would squash all others."""
     finite = [mean for mean in panel["mean"] if math.isfinite(mean)]
-    if panel["metric"].iloc[0].endswith(ACCURACY):
+    if is_share(panel["metric"].iloc[0]):
         return math.inf
     return FAR * statistics.median_low(finite) if finite else 0.0
 
@@ -196,5 +197,5 @@ def _bars(axes: Axes, block: Block, panel: pd.DataFrame, numbers: Mapping[str, i
     axes.set_ylim(len(labels) - 0.5, -0.5)
     axes.margins(x=0.15)
     axes.set_xlabel(metric)
-    if metric.endswith(ACCURACY):
+    if is_share(metric):
         axes.xaxis.set_major_formatter(PercentFormatter(1.0))

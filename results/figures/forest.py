@@ -7,6 +7,8 @@ from typing import Any
 import pandas as pd
 from matplotlib.axes import Axes
 
+from sparse_rnn.core.metrics import METRICS
+
 from ..comparisons.claims import FAILS, HOLDS, OPEN, Claim, Setting, lines
 from .style import COLORS, SMALL, Drawing, finish, panels, styled
 
@@ -20,11 +22,11 @@ EXPLAINED = (
 
 
 def draw(claims: Sequence[Claim]) -> Drawing:
-    """One panel for each unit, perplexity and accuracy; by how much the first row is worse than the second."""
+    """One panel for each metric; by how much the first row is worse than the second."""
     data = pd.DataFrame(lines(claims))
-    units = {False: "perplexity", True: "points of accuracy"}
     found = [(claim, setting) for claim in claims for setting in claim.settings if setting.pair.worse is not None]
-    shown = {name: own for share, name in units.items() if (own := [x for x in found if x[1].pair.is_share == share])}
+    judged = [(metric, [x for x in found if x[1].pair.judged == metric]) for metric in reversed(METRICS)]
+    shown = {f"{'points of ' if metric.is_share else ''}{metric.words}": own for metric, own in judged if own}
     with styled():
         figure, grid = panels(
             max(1, len(shown)), 1, width=7.0, height=[_height(own) for own in shown.values()] or [1.0]

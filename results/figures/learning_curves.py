@@ -7,10 +7,11 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.ticker import MaxNLocator, PercentFormatter
 
+from sparse_rnn.core.metrics import is_share
+
 from ..gathering import Gathered
 from ..sources.logs import LoggedRun
 from .panels import by_block, drawing
-from .points import ACCURACY
 from .style import Drawing, band, empty, line
 
 COLUMNS = ("panel", "row", "epoch", "metric", "mean", "std", "finished", "planned")
@@ -65,7 +66,7 @@ def _curves(axes: Axes, panel: pd.DataFrame, rows: list[str]) -> None:
         band(axes, list(curve["epoch"]), curve["mean"], curve["std"], look["color"])
     axes.set(xlabel="epoch", ylabel=metric)
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
-    if metric.endswith(ACCURACY):
+    if is_share(metric):
         axes.yaxis.set_major_formatter(PercentFormatter(1.0))
     elif panel["mean"].max() > DECADE * panel["mean"].min():
         axes.set_yscale("log")

@@ -12,14 +12,13 @@ from ..sources.logs import LoggedRun
 
 COLUMNS = ("panel", "row", "x", "sparsity", "metric", "mean", "std", "finished", "planned")
 SPARSITY, EPSILON = "sparsifier.sparsity", "sparsifier.epsilon"
-ACCURACY = "accuracy"
 
 
 def points(gathered: Gathered) -> pd.DataFrame:
     """One line for every point with a finished run, with the columns COLUMNS.
 
     x: the value in the runs' configuration, NaN for lines across and bars. sparsity: as logged, mean over the runs.
-    metric: `test perplexity`, or `test accuracy` in [0, 1]. std: of a sample (n - 1), NaN below two runs.
+    metric: `test perplexity`, or `test accuracy` in [0, 1], for example. std: of a sample (n - 1), NaN below two runs.
     """
     groups: dict[tuple[str, str, Any], list[Planned]] = {}
     for run in gathered.planned:

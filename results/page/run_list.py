@@ -60,7 +60,7 @@ def _items(run: LoggedRun, facts: dict[Any, Any]) -> Iterator[Item]:
     for name in IDENTITY:
         yield Item(str(facts[name]), str(facts[name]), is_number=name == "seed")
     for split in ("valid", "test"):
-        yield _number(split, facts.get(f"{split}/{run.metric}"), accuracy=run.metric == "accuracy")
+        yield _number(split, facts.get(f"{split}/{run.metric}"), metric=run.metric)
     yield _number("parameters", facts.get("active_parameters"))
     yield _number("sparsity", (run.final or {}).get("best/sparsity/model"))
     commit = f"{facts['commit'][:7]}{'+' if facts['modified'] else ''}" if facts["commit"] else ""
@@ -68,11 +68,11 @@ def _items(run: LoggedRun, facts: dict[Any, Any]) -> Iterator[Item]:
     yield _date(facts.get("clock/finished"))
 
 
-def _number(column: str, value: float | None, *, accuracy: bool = False) -> Item:
+def _number(column: str, value: float | None, *, metric: str = "") -> Item:
     """A number as tables print it."""
     if not _known(value):
         return Item(is_number=True)
-    return Item(number(column, value, accuracy=accuracy), repr(float(value)).replace("inf", "Infinity"), is_number=True)
+    return Item(number(column, value, metric=metric), repr(float(value)).replace("inf", "Infinity"), is_number=True)
 
 
 def _date(seconds: float | None) -> Item:

@@ -16,6 +16,7 @@ import pandas as pd
 from sparse_rnn.config.differing import differing
 from sparse_rnn.config.stored import check_config
 from sparse_rnn.core.errors import ConfigError, DamagedFile
+from sparse_rnn.core.metrics import metric_of
 from sparse_rnn.core.shapes import is_finite, is_number, misfit
 from sparse_rnn.data.labels import dataset_name
 from sparse_rnn.runs.folder import SCHEMA, RunFolder
@@ -96,8 +97,8 @@ class LoggedRun:
 
     @property
     def metric(self) -> str:
-        """What the run is judged by: `accuracy`, as a share in [0, 1], or `perplexity`."""
-        return "accuracy" if f"{BEST}test/accuracy" in (self.final or {}) else "perplexity"
+        """What the run is judged by, by its name in core/metrics.py: `accuracy`, as a share in [0, 1], for example."""
+        return metric_of(self.final or {}, f"{BEST}test/").name
 
     @property
     def facts(self) -> dict[str, Any]:

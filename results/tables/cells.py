@@ -8,6 +8,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from sparse_rnn.core.errors import ConfigError
+from sparse_rnn.core.metrics import ACCURACY
 from sparse_rnn.tables.declaration import Block, Row
 
 from ..differences import paired
@@ -28,15 +29,15 @@ ABOUT_A_PAPER = ("paper", "comparable", "paper_outside_2_std")
 class Cell:
     """One column of one row.
 
-    by_seed: the values of the finished runs. accuracy: whether they are accuracies, as shares in [0, 1]. expected: the
-    number of seeds. failed: the number of failed runs. reported: what the paper prints. comparable: whether the values
-    may be compared with it. best: whether the cell is among the best of its block, see names.BOLD. averages:
-    whether its optimizer may average the weights. notes: on that, see `_notes`.
+    by_seed: the values of the finished runs. metric: what these are, by its name in core/metrics.py, in the columns of
+    SCORES; else empty. expected: the number of seeds. failed: the number of failed runs. reported: what the paper
+    prints. comparable: whether the values may be compared with it. best: whether the cell is among the best of its
+    block, see names.BOLD. averages: whether its optimizer may average the weights. notes: on that, see `_notes`.
     """
 
     column: str
     by_seed: Mapping[int, float] = field(default_factory=dict)
-    accuracy: bool = False
+    metric: str = ""
     expected: int = 0
     run_ids: tuple[str, ...] = ()
     failed: int = 0
@@ -146,7 +147,7 @@ class _Filler:
             yield Cell(
                 column,
                 {run.seed: self.value(column, run, log) for run, log in finished},
-                column in SCORES and any(log.metric == "accuracy" for _, log in finished),
+                finished[0][1].metric if column in SCORES and finished else "",
                 len(planned),
                 tuple(run.run_id for run, _ in finished),
                 sum(log is not None and log.state == "failed" for log in logged),
@@ -167,9 +168,9 @@ def _key(column: str, log: LoggedRun) -> str:
     """The key in a run's last row of the value that a column shows."""
     if column == "parameters":
         return "best/active_parameters"
-    if column == "accuracy" and log.metric != column:
+    if column == ACCURACY.name and log.metric != column:
         raise ConfigError("The column accuracy is for classifiers: a language model has the columns valid and test.")
-    return f"best/{'test' if column == 'accuracy' else column}/{log.metric}"
+    return f"best/{'test' if column == ACCURACY.name else column}/{log.metric}"
 
 
 def _best(column: str, cells: Sequence[Cell], bold: str) -> set[int]:
@@ -178,7 +179,7 @@ def _best(column: str, cells: Sequence[Cell], bold: str) -> set[int]:
     finite = [mean for mean in means.values() if math.isfinite(mean)]
     if column not in SCORES or len(means) < 2 or not finite:
         return set()
-    best = max(finite) if any(cell.accuracy for cell in cells) else min(finite)
+    best = max(finite) if any(cell.metric == ACCURACY.name for cell in cells) else min(finite)
     first = {number for number, mean in means.items() if mean == best}
     if bold == MEAN:
         return first

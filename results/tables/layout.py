@@ -5,6 +5,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
+from sparse_rnn.core.metrics import ACCURACY, METRICS, PERPLEXITY, metric_named
 from sparse_rnn.core.wording import counted, plural, ranges, scientific
 
 from ..names import MEAN, SIGNIFICANT
@@ -119,11 +120,11 @@ def _field(cell: Cell, shared: Sequence[str]) -> Field:
     mean = cell.mean
     if mean is None:
         return Field("failed" if cell.failed else "missing", muted=True)
-    text = number(cell.column, mean, accuracy=cell.accuracy)
+    text = number(cell.column, mean, metric=cell.metric)
     if cell.column not in SCORES:
         return Field(text)
     if cell.std is not None:
-        text += f" ± {number(cell.column, cell.std, accuracy=cell.accuracy)}"
+        text += f" ± {number(cell.column, cell.std, metric=cell.metric)}"
     marks = [
         *(note for note in cell.notes if note not in shared),
         *([] if cell.complete else [f"{len(cell.values)}/{counted(cell.expected, 'seed')}"]),
@@ -132,22 +133,27 @@ def _field(cell: Cell, shared: Sequence[str]) -> Field:
     return Field(text + (f" ({', '.join(marks)})" if marks else ""), bold=cell.best)
 
 
-def number(column: str, value: float, *, accuracy: bool = False) -> str:
-    """A number as its column shows it: perplexity with two decimals, accuracy in per cent, parameters in millions."""
+def number(column: str, value: float, *, metric: str = "") -> str:
+    """A number as its column shows it: perplexity with two decimals, accuracy in per cent, parameters in millions.
+
+    metric: of the runs, in the columns of SCORES.
+    """
     if math.isnan(value):
         return "nan" if column in SCORES else "unknown"
     if column == "parameters":
         return f"{value / MILLION:.1f}M" if value >= MILLION / 10 else f"{value / MILLION:.3f}M"
     if column.startswith("flops"):
         return f"{value:.3f}x"
-    if accuracy:
-        return f"{value:.2%}"
-    return f"{value:.2f}" if value < MILLION else scientific(value)
+    judged = metric_named(metric)
+    if judged and judged.is_share:
+        return judged.shown(value)
+    return f"{value:.{judged.decimals if judged else 2}f}" if value < MILLION else scientific(value)
 
 
 def _notes(table: Table, flops: FlopsOfRuns | None) -> Iterator[str]:
     cells = list(_cells(table))
     yield from _comparability(table)
+    yield from _metrics(cells)
     yield from _bold(table)
     if any(cell.std is not None for cell in cells):
         yield "Mean ± standard deviation over seeds."
@@ -162,6 +168,13 @@ def _notes(table: Table, flops: FlopsOfRuns | None) -> Iterator[str]:
     yield from _row_notes(table)
     if table.gathered.training and (missing := table.gathered.missing):
         yield missing_note(missing, table.gathered.planned, table.gathered.training)
+
+
+def _metrics(cells: Sequence[Cell]) -> Iterator[str]:
+    """What the columns valid and test show, where it is neither perplexity nor, by its per cent, accuracy alone."""
+    shown = [metric for metric in METRICS if any(cell.metric == metric.name for cell in cells)]
+    if any(metric not in (ACCURACY, PERPLEXITY) for metric in shown):
+        yield f"valid and test are {' or '.join(metric.words for metric in shown)}."
 
 
 def _bold(table: Table) -> Iterator[str]:

@@ -15,6 +15,7 @@ from sparse_rnn.core.device import PRECISIONS
 from sparse_rnn.core.errors import ConfigError, suggest
 from sparse_rnn.core.hydra_errors import explain
 from sparse_rnn.core.registry import choices, lookup
+from sparse_rnn.data.base import learned
 from sparse_rnn.sparsity.method import check_composition
 
 OFFICIAL_CODE_MODELS = ("stacked_lstm", "rhn")
@@ -67,12 +68,32 @@ def _check_choices(run: Run) -> None:
     check_composition(method, run.growth.name)
     if method.epsilon is not None and run.recipe.sparsity not in (None, method.sparsity):
         raise ConfigError("sparsifier.epsilon and sparsifier.sparsity both say how sparse: leave one of them out.")
-    if run.model.task == "text_classification":
-        for key, neutral in (("sub_batch", None), ("variable_bptt", False), ("max_bptt", None)):
+    if getattr(run.model, "decoder", "full") == "adaptive":
+        _check_adaptive(run)
+    if (learns := learned(run.dataset)) != "language_modelling":
+        for key, neutral, written in (
+            ("sub_batch", None, "null"),
+            ("variable_bptt", False, "false"),
+            ("max_bptt", None, "null"),
+        ):
             if getattr(run.training, key) != neutral:
-                raise ConfigError(f"training.{key} means nothing for {run.model.task}: leave it out.")
+                unset = f"leave it out, or write training.{key}={written} if the recipe or the budget sets it"
+                raise ConfigError(f"training.{key} means nothing for {learns}: {unset}.")
     if run.protocol.name == "official_code" and run.model.name not in OFFICIAL_CODE_MODELS:
         raise ConfigError(f"protocol=official_code has no working code for model={run.model.name}; use protocol=paper.")
+
+
+def _check_adaptive(run: Run) -> None:
+    """Refuse an adaptive decoder where it does not work."""
+    if not getattr(run.dataset, "by_frequency", False):
+        raise ConfigError(
+            f"model.decoder=adaptive needs words that are numbered by frequency, as those of dataset=wikitext103: "
+            f"leave it out for dataset={run.dataset.name}."
+        )
+    if run.sparsifier.name == "iss":
+        raise ConfigError("sparsifier=iss removes units from a full decoder: leave model.decoder=adaptive out.")
+    if run.training.graph == "on":
+        raise ConfigError("training.graph=on cannot record an adaptive decoder: leave one of them out.")
 
 
 def _check_names(run: Run) -> None:

@@ -21,6 +21,7 @@ NOT_OF_GROUP = {
     "training": ("fused", "graph"),
 }
 NEUTRAL = {  # younger than some records: each counts only with another value
+    "model.decoder": "full",
     "precision": "fp32",
     "optimizer.warmup": 0.0,
     "optimizer.cosine_factor": 1.0,

@@ -11,7 +11,8 @@ from sparse_rnn.core.errors import ConfigError
 from sparse_rnn.core.protocol import ProtocolConfig
 from sparse_rnn.data.base import DatasetConfig
 from sparse_rnn.data.labelled import own, published  # noqa: F401  (fill the registry)
-from sparse_rnn.data.language import corpora  # noqa: F401  (fill the registry)
+from sparse_rnn.data.language import characters, corpora, wikitext103  # noqa: F401  (fill the registry)
+from sparse_rnn.data.sequences import drawn, images  # noqa: F401  (fill the registry)
 from sparse_rnn.models.base import ModelConfig
 from sparse_rnn.optim.configurations import OptimizerConfig
 from sparse_rnn.sparsity import lottery  # noqa: F401  (fill the registry)

@@ -10,7 +10,7 @@ from pathlib import Path
 from sparse_rnn.core.errors import ConfigError, suggest
 
 GROUPS = ("model", "dataset", "sparsifier", "growth", "optimizer", "recipe", "protocol", "budget", "logger")
-OPTIONAL_GROUPS = ("size", "tuning", "pairing")
+OPTIONAL_GROUPS = ("size", "tuning", "pairing", "excerpt")
 NOT_OF_A_RUN = ("cluster", "table", "figure")  # folders that do not change what the overrides of a run mean
 PRIMARY = ("config.yaml", "launch.yaml")
 SHORTHANDS = {"snapshots": "snapshots.enabled"}

@@ -24,7 +24,7 @@ from sparse_rnn.core.errors import suggest
 from sparse_rnn.core.plugins import PLUGINS, named_files
 from sparse_rnn.core.registry import choices, lookup
 
-GLOBAL = ("recipe", "budget", "protocol", "size", "tuning", "pairing")  # groups of settings of any key
+GLOBAL = ("recipe", "budget", "protocol", "size", "tuning", "pairing", "excerpt")  # groups of settings of any key
 PACKAGE = "# @package _global_"
 
 # What composition raises, a file that is no YAML and one whose defaults name itself among the causes.

@@ -4,6 +4,8 @@ from collections.abc import Iterable, Mapping
 from itertools import groupby
 from typing import Any
 
+from sparse_rnn.core.metrics import metric_of
+
 DAYS_WORTH_NAMING = 1.0
 
 
@@ -47,11 +49,9 @@ def scientific(number: float | None) -> str:
 
 
 def shown_metric(row: Mapping[str, Any], split: str) -> str:
-    """The perplexity of a split in a row of metrics or results; of a classifier, the accuracy in per cent."""
-    if f"{split}/accuracy" in row:
-        return f"{row[f'{split}/accuracy']:.2%}"
-    value = row[f"{split}/perplexity"]
-    return f"{value:.2f}" if value < 1e6 else f"{value:.2g}"
+    """What the run is judged by, of a split, in a row of metrics or results: see core/metrics.py."""
+    metric = metric_of(row, f"{split}/")
+    return metric.shown(row[f"{split}/{metric.name}"])
 
 
 def one_line(text: str) -> str:

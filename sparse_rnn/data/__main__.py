@@ -10,7 +10,8 @@ Fetch data sets ahead of training, check them, and print what they hold.
 
   python -m sparse_rnn.data [NAME ...]
 
-Without names, all that are downloaded: ag_news, imdb, ptb, wikitext2, yelp_polarity.
+Without names, all that are downloaded: ag_news, enwik8, imdb, ptb, ptb_char, sequential_mnist,
+text8, wikitext103, wikitext2, yelp_polarity.
 For the others (sanders_twitter, yelp2018, amazon_fine_food) it says where to get them and where to put them.
 Files go to $SPARSE_RNN_DATA (data); files that are already there are used.
 """

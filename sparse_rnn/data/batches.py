@@ -1,7 +1,8 @@
-"""Data as batches: windows of consecutive tokens, or texts in random order."""
+"""Data as batches: windows of consecutive tokens, sequences in random order, or new ones."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Protocol
 
 import torch
 from torch import Tensor
@@ -9,16 +10,23 @@ from torch import Tensor
 from sparse_rnn.core.errors import ConfigError
 from sparse_rnn.core.random import generator
 from sparse_rnn.core.wording import counted
-from sparse_rnn.data.labelled.texts import LabelledSplit
+from sparse_rnn.data.sequences.drawn import Drawn, DrawnSplit
 
 
 @dataclass(frozen=True, slots=True)
 class Batch:
-    """inputs: int64 [T, B]. targets: int64, [T, B] one token ahead or [B] classes. index: place in its pass, from 0."""
+    """inputs: tokens int64 [T, B], or numbers float32 [T, B, numbers]. targets: int64, [T, B] for every step or [B]
+    classes, or float32 [B]. index: place in its pass, from 0.
+    """
 
     index: int
     inputs: Tensor
     targets: Tensor
+
+    @property
+    def tokens(self) -> int:
+        """Steps of all sequences."""
+        return self.inputs.shape[0] * self.inputs.shape[1]
 
 
 def rows_of(tokens: int, batch: int, *, split: str) -> int:
@@ -30,12 +38,14 @@ def rows_of(tokens: int, batch: int, *, split: str) -> int:
 
 
 def side_by_side(tokens: Tensor, batch: int, *, split: str) -> Tensor:
-    """A text cut into `batch` columns of consecutive tokens, int64 [rows, batch]; what does not fill a row is dropped.
+    """A text cut into `batch` columns of consecutive tokens [rows, batch]; what does not fill a row is dropped.
 
+    Tokens of a smaller type than int64 stay where they are: they may be those of a file that memory does not hold.
     Raises ConfigError for a text of fewer than two rows, naming the split.
     """
     rows = rows_of(tokens.numel(), batch, split=split)
-    return tokens[: rows * batch].view(batch, rows).t().contiguous()
+    columns = tokens[: rows * batch].view(batch, rows).t()
+    return columns.contiguous() if tokens.dtype == torch.int64 else columns
 
 
 class Windows:
@@ -78,14 +88,23 @@ class Windows:
     def after(self, position: int) -> Iterator[Batch]:
         """The windows from number `position` on."""
         for i in range(position, len(self)):
-            start, end = self._starts[i], self._ends[i]
-            yield Batch(i, self.rows[start:end], self.rows[start + 1 : end + 1])
+            window = self.rows[self._starts[i] : self._ends[i] + 1].to(torch.int64).contiguous()
+            yield Batch(i, window[:-1], window[1:])
+
+
+class Labelled(Protocol):
+    """Sequences with a class each. labels: int64 [sequences]. inputs(chosen): those of so many, as a batch has them."""
+
+    @property
+    def labels(self) -> Tensor: ...
+
+    def inputs(self, chosen: Tensor) -> Tensor: ...
 
 
 class Shuffled:
-    """The texts of a split in batches: in a random order that `key` determines, or in their own order without a key."""
+    """The sequences of a split in batches: in a random order that `key` determines, or in their own without a key."""
 
-    def __init__(self, split: LabelledSplit, batch: int, key: tuple[object, ...] | None = None) -> None:
+    def __init__(self, split: Labelled, batch: int, key: tuple[object, ...] | None = None) -> None:
         self.split, self.batch = split, batch
         count = len(split.labels)
         order = torch.arange(count) if key is None else torch.randperm(count, generator=generator(*key))
@@ -98,5 +117,37 @@ class Shuffled:
         """The batches from number `position` on; the last one may be smaller."""
         for i in range(position, len(self)):
             chosen = self._order[i * self.batch : (i + 1) * self.batch]
-            tokens = self.split.tokens[chosen].t().to(torch.int64)
-            yield Batch(i, tokens.contiguous(), self.split.labels[chosen])
+            yield Batch(i, self.split.inputs(chosen), self.split.labels[chosen])
+
+
+class Fresh:
+    """One pass over a drawn problem: batches of new sequences, which the key and a batch's number determine."""
+
+    def __init__(self, problem: Drawn, batch: int, device: torch.device, key: tuple[object, ...]) -> None:
+        self.problem, self.batch, self.device, self.key = problem, batch, device, key
+
+    def __len__(self) -> int:
+        return -(-self.problem.counts["train"] // self.batch)
+
+    def after(self, position: int) -> Iterator[Batch]:
+        """The batches from number `position` on; the last one may be smaller."""
+        for i in range(position, len(self)):
+            count = min(self.batch, self.problem.counts["train"] - i * self.batch)
+            drawn = self.problem.draw(count, *self.key, i).to(self.device)
+            yield Batch(i, drawn.inputs, drawn.targets)
+
+
+class InOrder:
+    """The sequences of a split of a drawn problem, in batches."""
+
+    def __init__(self, split: DrawnSplit, batch: int) -> None:
+        self.split, self.batch = split, batch
+
+    def __len__(self) -> int:
+        return -(-self.split.inputs.shape[1] // self.batch)
+
+    def after(self, position: int) -> Iterator[Batch]:
+        """The batches from number `position` on; the last one may be smaller."""
+        for i in range(position, len(self)):
+            part = slice(i * self.batch, (i + 1) * self.batch)
+            yield Batch(i, self.split.inputs[:, part], self.split.targets[..., part])

@@ -5,7 +5,6 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import ClassVar
 
 import torch
 from torch import Tensor
@@ -48,10 +47,10 @@ class Vocabulary:
 
 @dataclass(frozen=True)
 class Corpus:
-    """Token numbers of the three splits, int64 [tokens]. sha256: of the words of all splits.
+    """Token numbers of the three splits, int64 [tokens], or of a smaller type. sha256: of the words of all splits.
 
     from_train: whether the vocabulary is that of the training split, so that the others may have words outside it.
-    blank_lines: whether a blank line counts as a sentence.
+    blank_lines: whether a blank line counts as a sentence. characters: whether tokens are characters, not words.
     """
 
     vocabulary: Vocabulary
@@ -59,7 +58,17 @@ class Corpus:
     sha256: str
     from_train: bool = False
     blank_lines: bool = False
-    unit: ClassVar[str] = "tokens"
+    characters: bool = False
+
+    @property
+    def unit(self) -> str:
+        """What is counted."""
+        return "characters" if self.characters else "tokens"
+
+    @property
+    def size_names(self) -> tuple[str, ...]:
+        """What `sizes` are numbers of."""
+        return ("different characters",) if self.characters else ("words",)
 
     @property
     def sizes(self) -> tuple[int, ...]:

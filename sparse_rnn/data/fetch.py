@@ -8,7 +8,8 @@ from sparse_rnn.core.registry import choices, lookup
 from sparse_rnn.data.content import OWN
 from sparse_rnn.data.labelled import published  # noqa: F401  (fill the registry)
 from sparse_rnn.data.labelled.texts import LabelledTexts
-from sparse_rnn.data.language import corpora  # noqa: F401  (fill the registry)
+from sparse_rnn.data.language import characters, corpora, wikitext103  # noqa: F401  (fill the registry)
+from sparse_rnn.data.sequences import drawn, images  # noqa: F401  (fill the registry)
 
 
 def select(names: list[str]) -> list[str]:
@@ -33,4 +34,5 @@ def describe(dataset: Any) -> str:
     counts = " / ".join(f"{count:,}" for count in data.counts.values())
     if isinstance(data, LabelledTexts):
         return f"{counts} {data.unit} of {len(data.classes)} classes, {data.words:,} words"
-    return f"{counts} {data.unit}, {data.sizes[0]:,} words"
+    sizes = (f"{n:,} {what}" for n, what in zip(data.sizes, data.size_names, strict=False))
+    return f"{counts} {data.unit}, {', '.join(sizes)}"

@@ -9,6 +9,7 @@ from typing import Any, NotRequired, TypedDict
 import torch
 from torch import Tensor
 
+from sparse_rnn.core.errors import ConfigError
 from sparse_rnn.core.reading import parse_json
 from sparse_rnn.core.shapes import misfit
 from sparse_rnn.core.wording import counted
@@ -20,11 +21,12 @@ LONGEST_TEXT = 1_000_000  # words that a classifier may read
 
 
 class Kept(TypedDict):
-    """What is kept of a tokenizer. length, classes: of a classifier's; blank_lines: of a language model's."""
+    """What is kept of a tokenizer. length, classes: of a classifier's; the others: of a language model's."""
 
     words: list[str]
     data_sha256: str
     blank_lines: NotRequired[bool]
+    characters: NotRequired[bool]
     length: NotRequired[int]
     classes: NotRequired[list[str]]
 
@@ -51,6 +53,14 @@ class WordTokenizer:
         """The text of token numbers [T]: words with spaces between them, one sentence per line."""
         return as_text(self.vocabulary.words[number] for number in _numbers(tokens))
 
+    def prompt(self, text: str) -> Sequence[str]:
+        """The words that a model reads before it writes: those of the text, or the end of a sentence if it has none."""
+        return text.split() or [END_OF_SENTENCE]
+
+    def continued(self, prompt: str, tokens: Sequence[int]) -> str:
+        """A prompt with the token numbers after it, as `decode` writes them."""
+        return as_text([*prompt.split(), *(self.vocabulary.words[number] for number in tokens)])
+
     def words(self, text: str) -> list[str]:
         """The words of a text, with `<eos>` for the end of a line, but not at the end of a text without a line feed."""
         *whole, begun = text.split("\n")
@@ -64,6 +74,55 @@ class WordTokenizer:
     def kept(self) -> Kept:
         """What is kept of it."""
         return {"words": self.vocabulary.words, "data_sha256": self.data_sha256, "blank_lines": self.blank_lines}
+
+
+@dataclass(frozen=True)
+class CharacterTokenizer:
+    """Of a language model whose tokens are characters: the bytes of UTF-8, each written as the character of its number.
+
+    data_sha256: of the text that the vocabulary is of.
+    """
+
+    vocabulary: Vocabulary
+    data_sha256: str
+
+    def encode(self, text: str) -> Tensor:
+        """The numbers of the text's bytes, int64 [T]. Raises ConfigError for a character that the data do not have."""
+        return self.vocabulary.encode(self.known(text))
+
+    def known(self, text: str) -> str:
+        """The bytes of a text as characters; raises ConfigError for one that the data do not have."""
+        for character in dict.fromkeys(text):
+            if any(byte not in self.vocabulary.index for byte in _bytes(character)):
+                raise ConfigError(f"{character!r} is not one of the {len(self.vocabulary)} characters of the data set.")
+        return _bytes(text)
+
+    def decode(self, tokens: Tensor | Sequence[int]) -> str:
+        """The text of token numbers [T]; what is no UTF-8 is replaced."""
+        read = "".join(self.vocabulary.words[number] for number in _numbers(tokens))
+        return read.encode("latin-1").decode("utf-8", "replace")
+
+    def prompt(self, text: str) -> Sequence[str]:
+        """The characters that a model reads before it writes: those of the text, or a line feed, or else a space."""
+        return self.known(text) or next(
+            blank for blank in ("\n", " ", self.vocabulary.words[0]) if blank in self.vocabulary.index
+        )
+
+    def continued(self, prompt: str, tokens: Sequence[int]) -> str:
+        """A prompt with the token numbers after it, as `decode` writes them."""
+        return prompt + self.decode(tokens)
+
+    def no_text(self, sizes: Sequence[int]) -> Corpus:
+        """Data for a model of these sizes, without any text."""
+        return Corpus(self.vocabulary, {}, self.data_sha256, characters=True)
+
+    def kept(self) -> Kept:
+        """What is kept of it."""
+        return {"words": self.vocabulary.words, "data_sha256": self.data_sha256, "characters": True}
+
+
+def _bytes(text: str) -> str:
+    return text.encode("utf-8", "surrogatepass").decode("latin-1")
 
 
 @dataclass(frozen=True)
@@ -102,7 +161,8 @@ class TextTokenizer:
         return {**own, "length": self.length, "classes": list(self.classes)}
 
 
-Tokenizer = WordTokenizer | TextTokenizer
+WritingTokenizer = WordTokenizer | CharacterTokenizer
+Tokenizer = WritingTokenizer | TextTokenizer
 
 
 def _numbers(tokens: Tensor | Sequence[int]) -> Sequence[int]:
@@ -123,6 +183,8 @@ def as_text(words: Iterable[str]) -> str:
 
 def tokenizer_of(data: Data) -> Tokenizer | None:
     """The tokenizer of data in memory; None for data of another kind than `make_corpus` and `encode` make."""
+    if isinstance(data, Corpus) and data.characters:
+        return CharacterTokenizer(data.vocabulary, data.sha256)
     if isinstance(data, Corpus):
         return WordTokenizer(data.vocabulary, data.sha256, data.blank_lines)
     if isinstance(data, LabelledTexts):
@@ -140,6 +202,8 @@ def from_json(text: bytes, sizes: Sequence[int]) -> Tokenizer:
     kept: Any = parse_json(text)
     if wrong := next(_wrong(kept, sizes), ""):
         raise ValueError(wrong)
+    if kept.get("characters"):
+        return CharacterTokenizer(Vocabulary(kept["words"]), kept["data_sha256"])
     if "classes" not in kept:
         return WordTokenizer(Vocabulary(kept["words"]), kept["data_sha256"], kept.get("blank_lines", False))
     return TextTokenizer(tuple(kept["words"]), kept["length"], tuple(kept["classes"]), kept["data_sha256"])
@@ -153,7 +217,9 @@ def _wrong(kept: Mapping[str, Any], sizes: Sequence[int]) -> Iterator[str]:
     words, classes = kept["words"], kept.get("classes")
     if len(set(words)) < len(words):
         yield "its vocabulary has a word twice"
-    if classes is None:
+    if kept.get("characters") and not all(len(word) == 1 and word < "\u0100" for word in words):
+        yield "its characters are not bytes"
+    elif classes is None:
         if [len(words)] != list(sizes):
             yield f"its vocabulary has {counted(len(words), 'word')}, and its model another number"
     elif len(sizes) != 2 or len(words) >= sizes[0] or len(classes) != sizes[1]:

@@ -12,8 +12,8 @@ from torch import Tensor, nn
 from sparse_rnn.config.schema import Run
 from sparse_rnn.core.errors import ConfigError, RunFailed
 from sparse_rnn.core.random import generator
-from sparse_rnn.data.corpus import END_OF_SENTENCE, UNKNOWN, Vocabulary
-from sparse_rnn.data.tokenizers import Tokenizer, WordTokenizer, as_text
+from sparse_rnn.data.corpus import UNKNOWN, Vocabulary
+from sparse_rnn.data.tokenizers import CharacterTokenizer, TextTokenizer, Tokenizer, WritingTokenizer
 from sparse_rnn.inference.computing import computing_model, use_kernels_if_faster, use_threads
 from sparse_rnn.inference.exported import exported_tokenizer, read_exported
 from sparse_rnn.inference.load import load_best, load_tokenizer, read_run, reraise_damaged
@@ -35,11 +35,12 @@ class Drawing:
 class Written:
     """What a model wrote: the prompt and the text after it, one sentence per line.
 
-    unknown: words of the prompt that were read as <unk>. per_second: words drawn in a second. computed_by: sparse
-    kernels, masked or dense weights, in a phrase.
+    unit: word or character. unknown: words of the prompt that were read as <unk>. per_second: units drawn in a second.
+    computed_by: sparse kernels, masked or dense weights, in a phrase.
     """
 
     text: str
+    unit: str
     unknown: list[str]
     per_second: float
     computed_by: str
@@ -53,11 +54,11 @@ def write_text(folder: RunFolder, drawing: Drawing, *, threads: int | None) -> W
     use_threads(threads)
     record, run = read_run(folder)
     _check_writes(run, f"{folder.path} is a run of")
-    vocabulary = _vocabulary(load_tokenizer(folder, record, run))
-    unknown = unknown_words(drawing.prompt, vocabulary)
+    tokenizer = _writing(load_tokenizer(folder, record, run), f"{folder.path} is a run")
+    unknown = _unknown(drawing.prompt, tokenizer)
     with reraise_damaged():
         model, topology, _ = load_best(run, record["sizes"], folder)
-    return _written(model, use_kernels_if_faster(model, topology), vocabulary, unknown, drawing)
+    return _written(model, use_kernels_if_faster(model, topology), tokenizer, unknown, drawing)
 
 
 def write_text_from(path: Path, drawing: Drawing, *, threads: int | None) -> Written:
@@ -66,10 +67,10 @@ def write_text_from(path: Path, drawing: Drawing, *, threads: int | None) -> Wri
     with reraise_damaged():
         exported = read_exported(path)
         _check_writes(exported.run, f"{path} holds")
-        vocabulary = _vocabulary(exported_tokenizer(path, exported))
-        unknown = unknown_words(drawing.prompt, vocabulary)
+        tokenizer = _writing(exported_tokenizer(path, exported), f"{path} is a model")
+        unknown = _unknown(drawing.prompt, tokenizer)
         model, computed_by = computing_model(path, exported, windows=False)
-    return _written(model, computed_by, vocabulary, unknown, drawing)
+    return _written(model, computed_by, tokenizer, unknown, drawing)
 
 
 def _check_writes(run: Run, what: str) -> None:
@@ -77,23 +78,34 @@ def _check_writes(run: Run, what: str) -> None:
         raise ConfigError(f"{what} model={run.model.name}: only a language model writes text.")
 
 
-def _vocabulary(tokenizer: Tokenizer) -> Vocabulary:
-    assert isinstance(tokenizer, WordTokenizer)
-    return tokenizer.vocabulary
+def _writing(tokenizer: Tokenizer, what: str) -> WritingTokenizer:
+    if isinstance(tokenizer, TextTokenizer):
+        raise ConfigError(f"{what} whose vocabulary is that of a classifier: it writes no text.")
+    return tokenizer
 
 
 def _written(
-    model: nn.Module, computed_by: str, vocabulary: Vocabulary, unknown: list[str], drawing: Drawing
+    model: nn.Module, computed_by: str, tokenizer: WritingTokenizer, unknown: list[str], drawing: Drawing
 ) -> Written:
     assert isinstance(model, LanguageModel)
-    prompt = drawing.prompt.split()
+    vocabulary = tokenizer.vocabulary
     never, draws = vocabulary.index.get(UNKNOWN), generator("generate", drawing.seed)
-    start = vocabulary.encode(prompt or [END_OF_SENTENCE])
+    start = vocabulary.encode(tokenizer.prompt(drawing.prompt))
     drawn = next_words(model.eval(), start, drawing.temperature, draws, never=never)
     started = time.monotonic()
-    written = [vocabulary.words[number] for number in islice(drawn, drawing.count)]
+    written = list(islice(drawn, drawing.count))
     per_second = drawing.count / (time.monotonic() - started)
-    return Written(as_text([*prompt, *written]), unknown, per_second, computed_by)
+    text = tokenizer.continued(drawing.prompt, written)
+    unit = "character" if isinstance(tokenizer, CharacterTokenizer) else "word"
+    return Written(text, unit, unknown, per_second, computed_by)
+
+
+def _unknown(prompt: str, tokenizer: WritingTokenizer) -> list[str]:
+    """The prompt's unknown words; raises ConfigError for what the model cannot read."""
+    if isinstance(tokenizer, CharacterTokenizer):
+        tokenizer.known(prompt)
+        return []
+    return unknown_words(prompt, tokenizer.vocabulary)
 
 
 def unknown_words(prompt: str, vocabulary: Vocabulary) -> list[str]:

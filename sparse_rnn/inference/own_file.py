@@ -16,8 +16,8 @@ from sparse_rnn.data.labelled.dataset import LabelledDataset
 from sparse_rnn.data.labelled.own import LabelledText
 from sparse_rnn.data.labelled.readers import Example, examples_in, labelled
 from sparse_rnn.data.labelled.texts import LabelledSplit, LabelledTexts, words_of
-from sparse_rnn.data.text_files import find_file
-from sparse_rnn.data.tokenizers import TextTokenizer, Tokenizer, WordTokenizer
+from sparse_rnn.data.text_files import find_file, lines
+from sparse_rnn.data.tokenizers import CharacterTokenizer, TextTokenizer, Tokenizer, WordTokenizer
 
 SPLIT = "test"  # the one that the file takes the place of
 READING = ("auto", "label", "text")  # of labelled files, unless the run's own were read in another way
@@ -25,11 +25,14 @@ READING = ("auto", "label", "text")  # of labelled files, unless the run's own w
 
 @dataclass(frozen=True)
 class OwnFile:
-    """The file as the only split of `data`; words: how many it has, and how many of them the model does not know."""
+    """The file as the only split of `data`; words: how many it has, and how many of them the model does not know.
+
+    unknown: None where tokens are characters, all of which the model knows.
+    """
 
     data: Data
-    words: int
-    unknown: int
+    words: int = 0
+    unknown: int | None = None
 
 
 def read_own_file(name: str, tokenizer: Tokenizer, run: Run, sizes: list[int]) -> OwnFile:
@@ -37,6 +40,11 @@ def read_own_file(name: str, tokenizer: Tokenizer, run: Run, sizes: list[int]) -
     path = find_file(Path(name))
     if not path:
         raise ConfigError(f"data={name} does not exist.")
+    if isinstance(tokenizer, CharacterTokenizer):
+        tokens = tokenizer.encode("".join(lines(path, shown=f"data={name}")))
+        if not tokens.numel():
+            raise ConfigError(f"data={name} is empty.")
+        return OwnFile(Corpus(tokenizer.vocabulary, {SPLIT: tokens}, "", characters=True))
     if isinstance(tokenizer, WordTokenizer):
         return _text(path, f"data={name}", tokenizer)
     return _labelled(path, f"data={name}", tokenizer, run, sizes)

@@ -20,7 +20,8 @@ Hidden = Any
 class ModelConfig(Protocol):
     """A model's settings: a dataclass whose `task` names what the model learns.
 
-    `build` takes the sizes of the task's data: the vocabulary, and for a classifier the number of classes.
+    `build` takes the sizes of the task's data: the vocabulary, or the numbers at each step, and for a classifier the
+    number of classes.
     """
 
     name: str
@@ -136,12 +137,15 @@ class LanguageModel(SequenceModel):
 
 
 class TextClassifier(SequenceModel):
-    """Tells the class of a text. classes: their names by number, known where the tokenizer is."""
+    """Tells the class of a text, or of a sequence of numbers, or answers it with a number, by a single logit.
+
+    classes: their names by number, known where the tokenizer is.
+    """
 
     classes: tuple[str, ...] = ()
 
     def forward(self, tokens: Tensor) -> Tensor:
-        """Logits [B, classes]; tokens: int64 [T, B], 0 where padded."""
+        """Logits [B, classes]; tokens: int64 [T, B], 0 where padded, or numbers [T, B, V], see layers/inputs.py."""
         raise NotImplementedError
 
     def flow(self, length: int) -> Tensor:

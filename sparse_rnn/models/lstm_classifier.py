@@ -10,6 +10,7 @@ from sparse_rnn.core.declarations import LSTM_GATES
 from sparse_rnn.core.registry import register
 from sparse_rnn.models.base import TextClassifier
 from sparse_rnn.models.checks import check_dropouts, check_sizes
+from sparse_rnn.models.layers.inputs import embed
 from sparse_rnn.models.layers.lstm import LSTM
 
 
@@ -64,12 +65,12 @@ class LSTMClassifier(TextClassifier):
 
     def forward(self, tokens: Tensor) -> Tensor:
         """See TextClassifier; padding is read like a word, as in Keras without masking."""
-        _, (last, _) = self.lstm(self.dropout(self.embedding(tokens)))
+        _, (last, _) = self.lstm(self.dropout(embed(self.embedding, tokens)))
         logits: Tensor = self.decoder(self.dropout(last[0]))
         return logits
 
     @torch.no_grad()
     def layer_states(self, tokens: Tensor) -> list[Tensor]:
         """See TextClassifier."""
-        states, _ = self.lstm(self.embedding(tokens))
+        states, _ = self.lstm(embed(self.embedding, tokens))
         return [states]

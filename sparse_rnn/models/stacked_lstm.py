@@ -7,11 +7,15 @@ import torch
 from torch import Tensor, nn
 
 from sparse_rnn.core.declarations import Structures
+from sparse_rnn.core.errors import ConfigError
 from sparse_rnn.core.registry import register
 from sparse_rnn.models.base import Decoder, Hidden, LanguageModel
 from sparse_rnn.models.checks import check_dropouts, check_init_range, check_sizes
 from sparse_rnn.models.initialisation import init_embedding_and_decoder, init_uniform
+from sparse_rnn.models.layers.adaptive import NARROWEST, AdaptiveDecoder
 from sparse_rnn.models.layers.lstm import LSTM
+
+DECODERS = ("full", "adaptive")
 
 
 @register("model", "stacked_lstm")
@@ -20,7 +24,7 @@ class StackedLSTMConfig:
     """`hidden` units in each of `layers` layers and in the embedding; one dropout rate at all places.
 
     init_range: all parameters start in U(+-init_range) (Zaremba et al. 2014: 0.04), instead of as described at
-    StackedLSTM.
+    StackedLSTM. decoder: full, or adaptive for a vocabulary of hundreds of thousands of words, see AdaptiveDecoder.
     """
 
     task: ClassVar[str] = "language_modelling"
@@ -30,11 +34,16 @@ class StackedLSTMConfig:
     layers: int = 2
     dropout: float = 0.65
     init_range: float | None = None
+    decoder: str = "full"
 
     def __post_init__(self) -> None:
         check_sizes(hidden=self.hidden, layers=self.layers)
         check_dropouts(dropout=self.dropout)
         check_init_range(self.init_range)
+        if self.decoder not in DECODERS:
+            raise ConfigError(f"model.decoder={self.decoder} must be one of {', '.join(DECODERS)}.")
+        if self.decoder == "adaptive" and self.hidden < NARROWEST:
+            raise ConfigError(f"model.decoder=adaptive needs a model.hidden of at least {NARROWEST}.")
 
     def build(self, vocabulary: int) -> "StackedLSTM":
         """The model for a vocabulary of so many words."""
@@ -42,10 +51,10 @@ class StackedLSTMConfig:
 
 
 class StackedLSTM(LanguageModel):
-    """Embedding, LSTM and linear decoder, untied.
+    """Embedding, LSTM and linear or adaptive decoder, untied.
 
     Dropout is drawn anew at every time step: on the embedding, between the layers and on the output. Embedding and
-    decoder start in U(+-0.1), the decoder's bias at zero, the LSTM as in torch.
+    decoder start in U(+-0.1), the decoder's bias at zero, the LSTM and an adaptive decoder as in torch.
     """
 
     def __init__(self, config: StackedLSTMConfig, vocabulary: int) -> None:
@@ -54,9 +63,13 @@ class StackedLSTM(LanguageModel):
         self.embedding = nn.Embedding(vocabulary, config.hidden)
         between = config.dropout if config.layers > 1 else 0.0
         self.lstm = LSTM(config.hidden, config.hidden, config.layers, dropout=between)
-        self.decoder = Decoder(config.hidden, vocabulary)
         self.dropout = nn.Dropout(config.dropout)
-        init_embedding_and_decoder(self.embedding, self.decoder)
+        if config.decoder == "adaptive":
+            self.decoder = AdaptiveDecoder(config.hidden, vocabulary)  # type: ignore[assignment]
+            nn.init.uniform_(self.embedding.weight, -0.1, 0.1)
+        else:
+            self.decoder = Decoder(config.hidden, vocabulary)
+            init_embedding_and_decoder(self.embedding, self.decoder)
         if config.init_range is not None:
             init_uniform(self, config.init_range)
 

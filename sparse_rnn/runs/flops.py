@@ -14,7 +14,6 @@ from typing import Any
 import torch
 
 from sparse_rnn.config.schema import Run
-from sparse_rnn.data.labelled.dataset import LabelledDataset
 from sparse_rnn.sparsity.method import (
     SparsifierConfig,
     final_counts,
@@ -92,7 +91,7 @@ def run_flops(run: Run, densities: Mapping[str, float] | None = None) -> Flops:
 
 def _sequence_length(run: Run) -> int:
     """Tokens of one of the sequences of a batch; the mean length where windows vary."""
-    return run.dataset.length if isinstance(run.dataset, LabelledDataset) else run.training.bptt
+    return int(getattr(run.dataset, "steps", run.training.bptt))
 
 
 def mean_densities(run: Run, rows: Iterable[Mapping[str, Any]]) -> dict[str, float]:

@@ -11,6 +11,7 @@ from typing import Any, Required, TypedDict
 from sparse_rnn.core.command_line import warn
 from sparse_rnn.core.errors import ConfigError, DamagedFile
 from sparse_rnn.core.files import replace
+from sparse_rnn.core.metrics import METRICS
 from sparse_rnn.core.reading import load_object
 from sparse_rnn.core.shapes import is_number
 
@@ -145,8 +146,7 @@ def backend_so_far(folder: RunFolder) -> str | None:
 def has_results(record: Mapping[str, Any]) -> bool:
     """Whether a record tells what its run came to, and not only that it is finished."""
     results = record.get("results", {})
-    kinds = ("perplexity", "accuracy")
-    return all(any(is_number(results.get(f"{split}/{kind}")) for kind in kinds) for split in ("valid", "test"))
+    return all(any(is_number(results.get(f"{split}/{each.name}")) for each in METRICS) for split in ("valid", "test"))
 
 
 def keep_next_best(folder: RunFolder) -> None:

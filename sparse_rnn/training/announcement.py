@@ -12,7 +12,7 @@ from sparse_rnn.config.stored import differences
 from sparse_rnn.core.device import device_name
 from sparse_rnn.core.errors import ConfigError
 from sparse_rnn.core.wording import counted
-from sparse_rnn.data.base import Data
+from sparse_rnn.data.base import Data, learned
 from sparse_rnn.data.corpus import Corpus
 from sparse_rnn.runs.parents import parent_of
 from sparse_rnn.sparsity.method import SparsifierConfig
@@ -54,7 +54,7 @@ def announce(trainer: Trainer, data: Data, terminal: Terminal, overrides: Sequen
         terminal.say(f"Backend {trainer.backend.name}: {trainer.backend.reason}.")
     terminal.say(f"For comparison, {trainer.task.comparison()}.")
     # ST-RNN's classifiers are updated this often, and budget=smoke is not trained for its results.
-    warned = run.model.task == "language_modelling" and run.budget.name != "smoke"
+    warned = learned(run.dataset) == "language_modelling" and run.budget.name != "smoke"
     if warned and (sentence := updates_too_often(run.sparsifier, len(trainer.task.batches(0)))):
         terminal.say(sentence)
     if trainer.saved_by != trainer.backend.name:
@@ -71,7 +71,7 @@ def announce(trainer: Trainer, data: Data, terminal: Terminal, overrides: Sequen
 def data_facts(data: Data) -> str:
     """How large the data are, and how many tokens of the validation split are outside a vocabulary of training."""
     counts = " / ".join(f"{n:,}" for n in data.counts.values())
-    sizes = [f"{n:,} {what}" for n, what in zip(data.sizes, ("words", "classes"), strict=False)]
+    sizes = [f"{n:,} {what}" for n, what in zip(data.sizes, data.size_names, strict=False)]
     unknown = data.unknown("valid") if isinstance(data, Corpus) else None
     outside = [] if unknown is None else [f"{unknown:,} of the validation tokens unknown"]
     return f"{counts} {data.unit}, {', '.join([*sizes, *outside])}"

@@ -12,7 +12,7 @@ from sparse_rnn.backends.gpu.choice import choose_fused, choose_graph
 from sparse_rnn.config.schema import Run
 from sparse_rnn.core.protocol import ProtocolConfig
 from sparse_rnn.core.registry import lookup
-from sparse_rnn.data.base import Data
+from sparse_rnn.data.base import Data, learned
 from sparse_rnn.data.corpus import Corpus
 from sparse_rnn.optim.averaged_sgd import AveragedSGD
 from sparse_rnn.sparsity.coactivation import Coactivation
@@ -23,7 +23,11 @@ from sparse_rnn.sparsity.topology import SparseTopology
 from sparse_rnn.training.captured_step import CapturedStep, CUDAGraphs
 from sparse_rnn.training.running_sums import RunningSums
 from sparse_rnn.training.step import TrainingStep
-from sparse_rnn.training.tasks import language_modelling, text_classification  # noqa: F401  (fill the registry)
+from sparse_rnn.training.tasks import (  # noqa: F401  (fill the registry)
+    drawn_sequences,
+    language_modelling,
+    text_classification,
+)
 from sparse_rnn.training.tasks.base import Task
 
 
@@ -59,7 +63,7 @@ def limited(run: Run, data: Data) -> Data:
 
 def make_task(run: Run, data: Data, model: nn.Module, device: torch.device) -> Task:
     """What the model learns from the data."""
-    task: Task = lookup("task", run.model.task)(run.training, run.seed, data, model, device, run.precision)
+    task: Task = lookup("task", learned(run.dataset))(run.training, run.seed, data, model, device, run.precision)
     return task
 
 
@@ -131,4 +135,4 @@ def use_backend(
 def _tokens(run: Run, task: Task) -> int:
     """About as many as the run is trained on, each as often as it is read."""
     batches = task.batches(0)
-    return run.training.epochs * len(batches) * next(batches.after(0)).inputs.numel()
+    return run.training.epochs * len(batches) * next(batches.after(0)).tokens

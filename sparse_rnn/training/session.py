@@ -16,6 +16,7 @@ from sparse_rnn.config.stored import differences
 from sparse_rnn.core.device import device_failure, make_device, set_up_device
 from sparse_rnn.core.errors import ConfigError, DamagedFile, DeviceLost, Diverged, RunFailed
 from sparse_rnn.core.lock import RunLock
+from sparse_rnn.core.metrics import metric_of
 from sparse_rnn.core.output import safe_output
 from sparse_rnn.core.wording import duration, shown_metric
 from sparse_rnn.data.base import Data
@@ -302,7 +303,7 @@ def _recorded(failure: RunFailed, folder: RunFolder, record: dict[str, Any]) -> 
 def summary(record: dict[str, Any]) -> str:
     """One sentence on a finished run."""
     results = record["results"]
-    metric = "accuracy" if "valid/accuracy" in results else "perplexity"
+    metric = metric_of(results, "valid/").words
     return (
         f"valid {metric} {shown_metric(results, 'valid')}, test {shown_metric(results, 'test')} "
         f"({results['weights']} weights of epoch {results['best_epoch']}), {record['active_parameters']:,} active "

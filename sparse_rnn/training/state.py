@@ -35,8 +35,8 @@ class RunState:
         """Add what a training step has read; what it computed is added up on the device."""
         self.step, self.batch, self.recent_steps = self.step + 1, batch.index + 1, self.recent_steps + 1
         self.totals.targets += batch.targets.numel()
-        self.totals.tokens += batch.inputs.numel()
-        self.tokens += batch.inputs.numel()
+        self.totals.tokens += batch.tokens
+        self.tokens += batch.tokens
 
     def count_seconds(self, seconds: float) -> None:
         """Add the time that training took."""

@@ -5,7 +5,7 @@ import pytest
 from sparse_rnn.config.compose import compose_run, expand_shorthands
 from sparse_rnn.config.identity import as_dict, run_id
 from sparse_rnn.config.stored import run_from_dict
-from sparse_rnn.core.conf import config_dir
+from sparse_rnn.core.conf import OPTIONAL_GROUPS, config_dir
 from sparse_rnn.core.conf import options as files
 from sparse_rnn.core.errors import ConfigError
 from sparse_rnn.core.registry import choices, lookup
@@ -42,6 +42,9 @@ def overrides_for(group: str, name: str) -> list[str]:
         for model in choices("model"):
             if name.removeprefix(f"{model}_") in choices("optimizer"):
                 return [f"model={model}", f"optimizer={name.removeprefix(f'{model}_')}"]
+    if group == "excerpt":
+        budget, dataset = name.split("/")
+        return [f"budget={budget}", *overrides_for("dataset", dataset)]
     if group == "tuning":
         model, optimizer, dataset = name.split("/")
         return [f"model={model}", f"optimizer={optimizer}", f"dataset={dataset}"]
@@ -68,7 +71,7 @@ def with_a_recipe(model: str) -> list[str]:
 @pytest.mark.parametrize(("group", "name"), list(options()))
 def test_every_option_composes(group, name):
     run = compose_run(overrides_for(group, name))
-    if group not in ("size", "tuning", "pairing"):
+    if group not in OPTIONAL_GROUPS:
         assert as_dict(run)[group]["name"] == name
 
 

@@ -50,7 +50,7 @@ def test_help_names_all_that_is_downloaded(tmp_path: Path) -> None:
     assert (result.returncode, result.stderr) == (0, "")
     assert "python -m sparse_rnn.data [NAME ...]" in result.stdout
     downloaded = [name for name in choices("dataset") if hasattr(lookup("dataset", name), "fetch")]
-    assert f"all that are downloaded: {', '.join(downloaded)}." in result.stdout
+    assert f"all that are downloaded: {', '.join(downloaded)}." in " ".join(result.stdout.split())
 
 
 def test_an_unknown_name_is_refused(offline: dict[str, str], tmp_path: Path) -> None:

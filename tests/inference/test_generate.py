@@ -18,8 +18,9 @@ from sparse_rnn.config.identity import run_id
 from sparse_rnn.core.errors import ConfigError, RunFailed
 from sparse_rnn.core.random import generator
 from sparse_rnn.data.corpus import END_OF_SENTENCE, UNKNOWN, Vocabulary
+from sparse_rnn.data.tokenizers import as_text
 from sparse_rnn.inference import computing
-from sparse_rnn.inference.generate import as_text, draw, next_words, unknown_words
+from sparse_rnn.inference.generate import draw, next_words, unknown_words
 from sparse_rnn.models.awd_lstm_mos import AWDLSTMMoSConfig
 from sparse_rnn.models.on_lstm import ONLSTMConfig
 from sparse_rnn.models.rhn import RHNConfig

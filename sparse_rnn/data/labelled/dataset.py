@@ -44,6 +44,11 @@ class LabelledDataset:
             raise ConfigError(f"dataset.valid_share={self.valid_share} must be between 0 and 1, both excluded.")
 
     @property
+    def steps(self) -> int:
+        """Tokens of a text."""
+        return self.length
+
+    @property
     def folder(self) -> Path:
         """The folder of its files and of its cache."""
         return data_root() / self.name

@@ -30,6 +30,15 @@ class LabelledSplit:
     tokens: Tensor
     labels: Tensor
 
+    @property
+    def length(self) -> int:
+        """Tokens of a text."""
+        return self.tokens.shape[1]
+
+    def inputs(self, chosen: Tensor) -> Tensor:
+        """The tokens of these texts, int64 [length, texts]."""
+        return self.tokens[chosen].t().to(torch.int64).contiguous()
+
     def first(self, texts: int | None) -> "LabelledSplit":
         """The first `texts` texts (None: all)."""
         return LabelledSplit(self.tokens[:texts], self.labels[:texts])
@@ -48,6 +57,7 @@ class LabelledTexts:
     """
 
     unit: ClassVar[str] = "texts"
+    size_names: ClassVar[tuple[str, ...]] = ("words", "classes")
     splits: Mapping[str, LabelledSplit]
     classes: tuple[str, ...]
     vocabulary: int

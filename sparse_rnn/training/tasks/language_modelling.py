@@ -9,8 +9,9 @@ from torch import Tensor
 
 from sparse_rnn.config.schema import TrainingConfig
 from sparse_rnn.core.device import autocast
+from sparse_rnn.core.metrics import BITS
 from sparse_rnn.core.registry import register
-from sparse_rnn.data.baselines import word_models
+from sparse_rnn.data.baselines import MOST_COUNTED, word_models
 from sparse_rnn.data.batches import Batch, Windows, rows_of, side_by_side
 from sparse_rnn.data.corpus import Corpus
 from sparse_rnn.models.base import Hidden, LanguageModel, detach
@@ -32,11 +33,12 @@ def check_batches(config: TrainingConfig, corpus: Corpus) -> None:
 class LanguageModelling:
     """Next words of `batch` sequences side by side; the hidden state is carried from window to window.
 
-    With training.sub_batch, a batch is trained in parts, each with its own hidden state.
+    Where tokens are characters, the loss is reported in bits per character too. With training.sub_batch, a batch is
+    trained in parts, each with its own hidden state.
     """
 
     metric: ClassVar[str] = "perplexity"
-    smallest: ClassVar[tuple[int, ...]] = (2,)
+    smallest: ClassVar[tuple[int, ...]] = (3,)
 
     def __init__(
         self,
@@ -107,9 +109,10 @@ class LanguageModelling:
         return self.metrics(Totals(float(total), targets=targets))
 
     def metrics(self, totals: Totals) -> dict[str, float]:
-        """Mean loss in nats per token, and perplexity; infinite where exp would overflow."""
+        """Mean loss in nats per token, perplexity (infinite where exp would overflow), and bits per character."""
         loss = totals.loss / totals.targets
-        return {"loss": loss, self.metric: math.exp(loss) if loss < 700 else math.inf}
+        bits = {BITS.name: loss / math.log(2)} if self.corpus.characters else {}
+        return {"loss": loss, self.metric: math.exp(loss) if loss < 700 else math.inf, **bits}
 
     def better(self, valid: dict[str, float], best: dict[str, float]) -> bool:
         """Whether the loss is lower."""
@@ -117,12 +120,17 @@ class LanguageModelling:
 
     def snapshot(self, tokens: int) -> list[Tensor]:
         """Every layer's hidden states on the first test tokens, each float16 [tokens, units]."""
-        rows = side_by_side(self.corpus.splits["test"][:tokens], 1, split="test").to(self.device)
+        first = self.corpus.splits["test"][:tokens].to(torch.int64)
+        rows = side_by_side(first, 1, split="test").to(self.device)
         with evaluation(self.model):
             states, _ = self.model.layer_states(rows, self.model.initial_hidden(1))
         return [state.squeeze(1).half().cpu() for state in states]
 
     def comparison(self) -> str:
-        """Perplexity of a unigram and of a bigram model."""
+        """Perplexity, or bits per character, of a unigram and of a bigram model."""
         unigram, bigram = word_models(self.corpus)
-        return f"valid perplexity of a unigram model {unigram:.1f}, of a bigram model {bigram:.1f}"
+        cut = f" (counts of the first {MOST_COUNTED:,} tokens)" if self.corpus.counts["train"] > MOST_COUNTED else ""
+        if self.corpus.characters:
+            bits = f"unigram model {math.log2(unigram):.3f}, of a bigram model {math.log2(bigram):.3f}"
+            return f"valid {BITS.words} of a {bits}{cut}"
+        return f"valid perplexity of a unigram model {unigram:.1f}, of a bigram model {bigram:.1f}{cut}"

@@ -1,4 +1,4 @@
-"""The class of a text."""
+"""The class of a text, or of an image that is read pixel by pixel."""
 
 from collections.abc import Callable
 from typing import ClassVar
@@ -9,16 +9,17 @@ from torch import Tensor, nn
 from sparse_rnn.config.schema import TrainingConfig
 from sparse_rnn.core.device import autocast
 from sparse_rnn.core.registry import register
-from sparse_rnn.data.baselines import class_models
+from sparse_rnn.data.baselines import class_models, image_models
 from sparse_rnn.data.batches import Batch, Shuffled
 from sparse_rnn.data.labelled.texts import LabelledTexts
+from sparse_rnn.data.sequences.images import Images
 from sparse_rnn.models.base import TextClassifier
 from sparse_rnn.training.tasks.base import BatchTotals, Totals, evaluation
 
 
 @register("task", "text_classification")
 class TextClassification:
-    """The classes of whole texts, read in a new order every epoch; no state is carried from batch to batch."""
+    """The classes of texts or images, read in a new order every epoch; no state is carried from batch to batch."""
 
     metric: ClassVar[str] = "accuracy"
     smallest: ClassVar[tuple[int, ...]] = (2, 2)
@@ -27,7 +28,7 @@ class TextClassification:
         self,
         config: TrainingConfig,
         seed: int,
-        texts: LabelledTexts,
+        texts: LabelledTexts | Images,
         model: TextClassifier,
         device: torch.device,
         precision: str = "fp32",
@@ -54,7 +55,7 @@ class TextClassification:
             logits = self.model(batch.inputs)
             loss = nn.functional.cross_entropy(logits, batch.targets)
         correct = (logits.argmax(dim=1) == batch.targets).sum(dtype=torch.float64)
-        return loss, BatchTotals(loss.detach().double() * len(logits), correct, len(logits), batch.inputs.numel())
+        return loss, BatchTotals(loss.detach().double() * len(logits), correct, len(logits), batch.tokens)
 
     @torch.no_grad()
     def evaluate(self, split: str, between: Callable[[], None] = lambda: None) -> dict[str, float]:
@@ -87,13 +88,16 @@ class TextClassification:
         As many whole texts are read as `tokens` tokens hold, but at least one.
         """
         test = self._splits["test"]
-        count = max(tokens // test.tokens.shape[1], 1)
+        count = max(tokens // test.length, 1)
         batch = next(Shuffled(test, count).after(0))
         with evaluation(self.model):
             states = self.model.layer_states(batch.inputs)
         return [state.transpose(0, 1).flatten(0, 1).half().cpu() for state in states]
 
     def comparison(self) -> str:
-        """Accuracy of always guessing one class, and of naive Bayes."""
+        """Accuracy of always guessing one class, and of naive Bayes, or of images the nearest mean of a class."""
+        if isinstance(self.texts, Images):
+            majority, nearest = image_models(self.texts)
+            return f"valid accuracy of the most frequent class {majority:.2%}, of the nearest mean image {nearest:.2%}"
         majority, bayes = class_models(self.texts)
         return f"valid accuracy of the most frequent class {majority:.2%}, of naive Bayes {bayes:.2%}"

@@ -1,0 +1,1 @@
+"""Sequences that are no text: pixels, and problems that are drawn."""
