@@ -122,11 +122,10 @@ class LanguageModel(SequenceModel):
         return torch.log_softmax(self.decoder(output), dim=-1)
 
     def flow(self, length: int) -> Tensor:
-        """See SequenceModel; the decoder is linear, so it may read the sum of all positions."""
+        """See SequenceModel; logits are linear, so the decoder may read the sum of all positions."""
         tokens = self.every_token(length)
         output, _ = self(tokens, self.initial_hidden(tokens.shape[1]))
-        logits: Tensor = self.decoder(output.flatten(0, 1).sum(0))
-        return logits.sum()
+        return self.decoder.flow(output.flatten(0, 1).sum(0))
 
     def layer_states(self, tokens: Tensor, hidden: Hidden) -> tuple[list[Tensor], Hidden]:
         """Hidden states of every layer without dropout, each [T, B, h], and the hidden state after the window.
@@ -171,6 +170,11 @@ class Decoder(nn.Linear):
     def cross_entropy(self, x: Tensor, targets: Tensor) -> Tensor:
         """Mean of -log p(target) in nats; x [N, H], targets int64 [N]."""
         return nn.functional.cross_entropy(self(x), targets)
+
+    def flow(self, x: Tensor) -> Tensor:
+        """The sum of all logits, []; x [..., H]."""
+        logits: Tensor = self(x)
+        return logits.sum()
 
     def mixture_cross_entropy(self, latent: Tensor, log_prior: Tensor, targets: Tensor) -> Tensor:
         """Mean of -log p(target) in nats of a mixture of K softmaxes.

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from sparse_rnn.models.base import Decoder, Hidden, LanguageModel, TextClassifier
 from sparse_rnn.models.checks import check_dropouts, check_sizes
 from sparse_rnn.models.initialisation import init_embedding_and_decoder
+from sparse_rnn.models.layers.inputs import embed
 from sparse_rnn.models.layers.recurrent import RecurrentLayer, RecurrentStack
 
 
@@ -110,12 +111,12 @@ class RecurrentClassifier(TextClassifier):
 
     def forward(self, tokens: Tensor) -> Tensor:
         """See TextClassifier; padding is read like a word, as in LSTMClassifier."""
-        output, _ = self.stack(self.embedding(tokens), self.stack.initial_state(tokens.shape[1]))
+        output, _ = self.stack(embed(self.embedding, tokens), self.stack.initial_state(tokens.shape[1]))
         logits: Tensor = self.decoder(output[-1])
         return logits
 
     @torch.no_grad()
     def layer_states(self, tokens: Tensor) -> list[Tensor]:
         """See TextClassifier; what each layer gives, before it is added to what the layer reads."""
-        outputs, _ = self.stack.outputs(self.embedding(tokens), self.stack.initial_state(tokens.shape[1]))
+        outputs, _ = self.stack.outputs(embed(self.embedding, tokens), self.stack.initial_state(tokens.shape[1]))
         return outputs

@@ -27,6 +27,11 @@ class AdaptiveDecoder(nn.AdaptiveLogSoftmaxWithLoss):
         said: Tensor = self.log_prob(x.flatten(0, -2))
         return said.view(*x.shape[:-1], self.n_classes)
 
+    def flow(self, x: Tensor) -> Tensor:
+        """The sum of the logits of all clusters, []; x [..., H]."""
+        clusters: list[Tensor] = [self.head(x), *(tail(x) for tail in self.tail)]
+        return torch.stack([logits.sum() for logits in clusters]).sum()
+
     def cross_entropy(self, x: Tensor, targets: Tensor) -> Tensor:
         """Mean of -log p(target) in nats; x [N, H], targets int64 [N].
 
