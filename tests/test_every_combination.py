@@ -17,6 +17,7 @@ from sparse_rnn.core.registry import lookup
 from sparse_rnn.optim.averaged_sgd import AveragedSGD
 from sparse_rnn.runs.folder import RunFolder
 from sparse_rnn.runs.record import digest
+from sparse_rnn.sparsity.method import final_counts
 from sparse_rnn.sparsity.optimizer_state import tensors_like
 from sparse_rnn.training.loggers.base import Loggers
 from sparse_rnn.training.loggers.terminal import Terminal
@@ -59,6 +60,8 @@ def composed(model, method, optimizer, *more):
         rate = 0.5 if lookup("optimizer", optimizer).lr == MISSING else 0.01  # adaptive ones have one of their own
         overrides += ["recipe=none", f"optimizer.lr={rate}", "sparsifier.removal_rate=0.5"]
         overrides += ["sparsifier.sparsity=0.6"] if method not in ("dense", "iss") else []
+    if (model, method) == ("lstm_classifier", "srigl"):  # at its recipe's sparsity, rows this short would be empty
+        overrides += ["sparsifier.sparsity=0.6"]
     return compose_run([*overrides, "budget=smoke", *more])
 
 
@@ -105,7 +108,9 @@ class CheckedTrainer(Trainer):
         if report is not None and not method.prunes:
             assert report.removed == report.grown
         if not method.prunes and method.masked and method.name != "iss":
-            assert self.topology.active == round(self.topology.size * (1 - method.sparsity))
+            assert self.topology.active == sum(final_counts(method, self.topology).values())
+            if method.structure == "unstructured":
+                assert self.topology.active == round(self.topology.size * (1 - method.sparsity))
 
 
 def train(run, folder: Path, stop_at: int = -1) -> tuple[str, dict]:

@@ -14,7 +14,7 @@ from sparse_rnn.core.extras import missing_extra
 from sparse_rnn.sparsity import arguments
 from sparse_rnn.sparsity.divergence import odd_value
 from sparse_rnn.sparsity.iss.penalty import ISSConfig
-from sparse_rnn.sparsity.method import SparsifierConfig, check_backend, refuse_without_gates
+from sparse_rnn.sparsity.method import SparsifierConfig, check_backend, refuse_structure, refuse_without_gates
 from sparse_rnn.sparsity.named_methods import composed_method
 from sparse_rnn.sparsity.rules.growth import GrowthRule
 from sparse_rnn.sparsity.step_sparsifier import StepSparsifier
@@ -70,6 +70,7 @@ def sparsify(
         raise ConfigError(f"update_interval={config.update_interval} leaves no update within steps={steps}.")
     topology = _topology(module, [*config.keep_dense, *arguments.names("keep_dense", keep_dense)], gates)
     _refuse_untrained(topology, optimizer)
+    refuse_structure(config, topology)
     if not isinstance(method, str) or {"scope", "redistribution"} & set(settings):
         refuse_without_gates(config, topology)  # the scope of a method by name simply has no effect without gates
     apply = _chosen_backend(config, rule, module, topology, optimizer)
@@ -122,7 +123,7 @@ def _settings(
     own = None if isinstance(method, str) else method
     if sparsity is not None:
         chosen["sparsity"] = arguments.number("sparsity", sparsity)
-    elif own is None or isinstance(own.sparsity, str):
+    elif settings.get("structure") != "n_m" and (own is None or isinstance(own.sparsity, str)):
         raise ConfigError("sparsity is missing: give the inactive share of the weights, as in sparsity=0.8.")
     if removal_rate is not None or own is None or isinstance(own.removal_rate, str):
         rate = REMOVAL_RATE if removal_rate is None else removal_rate

@@ -15,7 +15,7 @@ from sparse_rnn.core.device import PRECISIONS
 from sparse_rnn.core.errors import ConfigError, suggest
 from sparse_rnn.core.hydra_errors import explain
 from sparse_rnn.core.registry import choices, lookup
-from sparse_rnn.sparsity.method import check_composition
+from sparse_rnn.sparsity.method import check_composition, refuse_unordered, settle_structure
 
 OFFICIAL_CODE_MODELS = ("stacked_lstm", "rhn")
 SEEDS = ("seed", "init_seed")
@@ -25,6 +25,7 @@ def check(composed: DictConfig) -> Run:
     """The typed configuration; raises ConfigError for unknown keys, values out of range and choices that do not fit."""
     try:
         _refuse_unknown_keys(composed)
+        settle_structure(composed.sparsifier)
         run = OmegaConf.to_object(composed)
     except OmegaConfBaseException as error:
         raise ConfigError(explain(error)) from error
@@ -65,6 +66,7 @@ def _check_choices(run: Run) -> None:
             f"choose model={' or '.join(fitting)}, or another data set."
         )
     check_composition(method, run.growth.name)
+    refuse_unordered(method, run.growth)
     if method.epsilon is not None and run.recipe.sparsity not in (None, method.sparsity):
         raise ConfigError("sparsifier.epsilon and sparsifier.sparsity both say how sparse: leave one of them out.")
     if run.model.task == "text_classification":

@@ -2,8 +2,11 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from dataclasses import fields as dataclass_fields
+from math import isclose
+from typing import Any
 
-from omegaconf import II, MISSING
+from omegaconf import II, MISSING, DictConfig, OmegaConf
 from torch import nn
 
 from sparse_rnn.core.bounds import LARGEST, is_whole
@@ -12,11 +15,13 @@ from sparse_rnn.core.errors import ConfigError, suggest
 from sparse_rnn.core.registry import choices, lookup
 from sparse_rnn.sparsity.groups import SCOPES, Group, groups_of
 from sparse_rnn.sparsity.rules import initial, redistribution, removal, schedule  # noqa: F401  (fill the registry)
-from sparse_rnn.sparsity.rules.growth import SIGNALS, GrowthRule, Signal
+from sparse_rnn.sparsity.rules.growth import SIGNALS, GrowthRule, Ordered, Signal
 from sparse_rnn.sparsity.rules.schedule import RemovalSchedule, ScheduleSettings
 from sparse_rnn.sparsity.selection import apportion
+from sparse_rnn.sparsity.structure import NOfM, Unstructured
 from sparse_rnn.sparsity.topology import SparseTopology
 
+STRUCTURE_KEYS = ("n", "m", "block", "ablation")  # what structures are made from; false where it is not set
 BACKENDS = ("auto", "masked", "sparse")
 
 
@@ -34,6 +39,9 @@ class SparsifierConfig:
     cosine reach final_rate.
     prune_start, prune_end: the window of schedule=cubic, as shares of training.
     keep_dense: globs of the names of weights that stay dense.
+    structure: the pattern of active entries, see sparsity.structure, and what it is made from. n_m: `n` of every `m`
+    neighbours in a row, which sets the sparsity. block: rectangles of `block` [rows, columns]. fan_in: equally many in
+    every row, but none in rows that `ablation` switches off.
     backend: what computes with the weights, see sparse_rnn.backends.choice; it is not part of a run's identity.
     """
 
@@ -52,10 +60,15 @@ class SparsifierConfig:
     prune_start: float = 0.0
     prune_end: float = 1.0
     keep_dense: list[str] = field(default_factory=list)
+    structure: str = "unstructured"
+    n: int = 0
+    m: int = 0
+    block: list[int] = field(default_factory=list)
+    ablation: float = 0.0
     backend: str = "auto"
 
     def __post_init__(self) -> None:
-        for key in ("initial", "removal", "redistribution", "schedule"):
+        for key in ("initial", "removal", "redistribution", "schedule", "structure"):
             known = (*choices(key), "none") if key == "removal" else choices(key)
             if getattr(self, key) not in known:
                 value = getattr(self, key)
@@ -83,6 +96,7 @@ class SparsifierConfig:
         steps = is_whole(self.update_interval) and 0 < int(self.update_interval) <= LARGEST
         if self.update_interval != "epoch" and not steps:
             raise ConfigError(f"sparsifier.update_interval={self.update_interval} must be epoch or a number of steps.")
+        _check_structure(self)
 
     @property
     def dynamic(self) -> bool:
@@ -108,18 +122,97 @@ class SparsifierConfig:
         return ()
 
 
+def make_structure(config: SparsifierConfig) -> Unstructured:
+    """The structure that a configuration describes. Raises ConfigError."""
+    kind = lookup("structure", config.structure)
+    own = {f.name: getattr(config, f.name) for f in dataclass_fields(kind)}
+    made: Unstructured = kind(**{key: tuple(value) if isinstance(value, list) else value for key, value in own.items()})
+    return made
+
+
+def _check_structure(config: SparsifierConfig) -> None:
+    """Raise ConfigError if the structure and the other parts of a method contradict each other."""
+    structure, called = make_structure(config), f"sparsifier.structure={config.structure}"
+    own = {f.name for f in dataclass_fields(structure)}
+    for key in STRUCTURE_KEYS:
+        if key not in own and getattr(config, key):
+            raise ConfigError(f"sparsifier.{key} means nothing for {called}: leave it out.")
+    if structure.constant and config.redistribution != "none":
+        raise ConfigError(
+            f"sparsifier.redistribution={config.redistribution} moves weights between gates or layers, and {called} "
+            "fixes how many each of them has: choose sparsifier.redistribution=none."
+        )
+    if structure.constant and config.prunes:
+        raise ConfigError(
+            f"{called} fixes how many weights there are, and sparsifier.schedule={config.schedule} lets them fall: "
+            "choose sparsifier.structure=block or unstructured."
+        )
+    if config.ablation and config.scope == "cell":
+        raise ConfigError("sparsifier.ablation shares out the weights of one tensor: choose sparsifier.scope=tensor.")
+    if config.ablation and not config.dynamic:
+        raise ConfigError("sparsifier.ablation acts when the topology is updated, which this method never does.")
+    if not isinstance(structure, NOfM) or isinstance(config.sparsity, str):
+        return
+    if not isclose(config.sparsity, structure.sparsity):
+        raise ConfigError(
+            f"{structure.n} of {structure.m} weights are a sparsity of {structure.sparsity:.4g}, not "
+            f"{config.sparsity:.4g}: leave sparsifier.sparsity out, or choose other n and m."
+        )
+    if config.initial != "uniform":
+        raise ConfigError(f"{called} makes all weights equally sparse: choose sparsifier.initial=uniform.")
+
+
+def settle_structure(sparsifier: DictConfig) -> None:
+    """Let N:M set the sparsity and its distribution, where these would be taken from the recipe."""
+    if sparsifier.get("structure") != "n_m":
+        return
+    settled: dict[str, Any] = {"sparsity": NOfM(sparsifier.n, sparsifier.m).sparsity, "initial": "uniform"}
+    for key, value in settled.items():
+        if OmegaConf.is_interpolation(sparsifier, key):
+            sparsifier[key] = value
+
+
 def check_backend(key: str, backend: object) -> None:
     """Raise ConfigError unless it is the name of a backend."""
     if backend not in BACKENDS:
         raise ConfigError(f"{key}={backend} must be one of {', '.join(BACKENDS)}.")
 
 
+@dataclass(frozen=True)
+class Part:
+    """Groups that may exchange positions with each other, since each position stands for `unit` entries of a weight."""
+
+    groups: Sequence[Group]
+    unit: int
+
+    @property
+    def sizes(self) -> list[int]:
+        """The number of positions of each group."""
+        return [group.size for group in self.groups]
+
+
+def parts_of(config: SparsifierConfig, topology: SparseTopology, scope: str) -> list[Part]:
+    """All groups of a topology, in the structure of a method."""
+    structure = make_structure(config)
+    by_unit: dict[int, list[Group]] = {}
+    for group in groups_of(topology, scope):
+        for own in structure.groups(group):
+            by_unit.setdefault(own.unit, []).append(own)
+    return [Part(tuple(groups), unit) for unit, groups in by_unit.items()]
+
+
 def initial_counts(config: SparsifierConfig, topology: SparseTopology) -> list[tuple[Group, int]]:
-    """Each group and its number of active entries at the start; works on the meta device."""
-    groups = groups_of(topology, "gate" if config.scope == "gate" else "tensor")
-    distribution = lookup("initial", config.initial)()
-    sparsity = config.sparsity if config.epsilon is None else distribution.sparsity(groups, config.epsilon)
-    return list(zip(groups, distribution(groups, sparsity), strict=True))
+    """Each group and its number of active positions at the start; works on the meta device. Raises ConfigError."""
+    scope = "gate" if config.scope == "gate" else "tensor"
+    distribution, structure = lookup("initial", config.initial)(), make_structure(config)
+    sparsity = config.sparsity
+    if config.epsilon is not None:
+        sparsity = distribution.sparsity(groups_of(topology, scope), config.epsilon)
+    counts: list[tuple[Group, int]] = []
+    for part in parts_of(config, topology, scope):
+        allowed = structure.counts(part.groups, distribution(part.groups, sparsity))
+        counts += zip(part.groups, allowed, strict=True)
+    return counts
 
 
 def final_counts(config: SparsifierConfig, topology: SparseTopology) -> dict[str, int]:
@@ -129,17 +222,17 @@ def final_counts(config: SparsifierConfig, topology: SparseTopology) -> dict[str
     equally dense. For ISS, whose sparsity is an outcome, all entries count. Works on the meta device.
     """
     if config.prunes and config.schedule == "cubic":
-        groups = groups_of(topology, config.scope)
-        sizes = [group.size for group in groups]
-        removed = make_schedule(config).counts(sizes, sizes, 1.0)
-        counts = [(group, size - gone) for group, size, gone in zip(groups, sizes, removed, strict=True)]
+        counts = []
+        for part in parts_of(config, topology, config.scope):
+            removed = make_schedule(config).counts(part.sizes, part.sizes, 1.0)
+            counts += [(group, group.size - gone) for group, gone in zip(part.groups, removed, strict=True)]
     else:
         counts = initial_counts(config, topology)
-    active: dict[str, int] = {}
+    active = {weight.name: 0 for weight in topology}
     for group, count in counts:
         sizes = [block.size for block in group.blocks]
-        for block, part in zip(group.blocks, apportion(count, sizes, sizes), strict=True):
-            active[block.weight.name] = active.get(block.weight.name, 0) + part
+        for block, share in zip(group.blocks, apportion(count, sizes, sizes), strict=True):
+            active[block.weight.name] += share * block.unit
     return active
 
 
@@ -190,7 +283,28 @@ def make_topology(method: SparsifierConfig, model: nn.Module) -> SparseTopology:
     if not len(topology):
         raise ConfigError("sparsifier.keep_dense leaves no weight to make sparse; use sparsifier=dense instead.")
     refuse_without_gates(method, topology)
+    refuse_structure(method, topology)
     return topology
+
+
+def refuse_structure(method: SparsifierConfig, topology: SparseTopology) -> None:
+    """Raise ConfigError if a weight is too small for the structure at this sparsity. Works on the meta device."""
+    if method.structure == "unstructured":
+        return
+    if empty := [name for name, active in final_counts(method, topology).items() if not active]:
+        raise ConfigError(
+            f"sparsifier.structure={method.structure} would leave {empty[0]} no active weight: lower "
+            "sparsifier.sparsity, choose smaller blocks, or name it in sparsifier.keep_dense."
+        )
+
+
+def refuse_unordered(method: SparsifierConfig, growth: GrowthRule) -> None:
+    """Raise ConfigError if growth must choose within units and the rule only chooses from a whole group."""
+    if method.dynamic and make_structure(method).constant and not isinstance(growth, Ordered):
+        raise ConfigError(
+            f"growth={growth.name} ranks no weights, which sparsifier.structure={method.structure} needs to grow in "
+            "every unit as many as it lost: choose another growth, or give the rule a method `order`."
+        )
 
 
 def check_composition(method: SparsifierConfig, growth: str) -> None:

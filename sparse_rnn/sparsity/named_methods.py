@@ -17,7 +17,7 @@ from sparse_rnn.core.errors import ConfigError, suggest
 from sparse_rnn.core.protocol import ProtocolConfig
 from sparse_rnn.core.registry import choices, lookup
 from sparse_rnn.core.wording import one_line
-from sparse_rnn.sparsity.method import SparsifierConfig, check_composition
+from sparse_rnn.sparsity.method import SparsifierConfig, check_composition, refuse_unordered, settle_structure
 from sparse_rnn.sparsity.rules.growth import GrowthRule
 
 SCHEMA = "schema_"  # begins the entry of a defaults list that names a registered class
@@ -46,6 +46,7 @@ def composed_method(
     if not config.masked:
         raise ConfigError(f"method={name} has no topology: leave sparsify out.")
     check_composition(config, rule.name)
+    refuse_unordered(config, rule)
     return config, rule
 
 
@@ -113,6 +114,8 @@ def _to_object(group: str, schema: Any, *layers: Any) -> Any:
     root = OmegaConf.create({**around, group: schema})
     try:
         root[group] = OmegaConf.merge(root[group], *layers)
+        if group == "sparsifier":
+            settle_structure(root[group])
         return OmegaConf.to_object(root[group])
     except OmegaConfBaseException as error:
         sentence = one_line(str(error).splitlines()[0].rstrip("."))

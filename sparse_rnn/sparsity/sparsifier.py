@@ -12,12 +12,17 @@ from sparse_rnn.core.protocol import ProtocolConfig
 from sparse_rnn.core.random import generator
 from sparse_rnn.core.registry import lookup
 from sparse_rnn.sparsity.coactivation import Coactivation
-from sparse_rnn.sparsity.groups import groups_of
-from sparse_rnn.sparsity.method import SparsifierConfig, initial_counts, make_schedule, signals_needed
+from sparse_rnn.sparsity.method import (
+    SparsifierConfig,
+    initial_counts,
+    make_schedule,
+    make_structure,
+    parts_of,
+    signals_needed,
+)
 from sparse_rnn.sparsity.optimizer_state import tensors_like
 from sparse_rnn.sparsity.rules.growth import GrowthRule, MomentumGrowth, Signal, Signals
 from sparse_rnn.sparsity.rules.redistribution import Budget
-from sparse_rnn.sparsity.selection import select_smallest
 from sparse_rnn.sparsity.storage import DenseGradients, Gradient
 from sparse_rnn.sparsity.topology import SparseTopology
 
@@ -84,7 +89,8 @@ class Sparsifier:
         self.schedule = make_schedule(config)
         self.removal = lookup("removal", config.removal)() if config.removal != "none" else None
         self.redistribution = lookup("redistribution", config.redistribution)()
-        self.groups = groups_of(topology, config.scope)
+        self.structure = make_structure(config)
+        self.parts = parts_of(config, topology, config.scope)
         needs = signals_needed(config, growth)
         self.momentum_signal: Signal = momentum_signal
         self.momentum_beta = growth.beta if isinstance(growth, MomentumGrowth) else MomentumGrowth.beta
@@ -101,10 +107,9 @@ class Sparsifier:
             # Drawn on the CPU by torch's generator, unlike growth, so that every run starts from the masks that it
             # always had. It happens once.
             keys = torch.rand(group.size, generator=generator(seed, "initial", group.name))
-            everywhere = torch.ones_like(group.active)
-            group.scatter(select_smallest(keys.to(everywhere.device), everywhere, count), masks)
+            group.scatter(self.structure.draw(group, keys.to(group.active.device), count), masks)
         self.topology.mask_weights()
-        self._target = sum(count for _, count in counts)
+        self._target = sum(count * group.unit for group, count in counts)
 
     @property
     def at_target(self) -> bool:
@@ -123,8 +128,8 @@ class Sparsifier:
         return 1.0 - final / self.topology.size if self.topology.size else 0.0
 
     def _pruned_target(self, progress: float) -> int:
-        size = self.topology.size
-        return size - sum(self.schedule.counts([size], [size], progress))
+        sizes = [(sum(part.sizes), part.unit) for part in self.parts]
+        return sum((n - sum(self.schedule.counts([n], [n], progress))) * unit for n, unit in sizes)
 
     def facts(self, clock: Clock) -> dict[str, float]:
         """What is logged of the schedule: the removal rate or, for pruning, the sparsity asked for."""
@@ -224,9 +229,11 @@ class Sparsifier:
             before = {name: mask.clone() for name, mask in masks.items()}
             removed = self._remove(clock.progress, masks)
             survived = {name: mask.clone() for name, mask in masks.items()}
-            grown = 0 if self.config.prunes else self._grow(removed, clock.step, masks)
+            grown = 0 if self.config.prunes else self._grow(removed, clock.step, masks, before, survived)
+            gone = 0
             for name, mask in masks.items():
                 old, kept = before.pop(name), survived.pop(name)
+                gone += int((old & ~kept).count_nonzero())
                 # Whatever did not survive removal starts anew, also what the same update removed and regrew. The
                 # official code compares old and new masks alone, so that such an entry keeps its value and state.
                 restart = old ^ mask if self.protocol.keep_regrown else (old | mask) & ~kept
@@ -237,29 +244,46 @@ class Sparsifier:
         self._target = self._pruned_target(clock.progress) if self.config.prunes else self._target
         if active != self._target:
             raise RuntimeError(f"an update left {active} active weights instead of {self._target}")
-        return UpdateReport(sum(n for _, n in removed), grown, self.schedule.rate(clock.progress), active)
+        return UpdateReport(gone, grown, self.schedule.rate(clock.progress), active)
 
-    def _remove(self, progress: float, masks: Mapping[str, Tensor]) -> Budget:
+    def _remove(self, progress: float, masks: Mapping[str, Tensor]) -> list[Budget]:
+        """Remove from every group; returns what each lost, by part."""
         assert self.removal is not None
-        budget: Budget = []
-        actives = [int(group.active.count_nonzero()) for group in self.groups]
-        counts = self.schedule.counts(actives, [group.size for group in self.groups], progress)
-        for group, count in zip(self.groups, counts, strict=True):
-            active = group.active
-            removed = self.removal(group, count)
-            group.scatter(active & ~removed, masks)
-            budget.append((group, int(removed.count_nonzero())))
-        self.removal.finish(sum(count for _, count in budget), sum(counts))
-        return budget
+        budgets: list[Budget] = []
+        asked = 0
+        for part in self.parts:
+            actives = [int(group.active.count_nonzero()) for group in part.groups]
+            counts = self.schedule.counts(actives, part.sizes, progress)
+            budget: Budget = []
+            for group, count in zip(part.groups, counts, strict=True):
+                active = group.active
+                removed = self.removal(group, count)
+                group.scatter(active & ~removed, masks)
+                budget.append((group, int(removed.count_nonzero())))
+            budgets.append(budget)
+            asked += sum(counts)
+        self.removal.finish(sum(count for budget in budgets for _, count in budget), asked)
+        return budgets
 
-    def _grow(self, removed: Budget, step: int, masks: Mapping[str, Tensor]) -> int:
+    def _grow(
+        self,
+        removed: list[Budget],
+        step: int,
+        masks: Mapping[str, Tensor],
+        before: Mapping[str, Tensor],
+        survived: Mapping[str, Tensor],
+    ) -> int:
+        """Grow what was removed; a structure may let fewer survive, and then grows more. Returns how many grew."""
         signals = self._resolved_signals()
-        budget = self.redistribution(removed, signals)
-        for group, count in budget:
-            active = group.active
-            grown = self.growth(group, ~active, count, signals, (self.seed, step))
-            group.scatter(active | grown, masks)
-        return sum(count for _, count in budget)
+        total = 0
+        for group, count in (each for budget in removed for each in self.redistribution(budget, signals)):
+            kept, grown = self.structure.refill(
+                self.growth, group, group.gather(before), group.active, count, signals, (self.seed, step)
+            )
+            group.scatter(kept, survived)
+            group.scatter(kept | grown, masks)
+            total += int(grown.count_nonzero()) * group.unit
+        return total
 
     def _resolved_signals(self) -> Signals:
         signals = dict(self._signals)

@@ -21,7 +21,14 @@ from sparse_rnn.sparsity.method import SparsifierConfig
 from sparse_rnn.sparsity.sparsifier import Clock, Sparsifier, UpdateReport
 
 EPSILON = 1e-8
-FIXED = {"sparsity": 0.0, "initial": "dense", "removal": "none", "redistribution": "none", "update_until": 1.0}
+FIXED = {
+    "sparsity": 0.0,
+    "initial": "dense",
+    "removal": "none",
+    "redistribution": "none",
+    "structure": "unstructured",
+    "update_until": 1.0,
+}
 
 
 @register("sparsifier", "iss")

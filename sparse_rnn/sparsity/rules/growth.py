@@ -11,8 +11,9 @@ state. Under `protocol=official_code`, a weight that regrows in the update that 
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import ClassVar, Literal, Protocol, get_args
+from typing import ClassVar, Literal, Protocol, get_args, runtime_checkable
 
+import torch
 from torch import Tensor
 
 from sparse_rnn.core.errors import ConfigError
@@ -23,6 +24,16 @@ from sparse_rnn.sparsity.selection import select_random, select_smallest
 Signal = Literal["gradient", "momentum", "activations"]
 SIGNALS: tuple[Signal, ...] = get_args(Signal)
 Signals = Mapping[Signal, Mapping[str, Tensor]]
+
+
+@runtime_checkable
+class Ordered(Protocol):
+    """A growth rule that ranks positions, so that it can choose within units too (see sparsity.structure).
+
+    order: [group.size]; what is lower grows first, and among equals the choice is drawn.
+    """
+
+    def order(self, group: Group, signals: Signals) -> Tensor: ...
 
 
 class GrowthRule(Protocol):
@@ -69,6 +80,10 @@ class RandomGrowth:
     ) -> Tensor:
         return select_random(candidates, count, *key, group.name)
 
+    def order(self, group: Group, signals: Signals) -> Tensor:
+        """All are equal."""
+        return torch.zeros(group.size, device=group.active.device)
+
 
 @register("growth", "gradient")
 @dataclass
@@ -81,7 +96,11 @@ class GradientGrowth:
     def __call__(
         self, group: Group, candidates: Tensor, count: int, signals: Signals, key: tuple[object, ...]
     ) -> Tensor:
-        return select_smallest(-group.gather(signals["gradient"]).abs(), candidates, count, (*key, group.name))
+        return select_smallest(self.order(group, signals), candidates, count, (*key, group.name))
+
+    def order(self, group: Group, signals: Signals) -> Tensor:
+        """-|gradient|."""
+        return -group.gather(signals["gradient"]).abs()
 
 
 @register("growth", "momentum")
@@ -100,4 +119,8 @@ class MomentumGrowth:
     def __call__(
         self, group: Group, candidates: Tensor, count: int, signals: Signals, key: tuple[object, ...]
     ) -> Tensor:
-        return select_smallest(-group.gather(signals["momentum"]).abs(), candidates, count, (*key, group.name))
+        return select_smallest(self.order(group, signals), candidates, count, (*key, group.name))
+
+    def order(self, group: Group, signals: Signals) -> Tensor:
+        """-|m|."""
+        return -group.gather(signals["momentum"]).abs()
