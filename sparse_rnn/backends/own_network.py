@@ -14,7 +14,7 @@ from sparse_rnn.core.extras import missing_extra
 from sparse_rnn.sparsity import arguments
 from sparse_rnn.sparsity.divergence import odd_value
 from sparse_rnn.sparsity.iss.penalty import ISSConfig
-from sparse_rnn.sparsity.method import SparsifierConfig, check_backend, refuse_structure, refuse_without_gates
+from sparse_rnn.sparsity.method import SparsifierConfig, check_backend, refuse_counts, refuse_without_gates
 from sparse_rnn.sparsity.named_methods import composed_method
 from sparse_rnn.sparsity.rules.growth import GrowthRule
 from sparse_rnn.sparsity.step_sparsifier import StepSparsifier
@@ -70,7 +70,7 @@ def sparsify(
         raise ConfigError(f"update_interval={config.update_interval} leaves no update within steps={steps}.")
     topology = _topology(module, [*config.keep_dense, *arguments.names("keep_dense", keep_dense)], gates)
     _refuse_untrained(topology, optimizer)
-    refuse_structure(config, topology)
+    refuse_counts(config, topology)
     if not isinstance(method, str) or {"scope", "redistribution"} & set(settings):
         refuse_without_gates(config, topology)  # the scope of a method by name simply has no effect without gates
     apply = _chosen_backend(config, rule, module, topology, optimizer)

@@ -3,7 +3,7 @@
 import re
 from collections.abc import Iterator
 from dataclasses import fields, is_dataclass
-from typing import Any
+from typing import Any, get_origin
 
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
@@ -44,12 +44,13 @@ def _refuse_unknown_keys(node: DictConfig, prefix: str = "") -> None:
             f"{prefix.rstrip('.')} has no schema: choose it by name, as in `model=rhn`; a file of "
             "your own begins with `defaults: [schema_NAME, _self_]`, where NAME is that of its class."
         )
-    known = {f.name for f in fields(schema)}
+    known = {f.name: f.type for f in fields(schema)}
     for key in map(str, node):
         if key not in known:
             raise ConfigError(f"{prefix}{key} is not a key of the configuration{suggest(key, known)}.")
         child = node._get_node(key)
-        if isinstance(child, DictConfig) and not child._is_missing() and not child._is_none():
+        free = get_origin(known[key]) is dict  # a mapping whose keys are the user's
+        if isinstance(child, DictConfig) and not (child._is_missing() or child._is_none() or free):
             _refuse_unknown_keys(child, f"{prefix}{key}.")
 
 

@@ -67,4 +67,5 @@ def _chosen(config: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:
             continue
         default = f.default_factory() if f.default_factory is not NO_DEFAULT else f.default
         if f.name == "name" or value != former_default(f, default):
-            yield f"{prefix}{f.name}", as_dict(value)
+            # The order of keys may mean something, and would be lost in JSON with sorted keys.
+            yield f"{prefix}{f.name}", list(value.items()) if isinstance(value, dict) else as_dict(value)

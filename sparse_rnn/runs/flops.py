@@ -15,7 +15,14 @@ import torch
 
 from sparse_rnn.config.schema import Run
 from sparse_rnn.data.labelled.dataset import LabelledDataset
-from sparse_rnn.sparsity.method import SparsifierConfig, final_counts, make_schedule, make_topology, signals_needed
+from sparse_rnn.sparsity.method import (
+    SparsifierConfig,
+    divided,
+    final_counts,
+    make_schedule,
+    make_topology,
+    signals_needed,
+)
 
 MOST_UPDATES = 100_000  # whose mean is that of any larger number, to four digits
 
@@ -71,8 +78,11 @@ def run_flops(run: Run, densities: Mapping[str, float] | None = None) -> Flops:
     last = sizes | final_counts(run.sparsifier, topology) | measured
     active = last
     if run.sparsifier.prunes and run.sparsifier.schedule == "cubic":
-        density = mean_density(run.sparsifier, _updates(run, tokens, length))
-        active = sizes | {weight.name: density * sizes[weight.name] for weight in topology} | measured
+        active = sizes.copy()
+        for own, weights in divided(run.sparsifier, topology):
+            density = mean_density(own, _updates(run, tokens, length))
+            active |= {weight.name: density * sizes[weight.name] for weight in weights}
+        active |= measured
     trained = sequence.training(active, sizes if _keeps_momentum(run) else active)
     return Flops(
         train=None if tokens is None else trained / length * tokens,

@@ -1,10 +1,10 @@
 """A method as a configuration, and what follows from it: counts, schedule, needed signals, topology, checks."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from dataclasses import fields as dataclass_fields
 from math import isclose
-from typing import Any
+from typing import Any, Self
 
 from omegaconf import II, MISSING, DictConfig, OmegaConf
 from torch import nn
@@ -14,12 +14,13 @@ from sparse_rnn.core.declarations import Structures
 from sparse_rnn.core.errors import ConfigError, suggest
 from sparse_rnn.core.registry import choices, lookup
 from sparse_rnn.sparsity.groups import SCOPES, Group, groups_of
+from sparse_rnn.sparsity.own_settings import check_settings, glob_of
 from sparse_rnn.sparsity.rules import initial, redistribution, removal, schedule  # noqa: F401  (fill the registry)
 from sparse_rnn.sparsity.rules.growth import SIGNALS, GrowthRule, Ordered, Signal
 from sparse_rnn.sparsity.rules.schedule import RemovalSchedule, ScheduleSettings
 from sparse_rnn.sparsity.selection import apportion
 from sparse_rnn.sparsity.structure import NOfM, Unstructured
-from sparse_rnn.sparsity.topology import SparseTopology
+from sparse_rnn.sparsity.topology import SparseTopology, SparseWeight
 
 STRUCTURE_KEYS = ("n", "m", "block", "ablation")  # what structures are made from; false where it is not set
 BACKENDS = ("auto", "masked", "sparse")
@@ -42,6 +43,7 @@ class SparsifierConfig:
     structure: the pattern of active entries, see sparsity.structure, and what it is made from. n_m: `n` of every `m`
     neighbours in a row, which sets the sparsity. block: rectangles of `block` [rows, columns]. fan_in: equally many in
     every row, but none in rows that `ablation` switches off.
+    groups: other sparsities and removal rates, by globs of the names of weights; the last glob that matches decides.
     backend: what computes with the weights, see sparse_rnn.backends.choice; it is not part of a run's identity.
     """
 
@@ -65,6 +67,7 @@ class SparsifierConfig:
     m: int = 0
     block: list[int] = field(default_factory=list)
     ablation: float = 0.0
+    groups: dict[str, dict[str, float]] = field(default_factory=dict)
     backend: str = "auto"
 
     def __post_init__(self) -> None:
@@ -97,6 +100,19 @@ class SparsifierConfig:
         if self.update_interval != "epoch" and not steps:
             raise ConfigError(f"sparsifier.update_interval={self.update_interval} must be epoch or a number of steps.")
         _check_structure(self)
+        check_settings(self.groups)
+        for glob in self.groups:
+            try:
+                self.of_group(glob)
+            except ConfigError as error:
+                raise ConfigError(f"sparsifier.groups: {glob}: {error}") from error
+
+    def of_group(self, glob: str | None) -> Self:
+        """The method with the settings that a glob in `groups` gives; None: without any."""
+        own: dict[str, Any] = dict(self.groups[glob]) if glob is not None else {}
+        if "sparsity" in own:
+            own["epsilon"] = None
+        return replace(self, groups={}, **own)
 
     @property
     def dynamic(self) -> bool:
@@ -180,9 +196,13 @@ def check_backend(key: str, backend: object) -> None:
 
 @dataclass(frozen=True)
 class Part:
-    """Groups that may exchange positions with each other, since each position stands for `unit` entries of a weight."""
+    """Groups that may exchange positions with each other: their weights have the same settings.
+
+    schedule: of these settings. unit: how many entries of a weight a position stands for.
+    """
 
     groups: Sequence[Group]
+    schedule: RemovalSchedule
     unit: int
 
     @property
@@ -192,26 +212,41 @@ class Part:
 
 
 def parts_of(config: SparsifierConfig, topology: SparseTopology, scope: str) -> list[Part]:
-    """All groups of a topology, in the structure of a method."""
+    """All groups of a topology, in the structure of a method. Raises ConfigError for a glob that fits no weight."""
+    return [part for own, weights in divided(config, topology) for part in _parts(own, weights, scope)]
+
+
+def divided(config: SparsifierConfig, topology: SparseTopology) -> list[tuple[SparsifierConfig, list[SparseWeight]]]:
+    """The weights that have the same settings, and the method with these: first those that no glob in `groups` matches.
+
+    Raises ConfigError for a glob that fits no weight.
+    """
+    deciding = glob_of((weight.name for weight in topology), config.groups)
+    found = [(glob, [w for w in topology if deciding[w.name] == glob]) for glob in (None, *config.groups)]
+    return [(config.of_group(glob), weights) for glob, weights in found if weights]
+
+
+def _parts(config: SparsifierConfig, weights: Sequence[SparseWeight], scope: str) -> list[Part]:
     structure = make_structure(config)
     by_unit: dict[int, list[Group]] = {}
-    for group in groups_of(topology, scope):
+    for group in groups_of(weights, scope):
         for own in structure.groups(group):
             by_unit.setdefault(own.unit, []).append(own)
-    return [Part(tuple(groups), unit) for unit, groups in by_unit.items()]
+    return [Part(tuple(groups), make_schedule(config), unit) for unit, groups in by_unit.items()]
 
 
 def initial_counts(config: SparsifierConfig, topology: SparseTopology) -> list[tuple[Group, int]]:
     """Each group and its number of active positions at the start; works on the meta device. Raises ConfigError."""
     scope = "gate" if config.scope == "gate" else "tensor"
     distribution, structure = lookup("initial", config.initial)(), make_structure(config)
-    sparsity = config.sparsity
-    if config.epsilon is not None:
-        sparsity = distribution.sparsity(groups_of(topology, scope), config.epsilon)
     counts: list[tuple[Group, int]] = []
-    for part in parts_of(config, topology, scope):
-        allowed = structure.counts(part.groups, distribution(part.groups, sparsity))
-        counts += zip(part.groups, allowed, strict=True)
+    for own, weights in divided(config, topology):
+        sparsity = own.sparsity
+        if own.epsilon is not None:
+            sparsity = distribution.sparsity(groups_of(weights, scope), own.epsilon)
+        for part in _parts(own, weights, scope):
+            allowed = structure.counts(part.groups, distribution(part.groups, sparsity))
+            counts += zip(part.groups, allowed, strict=True)
     return counts
 
 
@@ -224,7 +259,7 @@ def final_counts(config: SparsifierConfig, topology: SparseTopology) -> dict[str
     if config.prunes and config.schedule == "cubic":
         counts = []
         for part in parts_of(config, topology, config.scope):
-            removed = make_schedule(config).counts(part.sizes, part.sizes, 1.0)
+            removed = part.schedule.counts(part.sizes, part.sizes, 1.0)
             counts += [(group, group.size - gone) for group, gone in zip(part.groups, removed, strict=True)]
     else:
         counts = initial_counts(config, topology)
@@ -283,15 +318,18 @@ def make_topology(method: SparsifierConfig, model: nn.Module) -> SparseTopology:
     if not len(topology):
         raise ConfigError("sparsifier.keep_dense leaves no weight to make sparse; use sparsifier=dense instead.")
     refuse_without_gates(method, topology)
-    refuse_structure(method, topology)
+    refuse_counts(method, topology)
     return topology
 
 
-def refuse_structure(method: SparsifierConfig, topology: SparseTopology) -> None:
-    """Raise ConfigError if a weight is too small for the structure at this sparsity. Works on the meta device."""
+def refuse_counts(method: SparsifierConfig, topology: SparseTopology) -> None:
+    """Raise ConfigError if a glob fits no weight, or a weight is too small for the structure at its sparsity.
+
+    Works on the meta device.
+    """
     if method.structure == "unstructured":
-        return
-    if empty := [name for name, active in final_counts(method, topology).items() if not active]:
+        divided(method, topology)
+    elif empty := [name for name, active in final_counts(method, topology).items() if not active]:
         raise ConfigError(
             f"sparsifier.structure={method.structure} would leave {empty[0]} no active weight: lower "
             "sparsifier.sparsity, choose smaller blocks, or name it in sparsifier.keep_dense."
@@ -316,8 +354,9 @@ def check_composition(method: SparsifierConfig, growth: str) -> None:
         raise ConfigError(f"sparsifier={method.name} removes weights and must grow as many: choose a growth.")
     if grows and method.initial == "dense":
         raise ConfigError(f"sparsifier={method.name} grows weights and cannot start from initial=dense.")
-    if not method.masked and method.sparsity:
-        raise ConfigError(f"sparsifier={method.name} has no sparsity: leave sparsifier.sparsity out.")
+    for key in ("sparsity", "groups"):
+        if not method.masked and getattr(method, key):
+            raise ConfigError(f"sparsifier={method.name} has no sparsity: leave sparsifier.{key} out.")
     if method.scope == "gate" and method.redistribution.startswith("gate_"):
         raise ConfigError(
             f"sparsifier.redistribution={method.redistribution} distributes among the gates of a group, but "

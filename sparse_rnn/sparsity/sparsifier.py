@@ -128,8 +128,8 @@ class Sparsifier:
         return 1.0 - final / self.topology.size if self.topology.size else 0.0
 
     def _pruned_target(self, progress: float) -> int:
-        sizes = [(sum(part.sizes), part.unit) for part in self.parts]
-        return sum((n - sum(self.schedule.counts([n], [n], progress))) * unit for n, unit in sizes)
+        sizes = [(part, sum(part.sizes)) for part in self.parts]
+        return sum((n - sum(part.schedule.counts([n], [n], progress))) * part.unit for part, n in sizes)
 
     def facts(self, clock: Clock) -> dict[str, float]:
         """What is logged of the schedule: the removal rate or, for pruning, the sparsity asked for."""
@@ -253,7 +253,7 @@ class Sparsifier:
         asked = 0
         for part in self.parts:
             actives = [int(group.active.count_nonzero()) for group in part.groups]
-            counts = self.schedule.counts(actives, part.sizes, progress)
+            counts = part.schedule.counts(actives, part.sizes, progress)
             budget: Budget = []
             for group, count in zip(part.groups, counts, strict=True):
                 active = group.active

@@ -21,12 +21,13 @@ from sparse_rnn.sparsity.method import SparsifierConfig
 from sparse_rnn.sparsity.sparsifier import Clock, Sparsifier, UpdateReport
 
 EPSILON = 1e-8
-FIXED = {
+FIXED: dict[str, object] = {
     "sparsity": 0.0,
     "initial": "dense",
     "removal": "none",
     "redistribution": "none",
     "structure": "unstructured",
+    "groups": {},
     "update_until": 1.0,
 }
 
