@@ -20,7 +20,15 @@ NOT_OF_GROUP = {
     "sparsifier": ("backend",),
     "training": ("fused", "graph"),
 }
-NEUTRAL = {"precision": "fp32"}  # younger than some records: counts only with another value
+NEUTRAL: Mapping[str, object] = {  # younger than some records: counts only with another value
+    "precision": "fp32",
+    "sparsifier.structure": "unstructured",
+    "sparsifier.n": 0,
+    "sparsifier.m": 0,
+    "sparsifier.block": [],
+    "sparsifier.ablation": 0.0,
+    "sparsifier.groups": {},
+}
 
 
 def identity(config: Mapping[str, Any]) -> dict[str, Any]:
@@ -29,6 +37,10 @@ def identity(config: Mapping[str, Any]) -> dict[str, Any]:
     outside = OUTSIDE if config["dataset"]["name"] in OWN else ()
     for group, keys in {**NOT_OF_GROUP, "dataset": outside}.items():
         own[group] = {key: value for key, value in config[group].items() if key not in keys}
+    for key, neutral in NEUTRAL.items():
+        group, _, setting = key.partition(".")
+        if setting and own[group].get(setting, ...) == neutral:
+            own[group] = {k: v for k, v in own[group].items() if k != setting}
     return own
 
 
