@@ -14,7 +14,7 @@ from sparse_rnn.core.protocol import ProtocolConfig
 from sparse_rnn.models.awd_lstm_mos import AWDLSTMMoS
 from sparse_rnn.optim.configurations import OptimizerConfig
 from sparse_rnn.sparsity.iss.penalty import ISSConfig
-from sparse_rnn.sparsity.method import SparsifierConfig, final_counts, signals_needed
+from sparse_rnn.sparsity.method import SparsifierConfig, final_counts, reads_in_every_step, signals_needed
 from sparse_rnn.sparsity.rules.growth import GrowthRule
 from sparse_rnn.sparsity.topology import SparseTopology, SparseWeight
 
@@ -163,7 +163,7 @@ def slower(
         return f"{density:.0%} of the sparse weights are active, and above {limit:.0%} masks are faster"
     needs = signals_needed(sparsifier, growth)
     every_step = "momentum" in needs and not optimizer.averages
-    if every_step or (needs and sparsifier.update_interval == "1"):
+    if every_step or reads_in_every_step(sparsifier, growth):
         return "dense gradients are needed in every step"
     return too_little([weight.size for weight in topology], density, tokens)
 

@@ -14,7 +14,7 @@ from sparse_rnn.backends.cpu.convert import unsupported
 from sparse_rnn.backends.cpu.own_modules import DTYPES, KernelWeights
 from sparse_rnn.core.errors import ConfigError
 from sparse_rnn.optim.averaged_sgd import AveragedSGD
-from sparse_rnn.sparsity.method import SparsifierConfig, final_counts, signals_needed
+from sparse_rnn.sparsity.method import SparsifierConfig, final_counts, reads_in_every_step, signals_needed
 from sparse_rnn.sparsity.rules.growth import GrowthRule
 from sparse_rnn.sparsity.step_sparsifier import StepSparsifier
 from sparse_rnn.sparsity.topology import SparseTopology, SparseWeight
@@ -115,8 +115,7 @@ def slower(
         return f"method={config.name} starts dense"
     if (density := _density(config, topology, usable)) > OTHER_CROSSOVER_DENSITY:
         return f"{density:.0%} of the weights are active, and above {OTHER_CROSSOVER_DENSITY:.0%} masks are faster"
-    needs = signals_needed(config, growth)
-    if "momentum" in needs or (needs and config.update_interval == "1"):
+    if "momentum" in signals_needed(config, growth) or reads_in_every_step(config, growth):
         return "dense gradients are needed in every step"
     return SMALL if small(usable) else ""
 

@@ -22,6 +22,7 @@ NOT_OF_GROUP = {
 }
 NEUTRAL: Mapping[str, object] = {  # younger than some records: counts only with another value
     "precision": "fp32",
+    "growth.minibatches": 1,
     "optimizer.ema": 0.0,
     "sparsifier.structure": "unstructured",
     "sparsifier.n": 0,

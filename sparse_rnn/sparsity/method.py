@@ -16,7 +16,7 @@ from sparse_rnn.core.registry import choices, lookup
 from sparse_rnn.sparsity.groups import SCOPES, Group, groups_of
 from sparse_rnn.sparsity.own_settings import check_settings, glob_of
 from sparse_rnn.sparsity.rules import initial, redistribution, removal, schedule  # noqa: F401  (fill the registry)
-from sparse_rnn.sparsity.rules.growth import SIGNALS, GrowthRule, Ordered, Signal
+from sparse_rnn.sparsity.rules.growth import SIGNALS, GradientGrowth, GrowthRule, Ordered, Signal
 from sparse_rnn.sparsity.rules.schedule import RemovalSchedule, ScheduleSettings
 from sparse_rnn.sparsity.selection import apportion
 from sparse_rnn.sparsity.structure import NOfM, Unstructured
@@ -280,6 +280,13 @@ def signals_needed(config: SparsifierConfig, growth: GrowthRule) -> frozenset[Si
         raise ConfigError(f"growth={growth.name} reads {signal}, which is no signal{suggest(signal, SIGNALS)}.")
     redistributes = lookup("redistribution", config.redistribution)
     return growth.needs | redistributes.needs if config.dynamic else frozenset()
+
+
+def reads_in_every_step(config: SparsifierConfig, growth: GrowthRule) -> bool:
+    """Whether the dense gradient of every step is read for an update, because updates are that close to each other."""
+    steps = growth.minibatches if isinstance(growth, GradientGrowth) else 1
+    close = config.update_interval != "epoch" and int(config.update_interval) <= steps
+    return close and bool(signals_needed(config, growth))
 
 
 def make_schedule(config: SparsifierConfig) -> RemovalSchedule:

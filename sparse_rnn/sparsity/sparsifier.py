@@ -21,7 +21,7 @@ from sparse_rnn.sparsity.method import (
     signals_needed,
 )
 from sparse_rnn.sparsity.optimizer_state import tensors_like
-from sparse_rnn.sparsity.rules.growth import GrowthRule, MomentumGrowth, Signal, Signals
+from sparse_rnn.sparsity.rules.growth import GradientGrowth, GrowthRule, MomentumGrowth, Signal, Signals
 from sparse_rnn.sparsity.rules.redistribution import Budget
 from sparse_rnn.sparsity.storage import DenseGradients, Gradient
 from sparse_rnn.sparsity.topology import SparseTopology
@@ -41,6 +41,11 @@ class Clock:
     def progress(self) -> float:
         """The share of training that is done, in [0, 1]."""
         return min((self.epoch + self.batch / self.batches) / self.epochs, 1.0)
+
+    def later(self, steps: int) -> "Clock":
+        """The clock after some more steps, if all epochs have as many batches."""
+        epochs, batch = divmod(self.batch + steps - 1, self.batches)
+        return Clock(self.step + steps, self.epoch + epochs, self.epochs, batch + 1, self.batches)
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,6 +99,7 @@ class Sparsifier:
         needs = signals_needed(config, growth)
         self.momentum_signal: Signal = momentum_signal
         self.momentum_beta = growth.beta if isinstance(growth, MomentumGrowth) else MomentumGrowth.beta
+        self.minibatches = growth.minibatches if isinstance(growth, GradientGrowth) else 1
         self.needs = frozenset(momentum_signal if signal == "momentum" else signal for signal in needs)
         self._signals: dict[Signal, Mapping[str, Tensor]] = {}
         self._coactivation = Coactivation(topology) if "activations" in needs else None
@@ -160,8 +166,10 @@ class Sparsifier:
         if read := self._signals_read(clock):
             gradients = self.topology.gradients()
             if "momentum" in read:
-                self._accumulate_momentum(gradients)
-            if "gradient" in read:
+                self._accumulate("momentum", gradients, self.momentum_beta)
+            if "gradient" in read and self.minibatches > 1:
+                self._accumulate("gradient", gradients)
+            elif "gradient" in read:
                 # Masking and clipping change the gradients in place before an update reads them: keep them as they are.
                 self._signals["gradient"] = DenseGradients({name: each.kept() for name, each in gradients.items()})
             if self._coactivation and "activations" in read:
@@ -178,9 +186,19 @@ class Sparsifier:
         return [*(weight.mask for weight in self.topology), *(momentum[name] for name in momentum)]
 
     def _signals_read(self, clock: Clock) -> set[Signal]:
-        """Momentum is read in every step, everything else only in a step that a topology update follows."""
+        """Momentum is read in every step, everything else only in a step that a topology update follows.
+
+        A gradient of several minibatches is read in as many steps before an update.
+        """
         due = self._due(clock, at_epoch_end=clock.batch == clock.batches)
-        return {signal for signal in self.needs if signal == "momentum" or due}
+        near = self.minibatches > 1 and self._update_is_near(clock)
+        return {signal for signal in self.needs if signal == "momentum" or due or (near and signal == "gradient")}
+
+    def _update_is_near(self, clock: Clock) -> bool:
+        """Whether an update is due at most `minibatches` steps after the one before the clock's."""
+        at_epoch_end = self.config.update_interval == "epoch"
+        left = clock.batches - clock.batch if at_epoch_end else -clock.step % int(self.config.update_interval)
+        return left < self.minibatches and self._due(clock.later(left), at_epoch_end)
 
     @torch.no_grad()
     def after_step(self, clock: Clock) -> UpdateReport | None:
@@ -294,12 +312,13 @@ class Sparsifier:
     def _forget_last_minibatch(self) -> None:
         self._signals = {kind: tensors for kind, tensors in self._signals.items() if kind == "momentum"}
 
-    def _accumulate_momentum(self, gradients: Mapping[str, Gradient]) -> None:
-        if "momentum" not in self._signals:
-            self._signals["momentum"] = {w.name: w.parameter.data.new_zeros(w.shape) for w in self.topology}
-        momentum = self._signals["momentum"]
+    def _accumulate(self, kind: Signal, gradients: Mapping[str, Gradient], beta: float = 1.0) -> None:
+        """signal <- beta signal + gradient, for every weight."""
+        if kind not in self._signals:
+            self._signals[kind] = {w.name: w.parameter.data.new_zeros(w.shape) for w in self.topology}
+        signal = self._signals[kind]
         for name, gradient in gradients.items():
-            gradient.add_to(momentum[name].mul_(self.momentum_beta))
+            gradient.add_to(signal[name].mul_(beta) if beta != 1 else signal[name])
 
     def state_dict(self) -> dict[str, Any]:
         """The topology, the target count, the removal rule's state and the dense signals that an update will read."""

@@ -16,6 +16,7 @@ from typing import ClassVar, Literal, Protocol, get_args, runtime_checkable
 import torch
 from torch import Tensor
 
+from sparse_rnn.core.bounds import check_whole
 from sparse_rnn.core.errors import ConfigError
 from sparse_rnn.core.registry import register
 from sparse_rnn.sparsity.groups import Group
@@ -88,10 +89,18 @@ class RandomGrowth:
 @register("growth", "gradient")
 @dataclass
 class GradientGrowth:
-    """Largest |gradient| first, of the last minibatch's dense gradient (RigL, Evci et al. 2020); ties are drawn."""
+    """Largest |gradient| first, of the last minibatch's dense gradient (RigL, Evci et al. 2020); ties are drawn.
+
+    minibatches: how many the gradient is summed over, at most all since the last update. More than one take four bytes
+    of memory for each entry of a sparse weight, from the first of them until the update.
+    """
 
     name: str = "gradient"
+    minibatches: int = 1
     needs: ClassVar[frozenset[Signal]] = frozenset({"gradient"})
+
+    def __post_init__(self) -> None:
+        check_whole("growth.minibatches", self.minibatches, 1)
 
     def __call__(
         self, group: Group, candidates: Tensor, count: int, signals: Signals, key: tuple[object, ...]
