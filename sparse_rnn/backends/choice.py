@@ -156,7 +156,7 @@ def slower(
     """Why masked dense weights are faster, in a phrase; empty if they are not. tokens: see `too_little`."""
     if ALWAYS:
         return ""
-    if sparsifier.prunes:
+    if sparsifier.prunes or sparsifier.warms_up:
         return f"sparsifier={sparsifier.name} starts dense"
     limit = crossover(model)
     if (density := _density(sparsifier, topology)) > limit:

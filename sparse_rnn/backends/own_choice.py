@@ -111,7 +111,7 @@ def slower(
     """Why masks are faster, in a phrase; empty if they are not."""
     if ALWAYS:
         return ""
-    if config.prunes:
+    if config.prunes or config.warms_up:
         return f"method={config.name} starts dense"
     if (density := _density(config, topology, usable)) > OTHER_CROSSOVER_DENSITY:
         return f"{density:.0%} of the weights are active, and above {OTHER_CROSSOVER_DENSITY:.0%} masks are faster"

@@ -66,6 +66,10 @@ def sparsify(
         chosen["backend"] = backend
     arguments.check_growth(growth)
     config, rule = composed_method(method, growth, chosen)
+    if config.dense_epochs:
+        raise ConfigError("dense_epochs cannot be used here: sparsify counts steps, so give dense_steps.")
+    if config.dense_steps >= steps:
+        raise ConfigError(f"dense_steps={config.dense_steps} leaves none of steps={steps} to the sparse network.")
     if config.dynamic and not config.prunes and int(config.update_interval) >= steps:
         raise ConfigError(f"update_interval={config.update_interval} leaves no update within steps={steps}.")
     topology = _topology(module, [*config.keep_dense, *arguments.names("keep_dense", keep_dense)], gates)

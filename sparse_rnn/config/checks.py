@@ -70,6 +70,11 @@ def _check_choices(run: Run) -> None:
     refuse_unordered(method, run.growth)
     if method.epsilon is not None and run.recipe.sparsity not in (None, method.sparsity):
         raise ConfigError("sparsifier.epsilon and sparsifier.sparsity both say how sparse: leave one of them out.")
+    if method.dense_epochs >= run.training.epochs:
+        raise ConfigError(
+            f"sparsifier.dense_epochs={method.dense_epochs} leaves none of training.epochs={run.training.epochs} to "
+            "the sparse network."
+        )
     if run.model.task == "text_classification":
         for key, neutral in (("sub_batch", None), ("variable_bptt", False), ("max_bptt", None)):
             if getattr(run.training, key) != neutral:

@@ -30,6 +30,8 @@ NEUTRAL: Mapping[str, object] = {  # younger than some records: counts only with
     "sparsifier.block": [],
     "sparsifier.ablation": 0.0,
     "sparsifier.groups": {},
+    "sparsifier.dense_steps": 0,
+    "sparsifier.dense_epochs": 0,
 }
 
 

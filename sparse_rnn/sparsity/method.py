@@ -9,7 +9,7 @@ from typing import Any, Self
 from omegaconf import II, MISSING, DictConfig, OmegaConf
 from torch import nn
 
-from sparse_rnn.core.bounds import LARGEST, is_whole
+from sparse_rnn.core.bounds import LARGEST, check_whole, is_whole
 from sparse_rnn.core.declarations import Structures
 from sparse_rnn.core.errors import ConfigError, suggest
 from sparse_rnn.core.registry import choices, lookup
@@ -43,6 +43,7 @@ class SparsifierConfig:
     structure: the pattern of active entries, see sparsity.structure, and what it is made from. n_m: `n` of every `m`
     neighbours in a row, which sets the sparsity. block: rectangles of `block` [rows, columns]. fan_in: equally many in
     every row, but none in rows that `ablation` switches off.
+    dense_steps, dense_epochs: how long training is dense before the first topology is drawn, by magnitude.
     groups: other sparsities and removal rates, by globs of the names of weights; the last glob that matches decides.
     backend: what computes with the weights, see sparse_rnn.backends.choice; it is not part of a run's identity.
     """
@@ -67,6 +68,8 @@ class SparsifierConfig:
     m: int = 0
     block: list[int] = field(default_factory=list)
     ablation: float = 0.0
+    dense_steps: int = 0
+    dense_epochs: int = 0
     groups: dict[str, dict[str, float]] = field(default_factory=dict)
     backend: str = "auto"
 
@@ -99,6 +102,10 @@ class SparsifierConfig:
         steps = is_whole(self.update_interval) and 0 < int(self.update_interval) <= LARGEST
         if self.update_interval != "epoch" and not steps:
             raise ConfigError(f"sparsifier.update_interval={self.update_interval} must be epoch or a number of steps.")
+        for key in ("dense_steps", "dense_epochs"):
+            check_whole(f"sparsifier.{key}", getattr(self, key), 0)
+        if self.dense_steps and self.dense_epochs:
+            raise ConfigError("sparsifier.dense_steps and dense_epochs both say how long: leave one of them out.")
         _check_structure(self)
         check_settings(self.groups)
         for glob in self.groups:
@@ -123,6 +130,11 @@ class SparsifierConfig:
     def prunes(self) -> bool:
         """Whether the number of active weights falls during training."""
         return self.dynamic and self.schedule == "cubic"
+
+    @property
+    def warms_up(self) -> bool:
+        """Whether training begins dense, before the first topology is drawn."""
+        return bool(self.dense_steps or self.dense_epochs)
 
     @property
     def masked(self) -> bool:
@@ -361,6 +373,9 @@ def check_composition(method: SparsifierConfig, growth: str) -> None:
         raise ConfigError(f"sparsifier={method.name} removes weights and must grow as many: choose a growth.")
     if grows and method.initial == "dense":
         raise ConfigError(f"sparsifier={method.name} grows weights and cannot start from initial=dense.")
+    if method.warms_up and method.initial == "dense":
+        key = "dense_steps" if method.dense_steps else "dense_epochs"
+        raise ConfigError(f"sparsifier={method.name} starts dense anyway: leave sparsifier.{key} out.")
     for key in ("sparsity", "groups"):
         if not method.masked and getattr(method, key):
             raise ConfigError(f"sparsifier={method.name} has no sparsity: leave sparsifier.{key} out.")

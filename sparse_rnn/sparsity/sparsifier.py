@@ -61,7 +61,8 @@ class UpdateReport:
 class Sparsifier:
     """Decides when and how a topology changes; optimizers and models know nothing about it.
 
-    It draws the first topology when it is made. A training loop then calls, in this order:
+    It draws the first topology when it is made or, after a warm-up, by the magnitude of the weights. A training loop
+    then calls, in this order:
 
     1. `before_backward` before the forward pass, so that dense gradients and activations can be read where a rule
        needs them.
@@ -103,24 +104,42 @@ class Sparsifier:
         self.needs = frozenset(momentum_signal if signal == "momentum" else signal for signal in needs)
         self._signals: dict[Signal, Mapping[str, Tensor]] = {}
         self._coactivation = Coactivation(topology) if "activations" in needs else None
-        self._draw_topology(seed if init_seed is None else init_seed)
+        self._warming = config.warms_up
+        self._drawn = initial_counts(config, topology)
+        self._target = topology.size if self._warming else self._drawn_total
+        if not self._warming:
+            self._draw_topology(seed if init_seed is None else init_seed)
+
+    @property
+    def _drawn_total(self) -> int:
+        return sum(count * group.unit for group, count in self._drawn)
 
     @torch.no_grad()
     def _draw_topology(self, seed: int) -> None:
         masks = {weight.name: weight.mask for weight in self.topology}
-        counts = initial_counts(self.config, self.topology)
-        for group, count in counts:
+        for group, count in self._drawn:
             # Drawn on the CPU by torch's generator, unlike growth, so that every run starts from the masks that it
             # always had. It happens once.
             keys = torch.rand(group.size, generator=generator(seed, "initial", group.name))
             group.scatter(self.structure.draw(group, keys.to(group.active.device), count), masks)
         self.topology.mask_weights()
-        self._target = sum(count * group.unit for group, count in counts)
+
+    def _end_warm_up(self) -> UpdateReport:
+        """Draw the first topology: in each group, the weights of the largest magnitude stay."""
+        with self.topology.open_masks() as masks:
+            for group, count in self._drawn:
+                group.scatter(self.structure.draw(group, -group.values.abs(), count), masks)
+            for name, mask in masks.items():
+                dense_state = self.protocol.masking == "weight"
+                self.topology.replace(name, mask, self.optimizer, ~mask, dense_state=dense_state)
+        self._warming, self._target = False, self._drawn_total
+        self._forget_last_minibatch()
+        return UpdateReport(self.topology.size - self._target, 0, 0.0, self.topology.active)
 
     @property
     def at_target(self) -> bool:
         """Whether the network is as sparse as asked for: only then may it be kept as the best."""
-        return not self.config.prunes or self._target == self._pruned_target(1.0)
+        return not self._warming and (not self.config.prunes or self._target == self._pruned_target(1.0))
 
     @property
     def sparsity(self) -> float:
@@ -130,7 +149,8 @@ class Sparsifier:
     @property
     def final_sparsity(self) -> float:
         """The sparsity of the network at the end of training."""
-        final = self._pruned_target(1.0) if self.config.prunes else self._target
+        final = self._drawn_total if self._warming else self._target
+        final = self._pruned_target(1.0) if self.config.prunes else final
         return 1.0 - final / self.topology.size if self.topology.size else 0.0
 
     def _pruned_target(self, progress: float) -> int:
@@ -216,16 +236,19 @@ class Sparsifier:
 
         triggered: the validation of this epoch has started the averaging.
         """
-        if triggered and not self.protocol.update_at_trigger:
+        if triggered and not self.protocol.update_at_trigger and not self._warming:
             self._forget_last_minibatch()
             return None
-        return self.update(clock) if self.config.update_interval == "epoch" and self._due(clock, True) else None
+        at_epochs = self.config.update_interval == "epoch" or self._warming
+        return self.update(clock) if at_epochs and self._due(clock, True) else None
 
     def _due(self, clock: Clock, at_epoch_end: bool) -> bool:
         """Whether an update is due after the clock's step or, with `at_epoch_end`, after its epoch.
 
         None is due at the very end of training, since what grows there would never be trained.
         """
+        if self._warming:
+            return self._warm_up_ends(clock, at_epoch_end)
         if not self.config.dynamic or clock.progress > self.config.update_until:
             return False
         if self.config.prunes and self._window_closes(clock):
@@ -236,13 +259,23 @@ class Sparsifier:
             return at_epoch_end
         return clock.step % int(self.config.update_interval) == 0
 
+    def _warm_up_ends(self, clock: Clock, at_epoch_end: bool) -> bool:
+        if self.config.dense_epochs:
+            return at_epoch_end and clock.epoch + 1 >= self.config.dense_epochs
+        return not at_epoch_end and clock.step >= self.config.dense_steps
+
     def _window_closes(self, clock: Clock) -> bool:
         before = (clock.epoch + (clock.batch - 1) / clock.batches) / clock.epochs
         return before < self.config.prune_end <= clock.progress
 
     @torch.no_grad()
     def update(self, clock: Clock) -> UpdateReport:
-        """Remove, redistribute and grow now. Raises RuntimeError if the number of active weights is not the target."""
+        """Remove, redistribute and grow now or, in a warm-up, end it.
+
+        Raises RuntimeError if the number of active weights is not the target.
+        """
+        if self._warming:
+            return self._end_warm_up()
         with self.topology.open_masks() as masks:
             before = {name: mask.clone() for name, mask in masks.items()}
             removed = self._remove(clock.progress, masks)
@@ -325,6 +358,7 @@ class Sparsifier:
         return {
             "topology": self.topology.state_dict(),
             "target": self._target,
+            "warming": self._warming,
             "removal": self.removal.state_dict() if self.removal else {},
             "signals": {kind: dict(tensors) for kind, tensors in self._signals.items()},
         }
@@ -333,6 +367,7 @@ class Sparsifier:
         """Restore what `state_dict` returned; raises ValueError if the topology does not fit."""
         self.topology.load_state_dict(state["topology"])
         self._target = state["target"]
+        self._warming = state.get("warming", False)
         if self.removal:
             self.removal.load_state_dict(state["removal"])
         device = {weight.name: weight.parameter.device for weight in self.topology}

@@ -28,6 +28,8 @@ FIXED: dict[str, object] = {
     "redistribution": "none",
     "structure": "unstructured",
     "groups": {},
+    "dense_steps": 0,
+    "dense_epochs": 0,
     "update_until": 1.0,
 }
 
