@@ -81,7 +81,7 @@ def stages(run: Run) -> tuple[list[Stage], dict[str, slice]]:
     found.append(Stage(f"Train {every}", "", "Active weights learn, the others stay zero.", before, none, none))
     rules, words = f"removal={method.removal}, schedule={method.schedule}", _said("removal", method.removal)
     found.append(Stage("Remove", rules, words, survived, before & ~survived, none))
-    if not method.prunes:
+    if method.regrows:
         rules = f"redistribution={method.redistribution}, growth={run.growth.name}"
         words = f"{_said('redistribution', method.redistribution)} {_said('growth', run.growth.name)}"
         found.append(Stage("Grow", rules, words, after, none, after & ~survived))
@@ -111,7 +111,7 @@ def _update(run: Run) -> tuple[Tensor, Tensor, Tensor, Tensor, dict[str, slice]]
         weight = sparsifier.topology[WEIGHT]
         start = weight.mask.clone()
         before = _train_to_update(model, optimizer, sparsifier)
-    survived = watched.survived(before) if method.dynamic and not method.prunes else weight.mask
+    survived = watched.survived(before) if method.regrows else weight.mask
     return start, before, survived, weight.mask, dict(weight.gates)
 
 
@@ -164,10 +164,12 @@ def _said(group: str, name: str) -> str:
 def _again(run: Run) -> Iterator[str]:
     method = run.sparsifier
     if method.dynamic:
-        rate = (
-            f"{method.removal_rate:g} of the active weights at first" if not method.prunes else "what the schedule asks"
-        )
-        yield f"Steps 2 to {3 if method.prunes else 4} are repeated to the end of training; an update removes {rate}."
+        rate = f"{method.removal_rate:g} of the active weights at first"
+        if method.prunes:
+            rate = "what the schedule asks"
+        elif not lookup("removal", method.removal).exact:
+            rate = "what the rule for removal finds"
+        yield f"Steps 2 to {4 if method.regrows else 3} are repeated to the end of training; an update removes {rate}."
         yield f"schedule={method.schedule}: {_said('schedule', method.schedule)}"
 
 

@@ -18,6 +18,7 @@ from ..sources.logs import LoggedRun
 VERSION = 1
 WITHIN_LAYERS = ("none", "gates", "gate_magnitude", "gate_gradient")  # redistributions that keep the size of layers
 INTEGRATED = "flops_train_integrated"
+PRUNING = ("alternating", "cubic", "cubic_regrowth", "elastic", "sigmoid_regrowth")  # schedules that change the density
 COLUMNS = ("flops_train", "flops_test", INTEGRATED)
 KEPT = "best/sparsity/"
 
@@ -56,7 +57,7 @@ class FlopsOfRuns:
     def _counted(self, column: str, planned: Planned, log: LoggedRun) -> float:
         method = planned.facts.config["sparsifier"]
         moves = method["name"] == "iss" or method["redistribution"] not in WITHIN_LAYERS
-        prunes = method["schedule"] == "cubic"
+        prunes = method["schedule"] in PRUNING
         if not moves and not (prunes and column == INTEGRATED):
             return planned.facts.flops_test if column == "flops_test" else planned.facts.flops or float("nan")
         assert log.final is not None

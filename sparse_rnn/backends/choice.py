@@ -15,7 +15,7 @@ from sparse_rnn.models.awd_lstm_mos import AWDLSTMMoS
 from sparse_rnn.optim.configurations import OptimizerConfig
 from sparse_rnn.sparsity.iss.penalty import ISSConfig
 from sparse_rnn.sparsity.method import SparsifierConfig, final_counts, reads_in_every_step, signals_needed
-from sparse_rnn.sparsity.rules.growth import GrowthRule
+from sparse_rnn.sparsity.rules.growth import DENSE_GRADIENTS, GrowthRule
 from sparse_rnn.sparsity.topology import SparseTopology, SparseWeight
 
 # Where the kernels and masked dense weights take the same time, as measured: see docs/performance.md.
@@ -156,13 +156,14 @@ def slower(
     """Why masked dense weights are faster, in a phrase; empty if they are not. tokens: see `too_little`."""
     if ALWAYS:
         return ""
-    if sparsifier.prunes or sparsifier.warms_up:
+    if sparsifier.warms_up or (sparsifier.prunes and sparsifier.initial == "dense"):
         return f"sparsifier={sparsifier.name} starts dense"
     limit = crossover(model)
-    if (density := _density(sparsifier, topology)) > limit:
-        return f"{density:.0%} of the sparse weights are active, and above {limit:.0%} masks are faster"
-    needs = signals_needed(sparsifier, growth)
-    every_step = "momentum" in needs and not optimizer.averages
+    density = _density(sparsifier, topology)
+    if (most := max(density, 1 - sparsifier.start_sparsity) if sparsifier.scheduled else density) > limit:
+        return f"{most:.0%} of the sparse weights are active, and above {limit:.0%} masks are faster"
+    needs = signals_needed(sparsifier, growth) & DENSE_GRADIENTS
+    every_step = ("momentum" in needs and not optimizer.averages) or "reserve" in needs
     if every_step or reads_in_every_step(sparsifier, growth):
         return "dense gradients are needed in every step"
     return too_little([weight.size for weight in topology], density, tokens)

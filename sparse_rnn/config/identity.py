@@ -20,18 +20,27 @@ NOT_OF_GROUP = {
     "sparsifier": ("backend",),
     "training": ("fused", "graph"),
 }
-NEUTRAL: Mapping[str, object] = {  # younger than some records: counts only with another value
-    "precision": "fp32",
-    "growth.minibatches": 1,
-    "optimizer.ema": 0.0,
-    "sparsifier.structure": "unstructured",
-    "sparsifier.n": 0,
-    "sparsifier.m": 0,
-    "sparsifier.block": [],
-    "sparsifier.ablation": 0.0,
-    "sparsifier.groups": {},
-    "sparsifier.dense_steps": 0,
-    "sparsifier.dense_epochs": 0,
+NEUTRAL = {"precision": "fp32"}  # younger than some records: counts only with another value
+NEUTRAL_OF_GROUP: dict[str, dict[str, Any]] = {
+    "growth": {"minibatches": 1},
+    "optimizer": {"ema": 0.0},
+    "sparsifier": {
+        "initial_sparsity": None,
+        "alternations": 7,
+        "gradient_weight": 0.01,
+        "temperature": 9.0,
+        "backward_sparsity": 0.5,
+        "noise": 0.0,
+        "l1": 0.0,
+        "structure": "unstructured",
+        "n": 0,
+        "m": 0,
+        "block": [],
+        "ablation": 0.0,
+        "dense_steps": 0,
+        "dense_epochs": 0,
+        "groups": {},
+    },
 }
 
 
@@ -40,11 +49,9 @@ def identity(config: Mapping[str, Any]) -> dict[str, Any]:
     own = {k: v for k, v in config.items() if k not in NOT_IDENTITY and NEUTRAL.get(k, ...) != v}
     outside = OUTSIDE if config["dataset"]["name"] in OWN else ()
     for group, keys in {**NOT_OF_GROUP, "dataset": outside}.items():
-        own[group] = {key: value for key, value in config[group].items() if key not in keys}
-    for key, neutral in NEUTRAL.items():
-        group, _, setting = key.partition(".")
-        if setting and own[group].get(setting, ...) == neutral:
-            own[group] = {k: v for k, v in own[group].items() if k != setting}
+        own[group] = {k: v for k, v in config[group].items() if k not in keys}
+    for group, neutral in NEUTRAL_OF_GROUP.items():
+        own[group] = {k: v for k, v in own[group].items() if neutral.get(k, ...) != v}
     return own
 
 

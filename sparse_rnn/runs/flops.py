@@ -22,6 +22,7 @@ from sparse_rnn.sparsity.method import (
     make_schedule,
     make_topology,
     signals_needed,
+    start_counts,
 )
 
 MOST_UPDATES = 100_000  # whose mean is that of any larger number, to four digits
@@ -77,7 +78,7 @@ def run_flops(run: Run, densities: Mapping[str, float] | None = None) -> Flops:
     measured = {name: sizes[name] * density for name, density in (densities or {}).items()}
     last = sizes | final_counts(run.sparsifier, topology) | measured
     active = last
-    if run.sparsifier.prunes and run.sparsifier.schedule == "cubic":
+    if run.sparsifier.scheduled:
         active = sizes.copy()
         for own, weights in divided(run.sparsifier, topology):
             density = mean_density(own, _updates(run, tokens, length))
@@ -86,7 +87,7 @@ def run_flops(run: Run, densities: Mapping[str, float] | None = None) -> Flops:
     if dense := _warm_up(run, tokens, length):
         sparse = {weight.name for weight in topology} - measured.keys()
         active = active | {name: active[name] + dense * (sizes[name] - active[name]) for name in sparse}
-    trained = sequence.training(active, sizes if _keeps_momentum(run) else active)
+    trained = sequence.training(active, _gradients(run, active, sizes))
     return Flops(
         train=None if tokens is None else trained / length * tokens,
         test=sequence.forward(last) * run.training.batch,
@@ -111,8 +112,8 @@ def mean_densities(run: Run, rows: Iterable[Mapping[str, Any]]) -> dict[str, flo
     with torch.device("meta"):
         topology = make_topology(run.sparsifier, run.model.build(*sizes_of_data))
     sizes = {weight.name: weight.size for weight in topology}
-    counts = {} if run.sparsifier.prunes or run.sparsifier.warms_up else final_counts(run.sparsifier, topology)
-    density = {name: counts.get(name, size) / size for name, size in sizes.items()}
+    counts = sizes if run.sparsifier.warms_up else start_counts(run.sparsifier, topology)
+    density = {name: counts[name] / size for name, size in sizes.items()}
     total, step = dict.fromkeys(sizes, 0.0), 0
     for row in rows:
         for name in total:
@@ -129,12 +130,12 @@ def train_tokens(run: Run) -> int | None:
 
 
 def mean_density(config: SparsifierConfig, updates: int) -> float:
-    """Mean density over a training of `updates` intervals, with pruning between those inside its window."""
+    """Mean density over a training of `updates` intervals, where it changes between those inside its window."""
     schedule, updates = make_schedule(config), min(updates, MOST_UPDATES)
     start, end = config.prune_start, config.prune_end
     inside = [k / updates for k in range(1, updates) if start <= k / updates < end]
     times = [0.0, *inside, end, 1.0]
-    return sum((1 - schedule.rate(t)) * (until - t) for t, until in pairwise(times))
+    return sum((1 - schedule.sparsity(t)) * (until - t) for t, until in pairwise(times))
 
 
 def _warm_up(run: Run, tokens: int | None, length: int) -> float:
@@ -150,6 +151,16 @@ def _updates(run: Run, tokens: int | None, length: int) -> int:
     if interval == "epoch" or tokens is None:
         return run.training.epochs
     return tokens // (run.training.batch * length) // int(interval)
+
+
+def _gradients(run: Run, active: Mapping[str, float], sizes: Mapping[str, float]) -> Mapping[str, float]:
+    """The entries of each weight whose gradient is computed in every step."""
+    if _keeps_momentum(run):
+        return sizes
+    if "reserve" not in signals_needed(run.sparsifier, run.growth):
+        return active
+    share = 1 - run.sparsifier.backward_sparsity
+    return {name: max(entries, share * sizes[name]) for name, entries in active.items()}
 
 
 def _keeps_momentum(run: Run) -> bool:

@@ -41,6 +41,11 @@ class Block:
         return math.prod(self.weight.shape[1:])
 
     @property
+    def across(self) -> int:
+        """The number of positions side by side."""
+        return self.width
+
+    @property
     def size(self) -> int:
         """Number of positions."""
         return len(self.row_range) * self.width

@@ -15,11 +15,12 @@ from sparse_rnn.core.errors import ConfigError, suggest
 from sparse_rnn.core.registry import choices, lookup
 from sparse_rnn.sparsity.groups import SCOPES, Group, groups_of
 from sparse_rnn.sparsity.own_settings import check_settings, glob_of
-from sparse_rnn.sparsity.rules import initial, redistribution, removal, schedule  # noqa: F401  (fill the registry)
+from sparse_rnn.sparsity.rules import initial, link_growth, redistribution, schedule  # noqa: F401  (fill the registry)
 from sparse_rnn.sparsity.rules.growth import SIGNALS, GradientGrowth, GrowthRule, Ordered, Signal
+from sparse_rnn.sparsity.rules.removal import RemovalRule, RemovalSettings
 from sparse_rnn.sparsity.rules.schedule import RemovalSchedule, ScheduleSettings
 from sparse_rnn.sparsity.selection import apportion
-from sparse_rnn.sparsity.structure import NOfM, Unstructured
+from sparse_rnn.sparsity.structure import Blocks, NOfM, Unstructured
 from sparse_rnn.sparsity.topology import SparseTopology, SparseWeight
 
 STRUCTURE_KEYS = ("n", "m", "block", "ablation")  # what structures are made from; false where it is not set
@@ -38,7 +39,12 @@ class SparsifierConfig:
     update_interval: `epoch`, or a number of steps.
     update_until: the share of training after which the topology no longer changes, and at which schedule=linear and
     cosine reach final_rate.
-    prune_start, prune_end: the window of schedule=cubic, as shares of training.
+    initial_sparsity: that of the first topology where the schedule changes it (None: dense for initial=dense, otherwise
+    `sparsity`). prune_start, prune_end: the window in which it does, as shares of training. alternations: the dense
+    phases in that window, for schedule=alternating.
+    gradient_weight: lambda of removal=magnitude_gradient. temperature: T of removal=magnitude_soft at the end.
+    backward_sparsity: that of the weights which have gradients, for growth=reserve, see `Reserve`.
+    noise, l1: what moves active weights after every step, see `Perturbation`.
     keep_dense: globs of the names of weights that stay dense.
     structure: the pattern of active entries, see sparsity.structure, and what it is made from. n_m: `n` of every `m`
     neighbours in a row, which sets the sparsity. block: rectangles of `block` [rows, columns]. fan_in: equally many in
@@ -62,6 +68,13 @@ class SparsifierConfig:
     update_until: float = 1.0
     prune_start: float = 0.0
     prune_end: float = 1.0
+    initial_sparsity: float | None = None
+    alternations: int = 7
+    gradient_weight: float = 0.01
+    temperature: float = 9.0
+    backward_sparsity: float = 0.5
+    noise: float = 0.0
+    l1: float = 0.0
     keep_dense: list[str] = field(default_factory=list)
     structure: str = "unstructured"
     n: int = 0
@@ -82,10 +95,16 @@ class SparsifierConfig:
         if self.scope not in SCOPES:
             raise ConfigError(f"sparsifier.scope={self.scope} must be one of {', '.join(SCOPES)}.")
         check_backend("sparsifier.backend", self.backend)
-        for key in ("sparsity", "removal_rate", "final_rate"):
+        for key in ("sparsity", "removal_rate", "final_rate", "backward_sparsity"):
             value = getattr(self, key)
             if not isinstance(value, str) and not 0 <= value < 1:  # text: a reference that is not resolved yet
                 raise ConfigError(f"sparsifier.{key}={value} must lie in [0, 1).")
+        for key in ("gradient_weight", "noise", "l1"):
+            if not getattr(self, key) >= 0:
+                raise ConfigError(f"sparsifier.{key}={getattr(self, key)} must not be negative.")
+        if not self.temperature >= 1:
+            raise ConfigError(f"sparsifier.temperature={self.temperature} must be at least 1.")
+        check_whole("sparsifier.alternations", self.alternations, 1)
         if not 0 <= self.prune_start < self.prune_end <= 1:
             raise ConfigError("sparsifier.prune_start and prune_end must satisfy 0 <= prune_start < prune_end <= 1.")
         if self.epsilon is not None and not (self.epsilon > 0 and self.initial in ("er", "er_gates")):
@@ -127,9 +146,26 @@ class SparsifierConfig:
         return self.removal != "none"
 
     @property
+    def scheduled(self) -> bool:
+        """Whether the schedule sets the number of active weights during training."""
+        return self.removal != "none" and bool(lookup("schedule", self.schedule).prunes)
+
+    @property
     def prunes(self) -> bool:
-        """Whether the number of active weights falls during training."""
-        return self.dynamic and self.schedule == "cubic"
+        """Whether the number of active weights changes during training."""
+        return self.scheduled
+
+    @property
+    def regrows(self) -> bool:
+        """Whether updates grow weights."""
+        return self.removal != "none" and bool(lookup("schedule", self.schedule).regrows)
+
+    @property
+    def start_sparsity(self) -> float:
+        """The sparsity of the first topology."""
+        if self.initial == "dense":
+            return 0.0
+        return self.sparsity if self.initial_sparsity is None else self.initial_sparsity
 
     @property
     def warms_up(self) -> bool:
@@ -170,6 +206,8 @@ def _check_structure(config: SparsifierConfig) -> None:
             f"sparsifier.redistribution={config.redistribution} moves weights between gates or layers, and {called} "
             "fixes how many each of them has: choose sparsifier.redistribution=none."
         )
+    if isinstance(structure, Blocks) and config.removal == "sign_flip":
+        raise ConfigError("sparsifier.removal=sign_flip looks at the sign of weights, which blocks do not have.")
     if structure.constant and config.prunes:
         raise ConfigError(
             f"{called} fixes how many weights there are, and sparsifier.schedule={config.schedule} lets them fall: "
@@ -253,7 +291,7 @@ def initial_counts(config: SparsifierConfig, topology: SparseTopology) -> list[t
     distribution, structure = lookup("initial", config.initial)(), make_structure(config)
     counts: list[tuple[Group, int]] = []
     for own, weights in divided(config, topology):
-        sparsity = own.sparsity
+        sparsity = own.start_sparsity
         if own.epsilon is not None:
             sparsity = distribution.sparsity(groups_of(weights, scope), own.epsilon)
         for part in _parts(own, weights, scope):
@@ -262,36 +300,48 @@ def initial_counts(config: SparsifierConfig, topology: SparseTopology) -> list[t
     return counts
 
 
+def start_counts(config: SparsifierConfig, topology: SparseTopology) -> dict[str, int]:
+    """The number of active entries of each weight when training begins; works on the meta device."""
+    return _by_weight(initial_counts(config, topology))
+
+
 def final_counts(config: SparsifierConfig, topology: SparseTopology) -> dict[str, int]:
     """The number of active entries of each weight when training begins or, for methods that prune, when it ends.
 
     Where weights compete with each other, only pruning itself decides how many entries each keeps: they are counted as
     equally dense. For ISS, whose sparsity is an outcome, all entries count. Works on the meta device.
     """
-    if config.prunes and config.schedule == "cubic":
-        counts = []
-        for part in parts_of(config, topology, config.scope):
-            removed = part.schedule.counts(part.sizes, part.sizes, 1.0)
-            counts += [(group, group.size - gone) for group, gone in zip(part.groups, removed, strict=True)]
-    else:
-        counts = initial_counts(config, topology)
-    active = {weight.name: 0 for weight in topology}
+    if not config.scheduled:
+        return start_counts(config, topology)
+    counts: list[tuple[Group, int]] = []
+    for part in parts_of(config, topology, config.scope):
+        removed = part.schedule.excess(part.sizes, part.sizes, 1.0)
+        counts += [(group, group.size - gone) for group, gone in zip(part.groups, removed, strict=True)]
+    return _by_weight(counts)
+
+
+def _by_weight(counts: Sequence[tuple[Group, int]]) -> dict[str, int]:
+    """What the groups have, by weight name; the blocks of a group count as equally dense."""
+    active: dict[str, int] = {}
     for group, count in counts:
         sizes = [block.size for block in group.blocks]
         for block, share in zip(group.blocks, apportion(count, sizes, sizes), strict=True):
-            active[block.weight.name] += share * block.unit
+            name = block.weight.name
+            active[name] = active.get(name, 0) + share * block.unit
     return active
 
 
 def signals_needed(config: SparsifierConfig, growth: GrowthRule) -> frozenset[Signal]:
-    """The dense signals that the method's growth and redistribution read; none if the topology is fixed.
+    """The signals that the method's removal, growth and redistribution read; none if the topology is fixed.
 
     Raises ConfigError for a signal that does not exist.
     """
     for signal in sorted(growth.needs - set(SIGNALS)):
         raise ConfigError(f"growth={growth.name} reads {signal}, which is no signal{suggest(signal, SIGNALS)}.")
-    redistributes = lookup("redistribution", config.redistribution)
-    return growth.needs | redistributes.needs if config.dynamic else frozenset()
+    if not config.dynamic:
+        return frozenset()
+    parts = [("removal", config.removal), ("redistribution", config.redistribution)]
+    return growth.needs.union(*(lookup(part, name).needs for part, name in parts if name != "none"))
 
 
 def reads_in_every_step(config: SparsifierConfig, growth: GrowthRule) -> bool:
@@ -310,8 +360,19 @@ def make_schedule(config: SparsifierConfig) -> RemovalSchedule:
         start=config.prune_start,
         end=config.prune_end,
         until=config.update_until,
+        start_sparsity=config.start_sparsity,
+        alternations=config.alternations,
     )
     made: RemovalSchedule = lookup("schedule", config.schedule)(settings)
+    return made
+
+
+def make_removal(config: SparsifierConfig) -> RemovalRule | None:
+    """The removal rule that a configuration describes; None if nothing is removed."""
+    if config.removal == "none":
+        return None
+    settings = RemovalSettings(gradient_weight=config.gradient_weight, temperature=config.temperature)
+    made: RemovalRule = lookup("removal", config.removal)(settings)
     return made
 
 
@@ -366,16 +427,21 @@ def refuse_unordered(method: SparsifierConfig, growth: GrowthRule) -> None:
 
 def check_composition(method: SparsifierConfig, growth: str) -> None:
     """Raise ConfigError if the parts of a method contradict each other."""
-    grows = method.dynamic and not method.prunes
+    grows = method.regrows
     if growth != "none" and not grows:
         raise ConfigError(f"sparsifier={method.name} never grows weights: leave growth={growth} out.")
     if growth == "none" and grows:
         raise ConfigError(f"sparsifier={method.name} removes weights and must grow as many: choose a growth.")
-    if grows and method.initial == "dense":
+    if grows and method.initial == "dense" and not method.prunes:
         raise ConfigError(f"sparsifier={method.name} grows weights and cannot start from initial=dense.")
-    if method.warms_up and method.initial == "dense":
+    if (growth == "reserve") != (method.removal == "reserve"):
+        raise ConfigError(f"sparsifier.removal={method.removal} and growth={growth}: reserve goes with reserve only.")
+    _check_schedule(method)
+    if method.warms_up and (method.initial == "dense" or method.prunes):
         key = "dense_steps" if method.dense_steps else "dense_epochs"
-        raise ConfigError(f"sparsifier={method.name} starts dense anyway: leave sparsifier.{key} out.")
+        raise ConfigError(
+            f"sparsifier={method.name} says itself how many weights there are at first: leave sparsifier.{key} out."
+        )
     for key in ("sparsity", "groups"):
         if not method.masked and getattr(method, key):
             raise ConfigError(f"sparsifier={method.name} has no sparsity: leave sparsifier.{key} out.")
@@ -384,3 +450,21 @@ def check_composition(method: SparsifierConfig, growth: str) -> None:
             f"sparsifier.redistribution={method.redistribution} distributes among the gates of a group, but "
             "with sparsifier.scope=gate each group is a single gate: choose another scope."
         )
+
+
+def _check_schedule(method: SparsifierConfig) -> None:
+    """Raise ConfigError if the schedule does not go with the rule for removal, or with the first topology."""
+    if method.scheduled and not lookup("removal", method.removal).exact:
+        raise ConfigError(
+            f"sparsifier.removal={method.removal} decides itself how many weights go, and sparsifier.schedule="
+            f"{method.schedule} wants an exact number: choose another of them."
+        )
+    first = method.initial_sparsity
+    if first is None:
+        return
+    if not method.scheduled or method.initial == "dense" or method.epsilon is not None:
+        raise ConfigError(
+            f"sparsifier.initial_sparsity={first} is for a sparse start that the schedule then changes: leave it out."
+        )
+    if not 0 <= first <= method.sparsity:
+        raise ConfigError(f"sparsifier.initial_sparsity={first} must lie between 0 and sparsifier.sparsity.")

@@ -41,7 +41,7 @@ def composed_method(
     file, own_growth = _read_method(method) if isinstance(method, str) else (OmegaConf.create(), None)
     config = _compose(SparsifierConfig if isinstance(method, str) else method, file, settings)
     if growth is None:
-        growth = own_growth or ("random" if config.dynamic and not config.prunes else "none")
+        growth = own_growth or ("random" if config.regrows else "none")
     rule = named_growth(growth) if isinstance(growth, str) else growth
     if not config.masked:
         raise ConfigError(f"method={name} has no topology: leave sparsify out.")

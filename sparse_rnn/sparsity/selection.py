@@ -105,6 +105,24 @@ def select_within(values: Tensor, candidates: Tensor, counts: Tensor, key: tuple
     return chosen
 
 
+def select_weighted(log_weights: Tensor, candidates: Tensor, count: int, *key: object) -> Tensor:
+    """A mask of exactly `count` candidates, bool [n], drawn one after the other without putting them back.
+
+    Each draw takes a candidate with a probability in proportion to its weight; those of weight zero are taken last, at
+    random. The draw depends on `key` alone and, within rounding, not on the device.
+
+    log_weights: logarithms of the weights, [n], -inf for zero; candidates: bool [n]. Raises ValueError if there are too
+    few candidates.
+    """
+    # If each candidate waits for an exponential time with its weight as the rate, the first ones to come are such a
+    # draw (Efraimidis & Spirakis 2006). Only the order counts: logarithms of the times do not overflow.
+    positions = positions_of(candidates)
+    uniform = (position_keys(positions, *key).double() + (2**31 + 0.5)) / 2**32
+    times = torch.full(candidates.shape, math.inf, dtype=torch.float64, device=candidates.device)
+    times[positions] = (-uniform.log()).log() - log_weights[positions].double()
+    return select_smallest(times, candidates, count, (*key, "ties"))
+
+
 def positions_of(mask: Tensor) -> Tensor:
     """Where a bool tensor is True, as row-major indices in ascending order, int64 [number of True], on its device."""
     if mask.device.type == "cpu":  # numpy is several times faster

@@ -12,17 +12,31 @@ from sparse_rnn.core.protocol import ProtocolConfig
 from sparse_rnn.core.random import generator
 from sparse_rnn.core.registry import lookup
 from sparse_rnn.sparsity.coactivation import Coactivation
+from sparse_rnn.sparsity.exploration import Exploration
+from sparse_rnn.sparsity.groups import Group
 from sparse_rnn.sparsity.method import (
     SparsifierConfig,
     initial_counts,
+    make_removal,
     make_schedule,
     make_structure,
     parts_of,
     signals_needed,
 )
 from sparse_rnn.sparsity.optimizer_state import tensors_like
-from sparse_rnn.sparsity.rules.growth import GradientGrowth, GrowthRule, MomentumGrowth, Signal, Signals
+from sparse_rnn.sparsity.perturbation import Perturbation
+from sparse_rnn.sparsity.reserve import Reserve
+from sparse_rnn.sparsity.rules.growth import (
+    DENSE_GRADIENTS,
+    EVERY_STEP,
+    GradientGrowth,
+    GrowthRule,
+    MomentumGrowth,
+    Signal,
+    Signals,
+)
 from sparse_rnn.sparsity.rules.redistribution import Budget
+from sparse_rnn.sparsity.rules.removal import Moment
 from sparse_rnn.sparsity.storage import DenseGradients, Gradient
 from sparse_rnn.sparsity.topology import SparseTopology
 
@@ -71,7 +85,7 @@ class Sparsifier:
     4. `after_epoch` after the validation: it updates the topology if the interval is an epoch.
 
     An update removes weights from every group, redistributes their number, and grows as many. The number of active
-    weights is the same after every update; with schedule=cubic, it is the number that the schedule asks for.
+    weights is the same after every update; where the schedule prunes, it is the number that the schedule asks for.
 
     seed: for growth. init_seed: for the first topology, `seed` by default. momentum_signal: `gradient` where the dense
     gradient takes the place of the momentum, as under averaged SGD, which has none.
@@ -93,7 +107,8 @@ class Sparsifier:
         self.seed = seed
         self.protocol = protocol or ProtocolConfig()
         self.schedule = make_schedule(config)
-        self.removal = lookup("removal", config.removal)() if config.removal != "none" else None
+        self.removal = make_removal(config)
+        self.perturbation = Perturbation(config.noise, config.l1) if config.noise or config.l1 else None
         self.redistribution = lookup("redistribution", config.redistribution)()
         self.structure = make_structure(config)
         self.parts = parts_of(config, topology, config.scope)
@@ -104,11 +119,27 @@ class Sparsifier:
         self.needs = frozenset(momentum_signal if signal == "momentum" else signal for signal in needs)
         self._signals: dict[Signal, Mapping[str, Tensor]] = {}
         self._coactivation = Coactivation(topology) if "activations" in needs else None
+        self.reserve = Reserve(topology, optimizer, config.backward_sparsity) if "reserve" in needs else None
         self._warming = config.warms_up
         self._drawn = initial_counts(config, topology)
         self._target = topology.size if self._warming else self._drawn_total
         if not self._warming:
             self._draw_topology(seed if init_seed is None else init_seed)
+        if self.reserve:
+            self.reserve.begin(self.groups)
+        self._exploration: Exploration | None = None
+        self._begin()
+
+    def _begin(self) -> None:
+        """What follows the draw of the first topology, and stands in for it while training is dense."""
+        if self.removal:
+            self.removal.begin(self.topology, self.seed)
+        self._exploration = Exploration(self.topology) if self.config.dynamic else None
+
+    @property
+    def groups(self) -> list[Group]:
+        """All groups."""
+        return [group for part in self.parts for group in part.groups]
 
     @property
     def _drawn_total(self) -> int:
@@ -130,8 +161,10 @@ class Sparsifier:
             for group, count in self._drawn:
                 group.scatter(self.structure.draw(group, -group.values.abs(), count), masks)
             for name, mask in masks.items():
-                dense_state = self.protocol.masking == "weight"
-                self.topology.replace(name, mask, self.optimizer, ~mask, dense_state=dense_state)
+                self._replace(name, mask, ~mask)
+        if self.reserve:
+            self.reserve.choose(self.groups)
+        self._begin()
         self._warming, self._target = False, self._drawn_total
         self._forget_last_minibatch()
         return UpdateReport(self.topology.size - self._target, 0, 0.0, self.topology.active)
@@ -153,15 +186,23 @@ class Sparsifier:
         final = self._pruned_target(1.0) if self.config.prunes else final
         return 1.0 - final / self.topology.size if self.topology.size else 0.0
 
+    @property
+    def explored(self) -> float | None:
+        """The share of the sparse weights' entries that have ever been active (R_s of ITOP, Liu et al. 2021).
+
+        None if there are no sparse weights, or if training began without counting, in an older version.
+        """
+        if not self.config.dynamic and self.topology.size:
+            return self.topology.active / self.topology.size
+        return self._exploration.rate if self._exploration else None
+
     def _pruned_target(self, progress: float) -> int:
-        sizes = [(part, sum(part.sizes)) for part in self.parts]
-        return sum((n - sum(part.schedule.counts([n], [n], progress))) * part.unit for part, n in sizes)
+        return sum(part.schedule.kept(sum(part.sizes), progress) * part.unit for part in self.parts)
 
     def facts(self, clock: Clock) -> dict[str, float]:
-        """What is logged of the schedule: the removal rate or, for pruning, the sparsity asked for."""
-        if not self.config.dynamic:
-            return {}
-        return {"sparsity/asked" if self.config.prunes else "rate/removal": self.schedule.rate(clock.progress)}
+        """What is logged of the schedule: the removal rate and, for pruning, the sparsity asked for."""
+        asked = {"sparsity/asked": self.schedule.sparsity(clock.progress)} if self.config.prunes else {}
+        return asked | ({"rate/removal": self.schedule.rate(clock.progress)} if self.config.regrows else {})
 
     def before_backward(self, clock: Clock) -> None:
         """Watch what `before_step` will read; `clock` counts the coming step.
@@ -169,7 +210,8 @@ class Sparsifier:
         It may be left out where the weights store all entries and no rule reads activations.
         """
         if read := self._signals_read(clock):
-            self.topology.watch_gradients()
+            if read & DENSE_GRADIENTS:
+                self.topology.watch_gradients()
             if self._coactivation and "activations" in read:
                 self._coactivation.watch()
 
@@ -183,17 +225,21 @@ class Sparsifier:
     @torch.no_grad()
     def read_signals(self, clock: Clock) -> None:
         """The first half of `before_step`, for an optimizer that masks gradients itself."""
-        if read := self._signals_read(clock):
-            gradients = self.topology.gradients()
-            if "momentum" in read:
-                self._accumulate("momentum", gradients, self.momentum_beta)
-            if "gradient" in read and self.minibatches > 1:
-                self._accumulate("gradient", gradients)
-            elif "gradient" in read:
-                # Masking and clipping change the gradients in place before an update reads them: keep them as they are.
-                self._signals["gradient"] = DenseGradients({name: each.kept() for name, each in gradients.items()})
-            if self._coactivation and "activations" in read:
-                self._signals["activations"] = self._coactivation.taken()
+        read = self._signals_read(clock)
+        gradients = self.topology.gradients() if read & DENSE_GRADIENTS else {}
+        if "momentum" in read:
+            self._accumulate("momentum", gradients, self.momentum_beta)
+        # Masking and clipping change the gradients in place before an update reads them: keep them as they are.
+        if "gradient" in read and self.minibatches > 1:
+            self._accumulate("gradient", gradients)
+        elif "gradient" in read:
+            self._signals["gradient"] = DenseGradients({name: each.kept().form for name, each in gradients.items()})
+        if "active_gradient" in read:
+            self._signals["active_gradient"] = DenseGradients(self.topology.active_gradients())
+        if self._coactivation and "activations" in read:
+            self._signals["activations"] = self._coactivation.taken()
+        if self.reserve:
+            self.reserve.see(gradients)
 
     def keeps_signals(self, clock: Clock) -> bool:
         """Whether `read_signals` keeps something of the coming step, which `clock` counts, for an update."""
@@ -206,13 +252,13 @@ class Sparsifier:
         return [*(weight.mask for weight in self.topology), *(momentum[name] for name in momentum)]
 
     def _signals_read(self, clock: Clock) -> set[Signal]:
-        """Momentum is read in every step, everything else only in a step that a topology update follows.
+        """What is read in every step and, in a step that a topology update follows, everything else.
 
         A gradient of several minibatches is read in as many steps before an update.
         """
-        due = self._due(clock, at_epoch_end=clock.batch == clock.batches)
+        due = self._due(clock, False) or (clock.batch == clock.batches and self._due(clock, True))
         near = self.minibatches > 1 and self._update_is_near(clock)
-        return {signal for signal in self.needs if signal == "momentum" or due or (near and signal == "gradient")}
+        return {signal for signal in self.needs if signal in EVERY_STEP or due or (near and signal == "gradient")}
 
     def _update_is_near(self, clock: Clock) -> bool:
         """Whether an update is due at most `minibatches` steps after the one before the clock's."""
@@ -229,6 +275,10 @@ class Sparsifier:
                 momentum = tensors_like(self.optimizer, weight.parameter).get("momentum_buffer")
                 if momentum is not None:
                     weight.storage.clear(momentum)
+        if self.reserve:
+            self.reserve.step()
+        if self.perturbation:
+            self.perturbation(self.topology, self.optimizer, self.seed, clock.step)
         return self.update(clock) if self._due(clock, at_epoch_end=False) else None
 
     def after_epoch(self, clock: Clock, *, triggered: bool = False) -> UpdateReport | None:
@@ -278,56 +328,70 @@ class Sparsifier:
             return self._end_warm_up()
         with self.topology.open_masks() as masks:
             before = {name: mask.clone() for name, mask in masks.items()}
-            removed = self._remove(clock.progress, masks)
+            regained = self._remove(clock, masks)
             survived = {name: mask.clone() for name, mask in masks.items()}
-            grown = 0 if self.config.prunes else self._grow(removed, clock.step, masks, before, survived)
-            gone = 0
+            grown = self._grow(regained, clock.step, masks, before, survived) if self.config.regrows else 0
+            removed = 0
             for name, mask in masks.items():
                 old, kept = before.pop(name), survived.pop(name)
-                gone += int((old & ~kept).count_nonzero())
+                removed += int((old & ~kept).count_nonzero())
                 # Whatever did not survive removal starts anew, also what the same update removed and regrew. The
                 # official code compares old and new masks alone, so that such an entry keeps its value and state.
                 restart = old ^ mask if self.protocol.keep_regrown else (old | mask) & ~kept
-                dense_state = self.protocol.masking == "weight"
-                self.topology.replace(name, mask, self.optimizer, restart, dense_state=dense_state)
+                self._replace(name, mask, restart)
+        if self.reserve:
+            self.reserve.choose(self.groups)
         self._forget_last_minibatch()
         active = self.topology.active
         self._target = self._pruned_target(clock.progress) if self.config.prunes else self._target
         if active != self._target:
             raise RuntimeError(f"an update left {active} active weights instead of {self._target}")
-        return UpdateReport(gone, grown, self.schedule.rate(clock.progress), active)
+        return UpdateReport(removed, grown, self.schedule.rate(clock.progress), active)
 
-    def _remove(self, progress: float, masks: Mapping[str, Tensor]) -> list[Budget]:
-        """Remove from every group; returns what each lost, by part."""
+    def _replace(self, name: str, mask: Tensor, restart: Tensor) -> None:
+        """Set the mask of a weight; see `SparseTopology.replace`."""
+        if self.reserve:
+            self.reserve.take(self.topology[name], mask)
+        dense_state = self.protocol.masking == "weight"
+        self.topology.replace(name, mask, self.optimizer, restart, dense_state=dense_state)
+        if self.reserve:
+            self.reserve.give(self.topology[name], mask)
+        if self._exploration:
+            self._exploration.add(name, mask)
+
+    def _remove(self, clock: Clock, masks: Mapping[str, Tensor]) -> list[Budget]:
+        """Remove; returns by part how many of the entries that went, or beyond those, each group is to gain."""
         assert self.removal is not None
-        budgets: list[Budget] = []
-        asked = 0
+        at = Moment(self._resolved_signals(), (self.seed, clock.step), clock.progress)
+        regained: list[Budget] = []
+        total = asked = 0
         for part in self.parts:
             actives = [int(group.active.count_nonzero()) for group in part.groups]
-            counts = part.schedule.counts(actives, part.sizes, progress)
-            budget: Budget = []
+            counts = part.schedule.counts(actives, part.sizes, clock.progress)
+            gone: list[int] = []
             for group, count in zip(part.groups, counts, strict=True):
                 active = group.active
-                removed = self.removal(group, count)
+                removed = self.removal(group, count, at)
                 group.scatter(active & ~removed, masks)
-                budget.append((group, int(removed.count_nonzero())))
-            budgets.append(budget)
-            asked += sum(counts)
-        self.removal.finish(sum(count for budget in budgets for _, count in budget), asked)
-        return budgets
+                gone.append(int(removed.count_nonzero()))
+            excess = part.schedule.excess(actives, part.sizes, clock.progress)
+            regained.append([(group, n - lost) for group, n, lost in zip(part.groups, gone, excess, strict=True)])
+            total, asked = total + sum(gone), asked + sum(counts)
+        self.removal.finish(total, asked)
+        return regained
 
     def _grow(
         self,
-        removed: list[Budget],
+        regained: list[Budget],
         step: int,
         masks: Mapping[str, Tensor],
         before: Mapping[str, Tensor],
         survived: Mapping[str, Tensor],
     ) -> int:
-        """Grow what was removed; a structure may let fewer survive, and then grows more. Returns how many grew."""
+        """Grow what is to be regained; a structure may let fewer survive, and then grows more. Returns how many."""
         signals = self._resolved_signals()
         total = 0
-        for group, count in (each for budget in removed for each in self.redistribution(budget, signals)):
+        for group, count in (each for budget in regained for each in self.redistribution(budget, signals)):
             kept, grown = self.structure.refill(
                 self.growth, group, group.gather(before), group.active, count, signals, (self.seed, step)
             )
@@ -340,6 +404,8 @@ class Sparsifier:
         signals = dict(self._signals)
         if self.momentum_signal == "gradient" and "gradient" in signals:
             signals["momentum"] = signals["gradient"]
+        if self.reserve:
+            signals["reserve"] = self.reserve.values
         return signals
 
     def _forget_last_minibatch(self) -> None:
@@ -361,6 +427,8 @@ class Sparsifier:
             "warming": self._warming,
             "removal": self.removal.state_dict() if self.removal else {},
             "signals": {kind: dict(tensors) for kind, tensors in self._signals.items()},
+            "explored": self._exploration.state_dict() if self._exploration else None,
+            "reserve": self.reserve.state_dict() if self.reserve else None,
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
@@ -370,6 +438,12 @@ class Sparsifier:
         self._warming = state.get("warming", False)
         if self.removal:
             self.removal.load_state_dict(state["removal"])
+        if self.reserve:
+            self.reserve.load_state_dict(state["reserve"])
+        if self._exploration and (explored := state.get("explored")):
+            self._exploration.load_state_dict(explored)
+        else:
+            self._exploration = None  # of a version that did not count
         device = {weight.name: weight.parameter.device for weight in self.topology}
         self._signals = {
             kind: {name: tensor.to(device[name]) for name, tensor in tensors.items()}

@@ -193,7 +193,7 @@ class StepSparsifier(Sparsifier):
 
     @property
     def _starts_dense(self) -> bool:
-        return self.config.prunes or self.config.warms_up
+        return self.config.initial == "dense" or self.config.warms_up
 
     def _refuse_another_topology(self, fit: Fit) -> None:
         # A dense start is one with all weights: none is lost, though many may be gone.
@@ -297,7 +297,8 @@ class StepSparsifier(Sparsifier):
                 f"{differing[0]} is {theirs} in the sparsifier's state and {ours} here: call sparsify on the same "
                 "module and with the same arguments as the first time."
             )
-        if not self._starts_dense and state["target"] != self._target:
+        changes = self.config.prunes or self.config.warms_up
+        if not changes and state["target"] != self._target:
             raise ConfigError(
                 f"The sparsifier's state has {state['target']:,} active weights, and sparsify was asked for "
                 f"{self._target:,}: call it with the same arguments as the first time."

@@ -3,7 +3,7 @@
 The other storage, which holds active entries alone, is backends.cpu.storage.Packed.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from typing import Protocol
 
@@ -160,16 +160,19 @@ class WholeGradient:
 
 
 class DenseGradients(Mapping[str, Tensor]):
-    """Gradients by weight name, formed when they are read; only the last one is kept, to save memory."""
+    """Gradients by weight name, formed when they are read; only the last one is kept, to save memory.
 
-    def __init__(self, gradients: Mapping[str, Gradient]) -> None:
+    gradients: functions that form them, of the weights' shapes.
+    """
+
+    def __init__(self, gradients: Mapping[str, Callable[[], Tensor]]) -> None:
         self._gradients = gradients
         self._last: tuple[str, Tensor] | None = None
 
     def __getitem__(self, name: str) -> Tensor:
         if self._last is None or self._last[0] != name:
             self._last = None
-            self._last = name, self._gradients[name].form()
+            self._last = name, self._gradients[name]()
         return self._last[1]
 
     def __iter__(self) -> Iterator[str]:

@@ -35,6 +35,11 @@ class Tile(Block):
         return len(range(self.columns.start, self.columns.stop))
 
     @property
+    def across(self) -> int:
+        """The number of tiles side by side."""
+        return self.width // self.shape[1]
+
+    @property
     def size(self) -> int:
         """The number of tiles."""
         return len(self.row_range) // self.shape[0] * (self.width // self.shape[1])

@@ -2,9 +2,10 @@
 
 import math
 import weakref
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from fnmatch import fnmatchcase
+from functools import partial
 from typing import Any, Literal, Self
 
 import numpy as np
@@ -58,6 +59,13 @@ class SparseWeight:
     def values(self) -> Tensor:
         """The weight's entries, in its full shape, without gradient."""
         return self.storage.dense(self.parameter.data)
+
+    def stored_gradient(self) -> Tensor:
+        """A copy of the gradient of active entries, of the parameter's shape; zero if there is none."""
+        gradient = self.parameter.grad
+        stored = torch.zeros_like(self.parameter) if gradient is None else gradient.clone()
+        self.storage.clear(stored)
+        return stored
 
     def set_mask(self, mask: Tensor, optimizer: Optimizer | None = None) -> None:
         """Take over another mask; entries that stay active keep their value and their state in `optimizer`."""
@@ -168,6 +176,11 @@ class SparseTopology:
             for weight in self:
                 opened.enter_context(weight.storage.opened())
             yield {weight.name: weight.mask for weight in self}
+
+    def active_gradients(self) -> dict[str, Callable[[], Tensor]]:
+        """Copies of the gradients as they are stored now, by weight name: functions that form them, in the weight's
+        shape and zero where it is inactive."""
+        return {weight.name: partial(weight.storage.dense, weight.stored_gradient()) for weight in self}
 
     def watch_gradients(self) -> None:
         """Make sure that `gradients` can be read after the next backward passes."""

@@ -112,7 +112,7 @@ def _use_triton(step: TrainingStep, protocol: ProtocolConfig) -> None:
 
     use_triton(step.model)
     step.fused = True
-    plain = protocol.masking == "gradient" and not isinstance(step.sparsifier, ISS)
+    plain = protocol.masking == "gradient" and not isinstance(step.sparsifier, ISS) and step.sparsifier.reserve is None
     if plain and isinstance(step.optimizer, AveragedSGD):
         step.read_rates_on_device()
         masks = {weight.parameter: weight.mask for weight in step.sparsifier.topology}

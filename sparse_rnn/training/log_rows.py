@@ -12,9 +12,11 @@ from sparse_rnn.training.state import RunState
 
 
 def topology_facts(sparsifier: Sparsifier, clock: Clock, report: UpdateReport | None) -> dict[str, float]:
-    """Sparsities as they are now, what the last update did (None: there was none), and the removal rate."""
+    """Sparsities as they are now, the share of entries that have ever been active, what the last update did (None:
+    there was none), and the removal rate."""
+    explored = {} if sparsifier.explored is None else {"topology/explored": sparsifier.explored}
     updated = {"topology/removed": report.removed, "topology/grown": report.grown} if report else {}
-    return {**sparsities(sparsifier.topology), **updated, **sparsifier.facts(clock)}
+    return {**sparsities(sparsifier.topology), **explored, **updated, **sparsifier.facts(clock)}
 
 
 def large_weight_facts(model: nn.Module, sparsifier: Sparsifier, kind: str) -> dict[str, int]:

@@ -2,6 +2,7 @@
 
 import gc
 from collections.abc import Callable
+from itertools import product
 
 import pytest
 import torch
@@ -15,15 +16,23 @@ from sparse_rnn.sparsity.optimizer_state import tensors_like
 from sparse_rnn.sparsity.topology import SparseTopology
 
 METHODS = ("dsr", "gmp", "rigl", "selfish", "set", "snfs", "st_rnn", "static_er", "static_uniform")
+MORE = ("acdc", "chts", "deep_r", "granet_half", "mest", "mest_soft", "top_kast")  # on one model
 OPTIMIZERS = ("adam", "adamw", "momentum_sgd", "snt_asgd", "sgd")
 
 
-@pytest.mark.parametrize("method", METHODS)
-@pytest.mark.parametrize("model", ["stacked_lstm", "rhn"])
+@pytest.mark.parametrize(
+    ("model", "method"),
+    [*product(("stacked_lstm", "rhn"), METHODS), *product(("stacked_lstm",), MORE)],
+)
 def test_the_same_topology_decisions(model: str, method: str) -> None:
-    optimizer = OPTIMIZERS[(METHODS.index(method) + (model == "rhn")) % len(OPTIMIZERS)]
-    more = ["sparsifier.prune_start=0", "sparsifier.prune_end=1", "sparsifier.update_interval=3"]
-    run = composed(model, *(more if method == "gmp" else []), method=method, optimizer=optimizer)
+    optimizer = OPTIMIZERS[((*METHODS, *MORE).index(method) + (model == "rhn")) % len(OPTIMIZERS)]
+    more = {
+        "gmp": ["sparsifier.prune_start=0", "sparsifier.prune_end=1", "sparsifier.update_interval=3"],
+        "acdc": ["sparsifier.alternations=2", "sparsifier.prune_end=0.7", "sparsifier.update_interval=1"],
+        "deep_r": ["sparsifier.noise=10", "sparsifier.update_interval=3"],
+        "top_kast": ["sparsifier.update_interval=3"],
+    }
+    run = composed(model, *more.get(method, []), method=method, optimizer=optimizer)
     networks = [Network(run, sparse=sparse) for sparse in (False, True)]
     for network in networks:
         if isinstance(network.optimizer, AveragedSGD):

@@ -5,12 +5,14 @@ A new default, for what is named as everybody knows it, must not reach the paper
 
 import hashlib
 import json
+from dataclasses import fields
 from pathlib import Path
 
 import pytest
 
 from sparse_rnn.config.compose import compose_run
-from sparse_rnn.config.identity import as_dict, identity, run_id
+from sparse_rnn.config.identity import NEUTRAL_OF_GROUP, as_dict, identity, run_id
+from sparse_rnn.sparsity.method import SparsifierConfig
 
 GOLDEN = json.loads((Path(__file__).parent.parent / "golden" / "run_ids.json").read_text())
 
@@ -29,3 +31,12 @@ def test_settings_that_are_no_recipe_s_make_other_runs() -> None:
     adam = ["optimizer=adam", "optimizer.lr=0.001", *own]
     ids = {run_id(compose_run([*adam, *more])) for more in ([], [f"optimizer.{setting}" for setting in papers])}
     assert ids == {"stacked_lstm-ptb-selfish-s1-65cdaae2", "stacked_lstm-ptb-selfish-s1-06530a70"}
+
+
+def test_younger_settings_are_left_out_at_their_defaults() -> None:
+    """Else the records of runs that never heard of them would be those of others."""
+    defaults = {f.name: f.default for f in fields(SparsifierConfig)}
+    assert {key: defaults[key] for key in NEUTRAL_OF_GROUP["sparsifier"]} == NEUTRAL_OF_GROUP["sparsifier"]
+    with_noise = identity(as_dict(compose_run(["sparsifier.noise=0.5"])))["sparsifier"]
+    assert with_noise["noise"] == 0.5
+    assert "l1" not in with_noise

@@ -10,9 +10,11 @@ from results.reported import Line
 from results.tables.declared import DECLARED, methods
 from results.tables.declared.hyperparameters import MODELS
 from results.tables.declared.parts import NOT_IN_PAPER
+from results.tables.flop_columns import PRUNING
 from results.tables.grid import Grid
 from sparse_rnn.config.compose import compose_run
 from sparse_rnn.core.conf import options
+from sparse_rnn.core.registry import choices, lookup
 from sparse_rnn.tables.declaration import DECLARED_TABLES
 
 
@@ -35,6 +37,10 @@ def sparsifiers() -> set[str]:
 
 def test_the_command_line_knows_each_of_them() -> None:
     assert tuple(DECLARED) == DECLARED_TABLES
+
+
+def test_the_schedules_whose_density_changes_are_those_that_say_so() -> None:
+    assert list(PRUNING) == [name for name in choices("schedule") if lookup("schedule", name).prunes]
 
 
 TITLES = {

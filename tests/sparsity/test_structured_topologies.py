@@ -187,7 +187,7 @@ NONE = "sparsifier.redistribution=none"
 COMBINED = [
     *itertools.product(("n_m",), ("set", "static_er", f"selfish {NONE}", f"dsr {NONE}")),
     *itertools.product(("fan_in",), ("srigl", f"snfs {NONE}")),
-    *itertools.product(("block",), ("selfish", "snfs", "dsr", "gmp")),
+    *itertools.product(("block",), ("selfish", "snfs", "dsr", "gmp", "granet", "top_kast", "cht")),
 ]
 
 
@@ -268,6 +268,8 @@ def test_ablation_in_training_keeps_the_count(training):
         ("srigl", {"ablation": 1.0}, "must lie in"),
         ("static_er", FAN_IN | {"ablation": 0.3}, "never does"),
         ("gmp", N_M, "lets them fall"),
+        ("cht", N_M, "growth=ch3_l3 ranks no weights"),
+        ("deep_r", BLOCK, "looks at the sign"),
         ("rigl", {"structure": "nm"}, "did you mean n_m"),
         ("rigl", N_M | {"sparsity": 0.6}, "0.5, not 0.6"),
         ("set", N_M | {"initial": "er"}, "uniform"),

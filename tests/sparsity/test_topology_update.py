@@ -88,6 +88,60 @@ def test_gmp_by_hand(weight_of, method):
     assert sparsifier.at_target
 
 
+def from_dense(weight_of, method, growth, **settings):
+    """A sparsifier over one weight of eight active entries, half of which are to go; every step updates."""
+    weight = weight_of([0.1, 0.2, 0.3, -0.4, 0.5, 0.6, -0.7, 0.8], columns=8)
+    optimizer = torch.optim.SGD([weight.parameter], 0.1)
+    config = method(removal="magnitude", initial="dense", update_interval="1", **settings)
+    sparsifier = Sparsifier(config, growth, SparseTopology([weight]), optimizer, seed=1)
+    return sparsifier, as_tested(weight)
+
+
+def test_granet_by_hand(weight_of, method):
+    """Half of the window is over: 4 of 8 stay, as for GMP. So 4 go for good, and of the rest p = .25 is exchanged: five
+    go, .1 to .5, and of these the largest gradient, that of .2, comes back with value zero."""
+    sparsifier, weight = from_dense(weight_of, method, GradientGrowth(), schedule="cubic_regrowth")
+    backward(sparsifier, [1.0, 9.0, 2.0, 3.0, 4.0, 99.0, 99.0, 99.0], clock(500))
+    report = sparsifier.after_step(clock(500))
+    assert active(sparsifier) == [0, 1, 0, 0, 0, 1, 1, 1]
+    assert (report.removed, report.grown, report.active, report.rate) == (5, 1, 4, pytest.approx(0.25))
+    assert weight.values.tolist()[0] == pytest.approx([0, 0, 0, 0, 0, 0.6, -0.7, 0.8])
+    assert sparsifier.facts(clock(500)) == pytest.approx({"sparsity/asked": 0.5 * 7 / 8, "rate/removal": 0.25})
+
+
+def test_acdc_by_hand(weight_of, method):
+    """Dense, from .2 on the four largest, from .5 on dense with zeros, from .8 on the four largest again."""
+    window = {"schedule": "alternating", "alternations": 1, "prune_start": 0.2, "prune_end": 0.8}
+    sparsifier, weight = from_dense(weight_of, method, RandomGrowth(), **window)
+    assert sparsifier.after_step(clock(100)) is None
+    phases = []
+    for step in (300, 400, 600, 700, 900):
+        backward(sparsifier, [0.0] * 8, clock(step))
+        report = sparsifier.after_step(clock(step))
+        phases.append((report.removed, report.grown, report.active, sparsifier.at_target))
+    assert phases == [(4, 0, 4, True), (0, 0, 4, True), (0, 4, 8, False), (0, 0, 8, False), (4, 0, 4, True)]
+    assert weight.values.tolist()[0] == pytest.approx([0, 0, 0, 0, 0.5, 0.6, -0.7, 0.8])
+
+
+def test_mest_with_a_soft_bound_by_hand(weight_of, method):
+    """p = .5: two are added to the four; of the six, the two least important then go, and other two come."""
+    sparsifier, _ = set_up(
+        weight_of, method, RandomGrowth(), schedule="elastic", removal="magnitude_gradient", gradient_weight=0.1
+    )
+    reports = []
+    for step, gradient in ((100, [0.0] * 8), (200, [5.0, 0, 0, 0, 0, 0, 0, 0])):
+        backward(sparsifier, gradient, clock(step))
+        before = active(sparsifier)
+        reports.append(sparsifier.after_step(clock(step)))
+        assert not sparsifier.at_target
+    assert [(report.removed, report.grown, report.active) for report in reports] == [(0, 2, 6), (2, 2, 6)]
+    assert before[:4] == [1, 1, 1, 1]  # the two new ones are zero, and so the least important
+    assert active(sparsifier)[:4] == [1, 1, 1, 1]
+    backward(sparsifier, [0.0] * 8, clock(1000))
+    assert sparsifier.after_step(clock(1000)).active == 4
+    assert sparsifier.at_target
+
+
 @PROTOCOLS
 def test_value_and_momentum_of_regrown_weights(weight_of, method, protocol):
     """Entry 0 is removed and regrown in one update: fresh under `paper`, kept under `official_code` (facts 0.5)."""

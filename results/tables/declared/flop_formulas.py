@@ -45,6 +45,8 @@ def _formulas(run: Run) -> tuple[str, str, str]:
         return "d(t) fD", "2 d(t) fD", "3 d(t) fD"
     if "momentum" in dense_signals(run):
         return "fS", "fS + fD", "2 fS + fD"
+    if "reserve" in dense_signals(run):
+        return "fS", "fS + fB", "2 fS + fB"
     if "gradient" in dense_signals(run):
         return "fS", "((2T + 1) fS + fD) / (T + 1)", "((3T + 2) fS + fD) / (T + 1)"
     return "fS", "2 fS", "3 fS"
@@ -63,6 +65,8 @@ def _notes(listed: Sequence[Method]) -> Iterator[str]:
         yield f"{moving}: counted by the distribution over layers that training begins with; a run changes it."
     if finding := labels(finds_its_size):
         yield f"{finding}: the size is an outcome of training, and so are the FLOPs."
+    if superset := labels(lambda run: "reserve" in dense_signals(run)):
+        yield f"{superset}: fB are the FLOPs of a network as dense as the weights that have gradients."
     if keeping := labels(lambda run: "momentum" in dense_signals(run)):
         yield (
             f"{keeping}: with Adam or momentum SGD. SNT-ASGD and NT-ASGD have no momentum: the gradient at an update "

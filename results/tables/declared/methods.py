@@ -9,6 +9,7 @@ from sparse_rnn.core.conf import options
 from sparse_rnn.core.registry import lookup
 from sparse_rnn.sparsity.iss.penalty import ISSConfig
 from sparse_rnn.sparsity.method import signals_needed
+from sparse_rnn.sparsity.rules.growth import DENSE_GRADIENTS
 from sparse_rnn.sparsity.rules.redistribution import AcrossGates, AcrossLayers
 
 from ...reported import FOLDER, Line, read_lines
@@ -100,8 +101,8 @@ def moves_across_layers(run: Run) -> bool:
 
 
 def dense_signals(run: Run) -> Collection[str]:
-    """The dense gradients that the method's rules read, of inactive weights too: "gradient", "momentum" or nothing."""
-    return signals_needed(run.sparsifier, run.growth) - {"activations"}
+    """What the method's rules read that needs gradients of inactive weights: "gradient", "momentum", "reserve"."""
+    return signals_needed(run.sparsifier, run.growth) & DENSE_GRADIENTS
 
 
 def finds_its_size(run: Run) -> bool:

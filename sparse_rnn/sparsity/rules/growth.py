@@ -2,8 +2,9 @@
 
 A rule is a dataclass whose fields are its configuration; `needs` names the dense signals that it reads, which the
 Sparsifier keeps: `gradient` of the last minibatch, `momentum` over all of them, `activations`, the co-activation of
-each weight's two ends in the last minibatch (see sparsity.coactivation). To add a rule, add a class here and a YAML
-file of its name in conf/growth.
+each weight's two ends in the last minibatch (see sparsity.coactivation), `active_gradient`, the gradient of the last
+minibatch where a weight is active, and `reserve`, values of inactive entries that are trained outside the forward pass
+(see sparsity.reserve). To add a rule, add a class here and a YAML file of its name in conf/growth.
 
 With every rule, a weight that was just removed may grow again, and a grown weight starts at zero with fresh optimizer
 state. Under `protocol=official_code`, a weight that regrows in the update that removed it keeps value and state.
@@ -22,8 +23,10 @@ from sparse_rnn.core.registry import register
 from sparse_rnn.sparsity.groups import Group
 from sparse_rnn.sparsity.selection import select_random, select_smallest
 
-Signal = Literal["gradient", "momentum", "activations"]
+Signal = Literal["gradient", "momentum", "activations", "active_gradient", "reserve"]
 SIGNALS: tuple[Signal, ...] = get_args(Signal)
+EVERY_STEP: frozenset[Signal] = frozenset({"momentum", "reserve"})  # the others only in a step before an update
+DENSE_GRADIENTS: frozenset[Signal] = EVERY_STEP | {"gradient"}  # need the gradients of inactive entries
 Signals = Mapping[Signal, Mapping[str, Tensor]]
 
 
@@ -133,3 +136,21 @@ class MomentumGrowth:
     def order(self, group: Group, signals: Signals) -> Tensor:
         """-|m|."""
         return -group.gather(signals["momentum"]).abs()
+
+
+@register("growth", "reserve")
+@dataclass
+class ReserveGrowth:
+    """Largest |value| in the reserve first, from which the weight goes on (Top-KAST, Jayakumar et al. 2020)."""
+
+    name: str = "reserve"
+    needs: ClassVar[frozenset[Signal]] = frozenset({"reserve"})
+
+    def __call__(
+        self, group: Group, candidates: Tensor, count: int, signals: Signals, key: tuple[object, ...]
+    ) -> Tensor:
+        return select_smallest(self.order(group, signals), candidates, count, (*key, group.name))
+
+    def order(self, group: Group, signals: Signals) -> Tensor:
+        """-|value|."""
+        return -group.gather(signals["reserve"]).abs()
