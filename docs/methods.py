@@ -6,6 +6,7 @@ from pathlib import Path
 
 from sparse_rnn.config.compose import compose_run
 from sparse_rnn.core.conf import config_dir
+from sparse_rnn.sparsity.method import SparsifierConfig
 
 ROOT = Path(__file__).parent.parent
 PAGES = (ROOT / "README.md", ROOT / "docs" / "methods.md")
@@ -26,8 +27,13 @@ def table() -> str:
         removal = [method.removal, run.growth.name, method.redistribution] if method.dynamic else ["-"] * 3
         if method.name == "iss":
             removal, moving = ["whole units, by group lasso", "none", "none"], ["-", "-", every]
-        lines.append(f"| `{method.name}` | {' | '.join([method.initial, *removal, *moving])} |")
+        lines.append(f"| `{method.name}` | {' | '.join([initial(method), *removal, *moving])} |")
     return "\n".join(lines) + "\n"
+
+
+def initial(method: SparsifierConfig) -> str:
+    """The initial distribution and, if there is one, the structure."""
+    return method.initial if method.structure == "unstructured" else f"{method.initial}, {method.structure}"
 
 
 def rewritten(page: Path, made: str) -> str:

@@ -53,6 +53,8 @@ def _print_table(facts: dict[str, Any]) -> None:
     if not console.is_terminal:  # where rich assumes 80 columns, and would cut the names of weights
         console.width = max(console.width, wanted)
     console.print(table if console.width >= wanted else _narrow(facts["weights"]))
+    for group in facts["groups"]:
+        console.print(_group(group), markup=False, soft_wrap=not console.is_terminal)
     run_id, flops = facts["run_id"], (scientific(facts["flops_train"]), scientific(facts["flops_test"]))
     for line in (
         f"{run_id}: {facts['active_parameters']:,} of {counted(facts['parameters'], 'parameter')} active, "
@@ -61,6 +63,15 @@ def _print_table(facts: dict[str, Any]) -> None:
         f"{flops[1]} for a minibatch in the test ({facts['flops_test_ratio']:.3f})",
     ):
         console.print(line, markup=False, soft_wrap=not console.is_terminal)
+
+
+def _group(group: Mapping[str, Any]) -> str:
+    """One line for the weights that have settings of their own, and for the others."""
+    return (
+        f"{group['glob'] or 'other weights'}: {counted(len(group['weights']), 'weight')}, sparsity "
+        f"{group['sparsity']:.4f}, {group['active']:,} of {group['size']:,} active, removal rate "
+        f"{group['removal_rate']:g}"
+    )
 
 
 def _weights(weights: Sequence[Mapping[str, Any]]) -> "Table":

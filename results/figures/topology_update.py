@@ -17,7 +17,7 @@ from sparse_rnn.config.schema import Run
 from sparse_rnn.core.registry import lookup
 from sparse_rnn.core.wording import counted
 from sparse_rnn.sparsity.groups import Group
-from sparse_rnn.sparsity.rules.growth import GrowthRule, Signal, Signals
+from sparse_rnn.sparsity.rules.growth import GrowthRule, Ordered, Signal, Signals
 from sparse_rnn.sparsity.step_sparsifier import StepSparsifier
 
 from .style import SMALL, Drawing, finish, panels, styled
@@ -71,7 +71,10 @@ def stages(run: Run) -> tuple[list[Stage], dict[str, slice]]:
     method = run.sparsifier
     start, before, survived, after, gates = _update(run)
     none = torch.zeros_like(start)
-    found = [Stage("Start", f"initial={method.initial}", _said("initial", method.initial), start, none, none)]
+    rules, words = f"initial={method.initial}", _said("initial", method.initial)
+    if method.structure != "unstructured":
+        rules, words = f"{rules}, structure={method.structure}", f"{words} {_said('structure', method.structure)}"
+    found = [Stage("Start", rules, words, start, none, none)]
     if not method.dynamic:
         return [
             *found,
@@ -111,7 +114,8 @@ def _update(run: Run) -> tuple[Tensor, Tensor, Tensor, Tensor, dict[str, slice]]
         weight = sparsifier.topology[WEIGHT]
         start = weight.mask.clone()
         before = _train_to_update(model, optimizer, sparsifier)
-    survived = watched.survived(before) if method.regrows else weight.mask
+    # What a structure switches off besides is not among them, though removal had left it.
+    survived = watched.survived(before) & weight.mask if method.regrows else weight.mask
     return start, before, survived, weight.mask, dict(weight.gates)
 
 
@@ -129,6 +133,12 @@ class _Watched:
     ) -> Tensor:
         self.seen.append((group, candidates.clone()))
         return self.rule(group, candidates, count, signals, key)
+
+    def order(self, group: Group, signals: Signals) -> Tensor:
+        """What the sparsifier asks for instead where growth chooses within units."""
+        self.seen.append((group, ~group.active))
+        assert isinstance(self.rule, Ordered)
+        return self.rule.order(group, signals)
 
     def survived(self, before: Tensor) -> Tensor:
         """What removal left of `before`, the input weight's mask before the update."""

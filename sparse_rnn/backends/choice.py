@@ -14,7 +14,7 @@ from sparse_rnn.core.protocol import ProtocolConfig
 from sparse_rnn.models.awd_lstm_mos import AWDLSTMMoS
 from sparse_rnn.optim.configurations import OptimizerConfig
 from sparse_rnn.sparsity.iss.penalty import ISSConfig
-from sparse_rnn.sparsity.method import SparsifierConfig, final_counts, signals_needed
+from sparse_rnn.sparsity.method import SparsifierConfig, final_counts, reads_in_every_step, signals_needed
 from sparse_rnn.sparsity.rules.growth import DENSE_GRADIENTS, GrowthRule
 from sparse_rnn.sparsity.topology import SparseTopology, SparseWeight
 
@@ -156,7 +156,7 @@ def slower(
     """Why masked dense weights are faster, in a phrase; empty if they are not. tokens: see `too_little`."""
     if ALWAYS:
         return ""
-    if sparsifier.prunes and sparsifier.initial == "dense":
+    if sparsifier.warms_up or (sparsifier.prunes and sparsifier.initial == "dense"):
         return f"sparsifier={sparsifier.name} starts dense"
     limit = crossover(model)
     density = _density(sparsifier, topology)
@@ -164,7 +164,7 @@ def slower(
         return f"{most:.0%} of the sparse weights are active, and above {limit:.0%} masks are faster"
     needs = signals_needed(sparsifier, growth) & DENSE_GRADIENTS
     every_step = ("momentum" in needs and not optimizer.averages) or "reserve" in needs
-    if every_step or (needs and sparsifier.update_interval == "1"):
+    if every_step or reads_in_every_step(sparsifier, growth):
         return "dense gradients are needed in every step"
     return too_little([weight.size for weight in topology], density, tokens)
 

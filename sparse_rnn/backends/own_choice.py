@@ -14,7 +14,7 @@ from sparse_rnn.backends.cpu.convert import unsupported
 from sparse_rnn.backends.cpu.own_modules import DTYPES, KernelWeights
 from sparse_rnn.core.errors import ConfigError
 from sparse_rnn.optim.averaged_sgd import AveragedSGD
-from sparse_rnn.sparsity.method import SparsifierConfig, final_counts, signals_needed
+from sparse_rnn.sparsity.method import SparsifierConfig, final_counts, reads_in_every_step, signals_needed
 from sparse_rnn.sparsity.rules.growth import DENSE_GRADIENTS, EVERY_STEP, GrowthRule
 from sparse_rnn.sparsity.step_sparsifier import StepSparsifier
 from sparse_rnn.sparsity.topology import SparseTopology, SparseWeight
@@ -111,13 +111,12 @@ def slower(
     """Why masks are faster, in a phrase; empty if they are not."""
     if ALWAYS:
         return ""
-    if config.prunes and config.initial == "dense":
+    if config.warms_up or (config.prunes and config.initial == "dense"):
         return f"method={config.name} starts dense"
     density = _density(config, topology, usable)
     if (most := max(density, 1 - config.start_sparsity) if config.scheduled else density) > OTHER_CROSSOVER_DENSITY:
         return f"{most:.0%} of the weights are active, and above {OTHER_CROSSOVER_DENSITY:.0%} masks are faster"
-    needs = signals_needed(config, growth) & DENSE_GRADIENTS
-    if needs & EVERY_STEP or (needs and config.update_interval == "1"):
+    if signals_needed(config, growth) & DENSE_GRADIENTS & EVERY_STEP or reads_in_every_step(config, growth):
         return "dense gradients are needed in every step"
     return SMALL if small(usable) else ""
 

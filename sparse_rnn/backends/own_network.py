@@ -14,7 +14,7 @@ from sparse_rnn.core.extras import missing_extra
 from sparse_rnn.sparsity import arguments
 from sparse_rnn.sparsity.divergence import odd_value
 from sparse_rnn.sparsity.iss.penalty import ISSConfig
-from sparse_rnn.sparsity.method import SparsifierConfig, check_backend, refuse_without_gates
+from sparse_rnn.sparsity.method import SparsifierConfig, check_backend, refuse_counts, refuse_without_gates
 from sparse_rnn.sparsity.named_methods import composed_method
 from sparse_rnn.sparsity.rules.growth import GrowthRule
 from sparse_rnn.sparsity.step_sparsifier import StepSparsifier
@@ -66,10 +66,15 @@ def sparsify(
         chosen["backend"] = backend
     arguments.check_growth(growth)
     config, rule = composed_method(method, growth, chosen)
+    if config.dense_epochs:
+        raise ConfigError("dense_epochs cannot be used here: sparsify counts steps, so give dense_steps.")
+    if config.dense_steps >= steps:
+        raise ConfigError(f"dense_steps={config.dense_steps} leaves none of steps={steps} to the sparse network.")
     if config.dynamic and not config.prunes and int(config.update_interval) >= steps:
         raise ConfigError(f"update_interval={config.update_interval} leaves no update within steps={steps}.")
     topology = _topology(module, [*config.keep_dense, *arguments.names("keep_dense", keep_dense)], gates)
     _refuse_untrained(topology, optimizer)
+    refuse_counts(config, topology)
     if not isinstance(method, str) or {"scope", "redistribution"} & set(settings):
         refuse_without_gates(config, topology)  # the scope of a method by name simply has no effect without gates
     apply = _chosen_backend(config, rule, module, topology, optimizer)
@@ -122,7 +127,7 @@ def _settings(
     own = None if isinstance(method, str) else method
     if sparsity is not None:
         chosen["sparsity"] = arguments.number("sparsity", sparsity)
-    elif own is None or isinstance(own.sparsity, str):
+    elif settings.get("structure") != "n_m" and (own is None or isinstance(own.sparsity, str)):
         raise ConfigError("sparsity is missing: give the inactive share of the weights, as in sparsity=0.8.")
     if removal_rate is not None or own is None or isinstance(own.removal_rate, str):
         rate = REMOVAL_RATE if removal_rate is None else removal_rate

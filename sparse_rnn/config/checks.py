@@ -3,7 +3,7 @@
 import re
 from collections.abc import Iterator
 from dataclasses import fields, is_dataclass
-from typing import Any
+from typing import Any, get_origin
 
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
@@ -16,7 +16,7 @@ from sparse_rnn.core.errors import ConfigError, suggest
 from sparse_rnn.core.hydra_errors import explain
 from sparse_rnn.core.registry import choices, lookup
 from sparse_rnn.data.base import learned
-from sparse_rnn.sparsity.method import check_composition
+from sparse_rnn.sparsity.method import check_composition, refuse_unordered, settle_structure
 
 OFFICIAL_CODE_MODELS = ("stacked_lstm", "rhn")
 SEEDS = ("seed", "init_seed")
@@ -26,6 +26,7 @@ def check(composed: DictConfig) -> Run:
     """The typed configuration; raises ConfigError for unknown keys, values out of range and choices that do not fit."""
     try:
         _refuse_unknown_keys(composed)
+        settle_structure(composed.sparsifier)
         run = OmegaConf.to_object(composed)
     except OmegaConfBaseException as error:
         raise ConfigError(explain(error)) from error
@@ -44,12 +45,13 @@ def _refuse_unknown_keys(node: DictConfig, prefix: str = "") -> None:
             f"{prefix.rstrip('.')} has no schema: choose it by name, as in `model=rhn`; a file of "
             "your own begins with `defaults: [schema_NAME, _self_]`, where NAME is that of its class."
         )
-    known = {f.name for f in fields(schema)}
+    known = {f.name: f.type for f in fields(schema)}
     for key in map(str, node):
         if key not in known:
             raise ConfigError(f"{prefix}{key} is not a key of the configuration{suggest(key, known)}.")
         child = node._get_node(key)
-        if isinstance(child, DictConfig) and not child._is_missing() and not child._is_none():
+        free = get_origin(known[key]) is dict  # a mapping whose keys are the user's
+        if isinstance(child, DictConfig) and not (child._is_missing() or child._is_none() or free):
             _refuse_unknown_keys(child, f"{prefix}{key}.")
 
 
@@ -66,8 +68,14 @@ def _check_choices(run: Run) -> None:
             f"choose model={' or '.join(fitting)}, or another data set."
         )
     check_composition(method, run.growth.name)
+    refuse_unordered(method, run.growth)
     if method.epsilon is not None and run.recipe.sparsity not in (None, method.sparsity):
         raise ConfigError("sparsifier.epsilon and sparsifier.sparsity both say how sparse: leave one of them out.")
+    if method.dense_epochs >= run.training.epochs:
+        raise ConfigError(
+            f"sparsifier.dense_epochs={method.dense_epochs} leaves none of training.epochs={run.training.epochs} to "
+            "the sparse network."
+        )
     if getattr(run.model, "decoder", "full") == "adaptive":
         _check_adaptive(run)
     if (learns := learned(run.dataset)) != "language_modelling":

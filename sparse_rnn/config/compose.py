@@ -12,6 +12,7 @@ from sparse_rnn.core.hydra_errors import OF_COMPOSITION, explain
 from sparse_rnn.core.hydra_files import compose_file
 from sparse_rnn.core.registry import choices, lookup
 
+MAPPINGS = ("sparsifier.groups",)  # whose keys are the user's
 LONGEST_KEY = 200  # Hydra looks for a file of this name
 
 
@@ -41,12 +42,16 @@ def expand_shorthands(overrides: Sequence[str]) -> list[str]:
     """Overrides as Hydra needs them: `snapshots=true` becomes `snapshots.enabled=true`.
 
     The options of the optional groups may be written with underscores: `size=reduced_rhn` becomes `size=reduced/rhn`.
-    Raises ConfigError if such an option does not exist, because Hydra would ignore it without a word.
+    The keys of `sparsifier.groups` may have quotes. Raises ConfigError if such an option does not exist, because Hydra
+    would ignore it without a word.
     """
     expanded = []
     for override in overrides:
         key, equals, value = override.partition("=")
         _check_key(override, key.lstrip("+~").partition("@")[0].strip())
+        # Hydra adds to a mapping only with a plus, and knows no quotes around its keys.
+        if key in MAPPINGS and value.startswith("{"):
+            key, value = f"+{key}", value.replace('"', "").replace("'", "")
         if key in OPTIONAL_GROUPS:
             value = ",".join(_option(key, name) for name in value.split(","))
         expanded.append(SHORTHANDS.get(key, key) + equals + value)

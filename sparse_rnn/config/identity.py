@@ -23,6 +23,8 @@ NOT_OF_GROUP = {
 NEUTRAL = {  # younger than some records: each counts only with another value
     "model.decoder": "full",
     "precision": "fp32",
+    "growth.minibatches": 1,
+    "optimizer.ema": 0.0,
     "optimizer.warmup": 0.0,
     "optimizer.cosine_factor": 1.0,
     "optimizer.decay_vectors": True,
@@ -33,6 +35,14 @@ NEUTRAL = {  # younger than some records: each counts only with another value
     "sparsifier.backward_sparsity": 0.5,
     "sparsifier.noise": 0.0,
     "sparsifier.l1": 0.0,
+    "sparsifier.structure": "unstructured",
+    "sparsifier.n": 0,
+    "sparsifier.m": 0,
+    "sparsifier.block": [],
+    "sparsifier.ablation": 0.0,
+    "sparsifier.dense_steps": 0,
+    "sparsifier.dense_epochs": 0,
+    "sparsifier.groups": {},
 }
 
 
@@ -85,4 +95,5 @@ def _chosen(config: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:
             continue
         default = f.default_factory() if f.default_factory is not NO_DEFAULT else f.default
         if f.name == "name" or value != former_default(f, default):
-            yield f"{prefix}{f.name}", as_dict(value)
+            # The order of keys may mean something, and would be lost in JSON with sorted keys.
+            yield f"{prefix}{f.name}", list(value.items()) if isinstance(value, dict) else as_dict(value)

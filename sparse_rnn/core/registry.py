@@ -21,7 +21,7 @@ CONFIGURED: dict[str, tuple[str, ...]] = {
     "optimizer": (),
     "growth": ("needs",),
 }
-OTHERS = ("initial", "redistribution", "removal", "schedule", "sparsifier", "task")
+OTHERS = ("initial", "redistribution", "removal", "schedule", "sparsifier", "structure", "task")
 
 
 def register(group: str, name: str) -> Callable[[T], T]:

@@ -25,6 +25,7 @@ from sparse_rnn.optim.after_validation import (
     WarmupCosine,
 )
 from sparse_rnn.optim.averaged_sgd import AveragedSGD
+from sparse_rnn.optim.moving_average import keep_moving_average
 from sparse_rnn.optim.portable_state import cuda_flags, make_portable
 
 # Adam's steps on a GPU can be captured, whether a run does so or not; torch would warn of every run that does not.
@@ -34,7 +35,7 @@ warnings.filterwarnings("ignore", message="This instance was constructed with ca
 class OptimizerConfig(Protocol):
     """Builds an optimizer, and what happens to it after each validation.
 
-    averages: whether it evaluates averaged weights, and so has no momentum.
+    averages: whether it is averaged SGD, and so has no momentum.
     """
 
     name: str
@@ -52,16 +53,34 @@ def _check_rates(lr: float, weight_decay: float) -> None:
         raise ConfigError(f"optimizer.weight_decay={weight_decay} must not be negative.")
 
 
+class _MayAverage:
+    """An optimizer of torch's, whose weights may be averaged.
+
+    ema: the decay of an exponential moving average of the weights, which is evaluated in their place; 0: there is none.
+    """
+
+    ema: float
+
+    def _finished(self, optimizer: Optimizer) -> Optimizer:
+        """The optimizer with checkpoints for every device and, if asked for, the average."""
+        make_portable(optimizer)
+        if self.ema:
+            keep_moving_average(optimizer, self.ema)
+        return optimizer
+
+
 @dataclass
-class _WithPlateau:
+class _WithPlateau(_MayAverage):
     lr: float = MISSING
     weight_decay: float = 0.0
     plateau_factor: float = 1.0
     plateau_patience: int = 2
+    ema: float = 0.0
     averages: ClassVar[bool] = False
 
     def __post_init__(self) -> None:
         _check_rates(self.lr, self.weight_decay)
+        _check_shares(ema=self.ema)
         if not 0 < self.plateau_factor <= 1:
             raise ConfigError(f"optimizer.plateau_factor={self.plateau_factor} must lie in (0, 1].")
         check_whole("optimizer.plateau_patience", self.plateau_patience, 0)
@@ -81,7 +100,7 @@ def _check_shares(**shares: float) -> None:
 
 @register("optimizer", "sgd")
 @dataclass
-class SGDConfig:
+class SGDConfig(_MayAverage):
     """Plain SGD; the learning rate is multiplied by `decay_factor` after given epochs, by default never.
 
     decay_after, decay_every: the shares of training before the first decay and between further ones, rounded to epochs.
@@ -93,10 +112,12 @@ class SGDConfig:
     decay_factor: float = 1.0
     decay_after: float = 1 / 3
     decay_every: float = 1 / 3
+    ema: float = 0.0
     averages: ClassVar[bool] = False
 
     def __post_init__(self) -> None:
         _check_rates(self.lr, self.weight_decay)
+        _check_shares(ema=self.ema)
         for key in ("decay_factor", "decay_after", "decay_every"):
             if not 0 < getattr(self, key) <= 1:
                 raise ConfigError(f"optimizer.{key}={getattr(self, key)} must lie in (0, 1].")
@@ -104,9 +125,8 @@ class SGDConfig:
     def build(self, parameters: Iterable[nn.Parameter], protocol: ProtocolConfig) -> Optimizer:
         """The optimizer over `parameters`."""
         given = list(parameters)
-        sgd = torch.optim.SGD(given, self.lr, weight_decay=self.weight_decay, **cuda_flags(given, fused=True))
-        make_portable(sgd)
-        return sgd
+        flags = cuda_flags(given, fused=True)
+        return self._finished(torch.optim.SGD(given, self.lr, weight_decay=self.weight_decay, **flags))
 
     def schedule(self, optimizer: Optimizer, epochs: int) -> Schedule:
         """The learning rate falls in steps."""
@@ -147,9 +167,7 @@ class _Adaptive(_WithPlateau):
         """The optimizer over `parameters`."""
         given, betas = list(parameters), (self.beta1, self.beta2)
         flags = cuda_flags(given, fused=True, capturable=True)
-        built = self.kind(self.groups(given), self.lr, betas, self.epsilon, self.weight_decay, **flags)
-        make_portable(built)
-        return built
+        return self._finished(self.kind(self.groups(given), self.lr, betas, self.epsilon, self.weight_decay, **flags))
 
     def groups(self, parameters: list[nn.Parameter]) -> Any:
         """The parameters as torch's optimizer takes them."""
@@ -221,9 +239,7 @@ class MomentumSGDConfig(_WithPlateau):
         """The optimizer over `parameters`."""
         given = list(parameters)
         flags = cuda_flags(given, fused=True)
-        sgd = torch.optim.SGD(given, self.lr, self.momentum, weight_decay=self.weight_decay, **flags)
-        make_portable(sgd)
-        return sgd
+        return self._finished(torch.optim.SGD(given, self.lr, self.momentum, weight_decay=self.weight_decay, **flags))
 
 
 @dataclass

@@ -16,6 +16,7 @@ import torch
 from sparse_rnn.config.schema import Run
 from sparse_rnn.sparsity.method import (
     SparsifierConfig,
+    divided,
     final_counts,
     make_schedule,
     make_topology,
@@ -77,8 +78,14 @@ def run_flops(run: Run, densities: Mapping[str, float] | None = None) -> Flops:
     last = sizes | final_counts(run.sparsifier, topology) | measured
     active = last
     if run.sparsifier.scheduled:
-        density = mean_density(run.sparsifier, _updates(run, tokens, length))
-        active = sizes | {weight.name: density * sizes[weight.name] for weight in topology} | measured
+        active = sizes.copy()
+        for own, weights in divided(run.sparsifier, topology):
+            density = mean_density(own, _updates(run, tokens, length))
+            active |= {weight.name: density * sizes[weight.name] for weight in weights}
+        active |= measured
+    if dense := _warm_up(run, tokens, length):
+        sparse = {weight.name for weight in topology} - measured.keys()
+        active = active | {name: active[name] + dense * (sizes[name] - active[name]) for name in sparse}
     trained = sequence.training(active, _gradients(run, active, sizes))
     return Flops(
         train=None if tokens is None else trained / length * tokens,
@@ -104,7 +111,7 @@ def mean_densities(run: Run, rows: Iterable[Mapping[str, Any]]) -> dict[str, flo
     with torch.device("meta"):
         topology = make_topology(run.sparsifier, run.model.build(*sizes_of_data))
     sizes = {weight.name: weight.size for weight in topology}
-    counts = start_counts(run.sparsifier, topology)
+    counts = sizes if run.sparsifier.warms_up else start_counts(run.sparsifier, topology)
     density = {name: counts[name] / size for name, size in sizes.items()}
     total, step = dict.fromkeys(sizes, 0.0), 0
     for row in rows:
@@ -128,6 +135,13 @@ def mean_density(config: SparsifierConfig, updates: int) -> float:
     inside = {k / updates for k in range(1, updates) if start <= k / updates < end}
     times = [0.0, *sorted(inside | set(schedule.edges[1:-1])), end, 1.0]
     return sum((1 - schedule.sparsity(t)) * (until - t) for t, until in pairwise(times))
+
+
+def _warm_up(run: Run, tokens: int | None, length: int) -> float:
+    """The share of training that is dense; of a number of steps, zero if the size of the data is not known."""
+    if run.sparsifier.dense_steps and tokens is not None:
+        return min(1.0, run.sparsifier.dense_steps * run.training.batch * length / tokens)
+    return run.sparsifier.dense_epochs / run.training.epochs
 
 
 def _updates(run: Run, tokens: int | None, length: int) -> int:

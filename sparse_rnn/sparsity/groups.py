@@ -1,13 +1,13 @@
 """Groups of weights: what a method sorts, removes and grows within."""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor
 
-from sparse_rnn.sparsity.topology import SparseTopology, SparseWeight
+from sparse_rnn.sparsity.topology import SparseWeight
 
 SCOPES = ("gate", "tensor", "cell")
 
@@ -21,14 +21,43 @@ class Block:
     rows: slice
 
     @property
+    def name(self) -> str:
+        """The weight and the gate."""
+        return f"{self.weight.name}/{self.gate}"
+
+    @property
+    def unit(self) -> int:
+        """How many entries of the weight a position stands for: one, but for tiles (see `structure`)."""
+        return 1
+
+    @property
+    def row_range(self) -> range:
+        """The rows."""
+        return range(self.weight.shape[0])[self.rows]
+
+    @property
+    def width(self) -> int:
+        """The number of columns; dimensions beyond the second count as columns."""
+        return math.prod(self.weight.shape[1:])
+
+    @property
+    def across(self) -> int:
+        """The number of positions side by side."""
+        return self.width
+
+    @property
     def size(self) -> int:
-        """Number of entries."""
-        rows, *columns = self.weight.shape
-        return len(range(rows)[self.rows]) * math.prod(columns)
+        """Number of positions."""
+        return len(self.row_range) * self.width
 
     def of(self, tensor: Tensor) -> Tensor:
         """This block's entries of a tensor shaped like the weight, flat [size]."""
         return tensor[self.rows].reshape(-1)
+
+    def write(self, flat: Tensor, tensor: Tensor) -> None:
+        """Write a flat vector [size] into this block's entries of a tensor shaped like the weight."""
+        target = tensor[self.rows]
+        target.copy_(flat.reshape(target.shape))
 
 
 @dataclass(frozen=True)
@@ -41,6 +70,11 @@ class Group:
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "size", sum(block.size for block in self.blocks))
+
+    @property
+    def unit(self) -> int:
+        """How many entries each position stands for."""
+        return self.blocks[0].unit
 
     def gather(self, tensors: Mapping[str, Tensor]) -> Tensor:
         """The group's entries of tensors by weight name, flat [size]."""
@@ -64,16 +98,15 @@ class Group:
     def scatter(self, flat: Tensor, into: Mapping[str, Tensor]) -> None:
         """Write a flat vector [size] into the group's entries of tensors by weight name."""
         for block, part in zip(self.blocks, torch.split(flat, [b.size for b in self.blocks]), strict=True):
-            target = into[block.weight.name][block.rows]
-            target.copy_(part.reshape(target.shape))
+            block.write(part, into[block.weight.name])
 
     def split(self) -> "list[Group]":
         """Each block as a group of its own, so one group per gate."""
-        return [Group(f"{b.weight.name}/{b.gate}", (b,)) for b in self.blocks]
+        return [Group(b.name, (b,)) for b in self.blocks]
 
 
-def groups_of(topology: SparseTopology, scope: str) -> list[Group]:
-    """The groups of a topology. `scope` decides for recurrent weights; every other weight is one group.
+def groups_of(topology: Iterable[SparseWeight], scope: str) -> list[Group]:
+    """The groups of some weights. `scope` decides for recurrent weights; every other weight is one group.
 
     gate: every gate on its own. tensor: all gates of a tensor, so input and recurrent weights are separate.
     cell: all gates of all tensors of a cell (Selfish-RNN Eq. 4 to the letter).
@@ -91,6 +124,6 @@ def groups_of(topology: SparseTopology, scope: str) -> list[Group]:
     return groups + [Group(cell, tuple(blocks)) for cell, blocks in cells.items()]
 
 
-def whole_of(topology: SparseTopology) -> Group:
+def whole_of(topology: Iterable[SparseWeight]) -> Group:
     """All sparse weights of a network as one group."""
     return Group("network", tuple(block for group in groups_of(topology, "tensor") for block in group.blocks))

@@ -1,9 +1,12 @@
 """A method as a configuration, and what follows from it: counts, schedule, needed signals, topology, checks."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from dataclasses import fields as dataclass_fields
+from math import isclose
+from typing import Any, Self
 
-from omegaconf import II, MISSING
+from omegaconf import II, MISSING, DictConfig, OmegaConf
 from torch import nn
 
 from sparse_rnn.core.bounds import LARGEST, check_whole, is_whole
@@ -11,13 +14,17 @@ from sparse_rnn.core.declarations import Structures
 from sparse_rnn.core.errors import ConfigError, suggest
 from sparse_rnn.core.registry import choices, lookup
 from sparse_rnn.sparsity.groups import SCOPES, Group, groups_of
+from sparse_rnn.sparsity.own_settings import check_settings, glob_of
 from sparse_rnn.sparsity.rules import initial, link_growth, redistribution, schedule  # noqa: F401  (fill the registry)
-from sparse_rnn.sparsity.rules.growth import SIGNALS, GrowthRule, Signal
+from sparse_rnn.sparsity.rules.growth import SIGNALS, GradientGrowth, GrowthRule, Ordered, Signal
+from sparse_rnn.sparsity.rules.initial import saliency_of
 from sparse_rnn.sparsity.rules.removal import RemovalRule, RemovalSettings
 from sparse_rnn.sparsity.rules.schedule import RemovalSchedule, ScheduleSettings
 from sparse_rnn.sparsity.selection import apportion
-from sparse_rnn.sparsity.topology import SparseTopology
+from sparse_rnn.sparsity.structure import Blocks, NOfM, Unstructured
+from sparse_rnn.sparsity.topology import SparseTopology, SparseWeight
 
+STRUCTURE_KEYS = ("n", "m", "block", "ablation")  # what structures are made from; false where it is not set
 BACKENDS = ("auto", "masked", "sparse")
 
 
@@ -40,6 +47,11 @@ class SparsifierConfig:
     backward_sparsity: that of the weights which have gradients, for growth=reserve, see `Reserve`.
     noise, l1: what moves active weights after every step, see `Perturbation`.
     keep_dense: globs of the names of weights that stay dense.
+    structure: the pattern of active entries, see sparsity.structure, and what it is made from. n_m: `n` of every `m`
+    neighbours in a row, which sets the sparsity. block: rectangles of `block` [rows, columns]. fan_in: equally many in
+    every row, but none in rows that `ablation` switches off.
+    dense_steps, dense_epochs: how long training is dense before the first topology is drawn, by magnitude.
+    groups: other sparsities and removal rates, by globs of the names of weights; the last glob that matches decides.
     backend: what computes with the weights, see sparse_rnn.backends.choice; it is not part of a run's identity.
     """
 
@@ -65,10 +77,18 @@ class SparsifierConfig:
     noise: float = 0.0
     l1: float = 0.0
     keep_dense: list[str] = field(default_factory=list)
+    structure: str = "unstructured"
+    n: int = 0
+    m: int = 0
+    block: list[int] = field(default_factory=list)
+    ablation: float = 0.0
+    dense_steps: int = 0
+    dense_epochs: int = 0
+    groups: dict[str, dict[str, float]] = field(default_factory=dict)
     backend: str = "auto"
 
     def __post_init__(self) -> None:
-        for key in ("initial", "removal", "redistribution", "schedule"):
+        for key in ("initial", "removal", "redistribution", "schedule", "structure"):
             known = (*choices(key), "none") if key == "removal" else choices(key)
             if getattr(self, key) not in known:
                 value = getattr(self, key)
@@ -102,6 +122,24 @@ class SparsifierConfig:
         steps = is_whole(self.update_interval) and 0 < int(self.update_interval) <= LARGEST
         if self.update_interval != "epoch" and not steps:
             raise ConfigError(f"sparsifier.update_interval={self.update_interval} must be epoch or a number of steps.")
+        for key in ("dense_steps", "dense_epochs"):
+            check_whole(f"sparsifier.{key}", getattr(self, key), 0)
+        if self.dense_steps and self.dense_epochs:
+            raise ConfigError("sparsifier.dense_steps and dense_epochs both say how long: leave one of them out.")
+        _check_structure(self)
+        check_settings(self.groups)
+        for glob in self.groups:
+            try:
+                self.of_group(glob)
+            except ConfigError as error:
+                raise ConfigError(f"sparsifier.groups: {glob}: {error}") from error
+
+    def of_group(self, glob: str | None) -> Self:
+        """The method with the settings that a glob in `groups` gives; None: without any."""
+        own: dict[str, Any] = dict(self.groups[glob]) if glob is not None else {}
+        if "sparsity" in own:
+            own["epsilon"] = None
+        return replace(self, groups={}, **own)
 
     @property
     def dynamic(self) -> bool:
@@ -131,6 +169,11 @@ class SparsifierConfig:
         return self.sparsity if self.initial_sparsity is None else self.initial_sparsity
 
     @property
+    def warms_up(self) -> bool:
+        """Whether training begins dense, before the first topology is drawn."""
+        return bool(self.dense_steps or self.dense_epochs)
+
+    @property
     def masked(self) -> bool:
         """Whether there is a topology at all: false for a network that starts dense and stays so."""
         return self.dynamic or self.initial != "dense"
@@ -144,18 +187,118 @@ class SparsifierConfig:
         return ()
 
 
+def make_structure(config: SparsifierConfig) -> Unstructured:
+    """The structure that a configuration describes. Raises ConfigError."""
+    kind = lookup("structure", config.structure)
+    own = {f.name: getattr(config, f.name) for f in dataclass_fields(kind)}
+    made: Unstructured = kind(**{key: tuple(value) if isinstance(value, list) else value for key, value in own.items()})
+    return made
+
+
+def _check_structure(config: SparsifierConfig) -> None:
+    """Raise ConfigError if the structure and the other parts of a method contradict each other."""
+    structure, called = make_structure(config), f"sparsifier.structure={config.structure}"
+    own = {f.name for f in dataclass_fields(structure)}
+    for key in STRUCTURE_KEYS:
+        if key not in own and getattr(config, key):
+            raise ConfigError(f"sparsifier.{key} means nothing for {called}: leave it out.")
+    if structure.constant and config.redistribution != "none":
+        raise ConfigError(
+            f"sparsifier.redistribution={config.redistribution} moves weights between gates or layers, and {called} "
+            "fixes how many each of them has: choose sparsifier.redistribution=none."
+        )
+    if isinstance(structure, Blocks) and config.removal == "sign_flip":
+        raise ConfigError("sparsifier.removal=sign_flip looks at the sign of weights, which blocks do not have.")
+    if structure.constant and config.prunes:
+        raise ConfigError(
+            f"{called} fixes how many weights there are, and sparsifier.schedule={config.schedule} lets them fall: "
+            "choose sparsifier.structure=block or unstructured."
+        )
+    if config.ablation and config.scope == "cell":
+        raise ConfigError("sparsifier.ablation shares out the weights of one tensor: choose sparsifier.scope=tensor.")
+    if config.ablation and not config.dynamic:
+        raise ConfigError("sparsifier.ablation acts when the topology is updated, which this method never does.")
+    if not isinstance(structure, NOfM) or isinstance(config.sparsity, str):
+        return
+    if not isclose(config.sparsity, structure.sparsity):
+        raise ConfigError(
+            f"{structure.n} of {structure.m} weights are a sparsity of {structure.sparsity:.4g}, not "
+            f"{config.sparsity:.4g}: leave sparsifier.sparsity out, or choose other n and m."
+        )
+    if config.initial != "uniform":
+        raise ConfigError(f"{called} makes all weights equally sparse: choose sparsifier.initial=uniform.")
+
+
+def settle_structure(sparsifier: DictConfig) -> None:
+    """Let N:M set the sparsity and its distribution, where these would be taken from the recipe."""
+    if sparsifier.get("structure") != "n_m":
+        return
+    settled: dict[str, Any] = {"sparsity": NOfM(sparsifier.n, sparsifier.m).sparsity, "initial": "uniform"}
+    for key, value in settled.items():
+        if OmegaConf.is_interpolation(sparsifier, key):
+            sparsifier[key] = value
+
+
 def check_backend(key: str, backend: object) -> None:
     """Raise ConfigError unless it is the name of a backend."""
     if backend not in BACKENDS:
         raise ConfigError(f"{key}={backend} must be one of {', '.join(BACKENDS)}.")
 
 
+@dataclass(frozen=True)
+class Part:
+    """Groups that may exchange positions with each other: their weights have the same settings.
+
+    schedule: of these settings. unit: how many entries of a weight a position stands for.
+    """
+
+    groups: Sequence[Group]
+    schedule: RemovalSchedule
+    unit: int
+
+    @property
+    def sizes(self) -> list[int]:
+        """The number of positions of each group."""
+        return [group.size for group in self.groups]
+
+
+def parts_of(config: SparsifierConfig, topology: SparseTopology, scope: str) -> list[Part]:
+    """All groups of a topology, in the structure of a method. Raises ConfigError for a glob that fits no weight."""
+    return [part for own, weights in divided(config, topology) for part in _parts(own, weights, scope)]
+
+
+def divided(config: SparsifierConfig, topology: SparseTopology) -> list[tuple[SparsifierConfig, list[SparseWeight]]]:
+    """The weights that have the same settings, and the method with these: first those that no glob in `groups` matches.
+
+    Raises ConfigError for a glob that fits no weight.
+    """
+    deciding = glob_of((weight.name for weight in topology), config.groups)
+    found = [(glob, [w for w in topology if deciding[w.name] == glob]) for glob in (None, *config.groups)]
+    return [(config.of_group(glob), weights) for glob, weights in found if weights]
+
+
+def _parts(config: SparsifierConfig, weights: Sequence[SparseWeight], scope: str) -> list[Part]:
+    structure = make_structure(config)
+    by_unit: dict[int, list[Group]] = {}
+    for group in groups_of(weights, scope):
+        for own in structure.groups(group):
+            by_unit.setdefault(own.unit, []).append(own)
+    return [Part(tuple(groups), make_schedule(config), unit) for unit, groups in by_unit.items()]
+
+
 def initial_counts(config: SparsifierConfig, topology: SparseTopology) -> list[tuple[Group, int]]:
-    """Each group and its number of active entries at the start; works on the meta device."""
-    groups = groups_of(topology, "gate" if config.scope == "gate" else "tensor")
-    distribution = lookup("initial", config.initial)()
-    sparsity = config.start_sparsity if config.epsilon is None else distribution.sparsity(groups, config.epsilon)
-    return list(zip(groups, distribution(groups, sparsity), strict=True))
+    """Each group and its number of active positions at the start; works on the meta device. Raises ConfigError."""
+    scope = "gate" if config.scope == "gate" else "tensor"
+    distribution, structure = lookup("initial", config.initial)(), make_structure(config)
+    counts: list[tuple[Group, int]] = []
+    for own, weights in divided(config, topology):
+        sparsity = own.start_sparsity
+        if own.epsilon is not None:
+            sparsity = distribution.sparsity(groups_of(weights, scope), own.epsilon)
+        for part in _parts(own, weights, scope):
+            allowed = structure.counts(part.groups, distribution(part.groups, sparsity))
+            counts += zip(part.groups, allowed, strict=True)
+    return counts
 
 
 def start_counts(config: SparsifierConfig, topology: SparseTopology) -> dict[str, int]:
@@ -171,10 +314,11 @@ def final_counts(config: SparsifierConfig, topology: SparseTopology) -> dict[str
     """
     if not config.scheduled:
         return start_counts(config, topology)
-    groups = groups_of(topology, config.scope)
-    sizes = [group.size for group in groups]
-    removed = make_schedule(config).excess(sizes, sizes, 1.0)
-    return _by_weight([(group, size - gone) for group, size, gone in zip(groups, sizes, removed, strict=True)])
+    counts: list[tuple[Group, int]] = []
+    for part in parts_of(config, topology, config.scope):
+        removed = part.schedule.excess(part.sizes, part.sizes, 1.0)
+        counts += [(group, group.size - gone) for group, gone in zip(part.groups, removed, strict=True)]
+    return _by_weight(counts)
 
 
 def _by_weight(counts: Sequence[tuple[Group, int]]) -> dict[str, int]:
@@ -182,8 +326,9 @@ def _by_weight(counts: Sequence[tuple[Group, int]]) -> dict[str, int]:
     active: dict[str, int] = {}
     for group, count in counts:
         sizes = [block.size for block in group.blocks]
-        for block, part in zip(group.blocks, apportion(count, sizes, sizes), strict=True):
-            active[block.weight.name] = active.get(block.weight.name, 0) + part
+        for block, share in zip(group.blocks, apportion(count, sizes, sizes), strict=True):
+            name = block.weight.name
+            active[name] = active.get(name, 0) + share * block.unit
     return active
 
 
@@ -198,6 +343,13 @@ def signals_needed(config: SparsifierConfig, growth: GrowthRule) -> frozenset[Si
         return frozenset()
     parts = [("removal", config.removal), ("redistribution", config.redistribution)]
     return growth.needs.union(*(lookup(part, name).needs for part, name in parts if name != "none"))
+
+
+def reads_in_every_step(config: SparsifierConfig, growth: GrowthRule) -> bool:
+    """Whether the dense gradient of every step is read for an update, because updates are that close to each other."""
+    steps = growth.minibatches if isinstance(growth, GradientGrowth) else 1
+    close = config.update_interval != "epoch" and int(config.update_interval) <= steps
+    return close and bool(signals_needed(config, growth))
 
 
 def make_schedule(config: SparsifierConfig) -> RemovalSchedule:
@@ -247,7 +399,31 @@ def make_topology(method: SparsifierConfig, model: nn.Module) -> SparseTopology:
     if not len(topology):
         raise ConfigError("sparsifier.keep_dense leaves no weight to make sparse; use sparsifier=dense instead.")
     refuse_without_gates(method, topology)
+    refuse_counts(method, topology)
     return topology
+
+
+def refuse_counts(method: SparsifierConfig, topology: SparseTopology) -> None:
+    """Raise ConfigError if a glob fits no weight, or a weight is too small for the structure at its sparsity.
+
+    Works on the meta device.
+    """
+    if method.structure == "unstructured":
+        divided(method, topology)
+    elif empty := [name for name, active in final_counts(method, topology).items() if not active]:
+        raise ConfigError(
+            f"sparsifier.structure={method.structure} would leave {empty[0]} no active weight: lower "
+            "sparsifier.sparsity, choose smaller blocks, or name it in sparsifier.keep_dense."
+        )
+
+
+def refuse_unordered(method: SparsifierConfig, growth: GrowthRule) -> None:
+    """Raise ConfigError if growth must choose within units and the rule only chooses from a whole group."""
+    if method.dynamic and make_structure(method).constant and not isinstance(growth, Ordered):
+        raise ConfigError(
+            f"growth={growth.name} ranks no weights, which sparsifier.structure={method.structure} needs to grow in "
+            "every unit as many as it lost: choose another growth, or give the rule a method `order`."
+        )
 
 
 def check_composition(method: SparsifierConfig, growth: str) -> None:
@@ -262,12 +438,31 @@ def check_composition(method: SparsifierConfig, growth: str) -> None:
     if (growth == "reserve") != (method.removal == "reserve"):
         raise ConfigError(f"sparsifier.removal={method.removal} and growth={growth}: reserve goes with reserve only.")
     _check_schedule(method)
-    if not method.masked and method.sparsity:
-        raise ConfigError(f"sparsifier={method.name} has no sparsity: leave sparsifier.sparsity out.")
+    if method.warms_up and (method.initial == "dense" or method.prunes):
+        key = "dense_steps" if method.dense_steps else "dense_epochs"
+        raise ConfigError(
+            f"sparsifier={method.name} says itself how many weights there are at first: leave sparsifier.{key} out."
+        )
+    if saliency_of(method.initial) is not None:
+        _check_scored(method)
+    for key in ("sparsity", "groups"):
+        if not method.masked and getattr(method, key):
+            raise ConfigError(f"sparsifier={method.name} has no sparsity: leave sparsifier.{key} out.")
     if method.scope == "gate" and method.redistribution.startswith("gate_"):
         raise ConfigError(
             f"sparsifier.redistribution={method.redistribution} distributes among the gates of a group, but "
             "with sparsifier.scope=gate each group is a single gate: choose another scope."
+        )
+
+
+def _check_scored(method: SparsifierConfig) -> None:
+    """Raise ConfigError for what does not go with a topology that is chosen entry by entry in the whole network."""
+    set_ = {"structure": method.structure != "unstructured", "groups": bool(method.groups)}
+    set_ |= {"dense_steps": bool(method.dense_steps), "dense_epochs": bool(method.dense_epochs)}
+    for key in (key for key, is_set in set_.items() if is_set):
+        raise ConfigError(
+            f"sparsifier.initial={method.initial} chooses single weights of the whole network before the first step: "
+            f"leave sparsifier.{key} out."
         )
 
 

@@ -17,7 +17,7 @@ from sparse_rnn.core.errors import ConfigError, suggest
 from sparse_rnn.core.protocol import ProtocolConfig
 from sparse_rnn.core.registry import choices, lookup
 from sparse_rnn.core.wording import one_line
-from sparse_rnn.sparsity.method import SparsifierConfig, check_composition
+from sparse_rnn.sparsity.method import SparsifierConfig, check_composition, refuse_unordered, settle_structure
 from sparse_rnn.sparsity.rules.growth import GrowthRule
 from sparse_rnn.sparsity.rules.initial import saliency_of
 
@@ -52,6 +52,7 @@ def composed_method(
             "initial, or train with `python -m sparse_rnn.train`."
         )
     check_composition(config, rule.name)
+    refuse_unordered(config, rule)
     return config, rule
 
 
@@ -119,6 +120,8 @@ def _to_object(group: str, schema: Any, *layers: Any) -> Any:
     root = OmegaConf.create({**around, group: schema})
     try:
         root[group] = OmegaConf.merge(root[group], *layers)
+        if group == "sparsifier":
+            settle_structure(root[group])
         return OmegaConf.to_object(root[group])
     except OmegaConfBaseException as error:
         sentence = one_line(str(error).splitlines()[0].rstrip("."))

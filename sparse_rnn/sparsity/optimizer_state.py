@@ -7,6 +7,8 @@ import torch
 from torch import Tensor, nn
 from torch.optim import LBFGS, Optimizer
 
+from sparse_rnn.optim.moving_average import AVERAGE
+
 SECOND_MOMENTS = frozenset({"exp_avg_sq", "max_exp_avg_sq", "square_avg"})
 
 
@@ -77,8 +79,9 @@ def restart_entries(
     # Adam divides by the root of the second moment v. From v = 0, v after the first step is (1 - beta2) g^2, and the
     # correction for a zero start is long over, since steps are counted globally: that step would be 1 / sqrt(1 - beta2)
     # times the learning rate, 31.6 times with beta2 = 0.999. From the mean of the other weights it is an ordinary step.
-    moments = {} if dense_state else tensors_like(optimizer, parameter)
-    for key, tensor in moments.items():
+    for key, tensor in tensors_like(optimizer, parameter).items():
+        if dense_state and key != AVERAGE:
+            continue
         tensor.masked_fill_(restart, 0.0)
         if key.rpartition(".")[2] in SECOND_MOMENTS:
             others = mask & ~restart

@@ -83,6 +83,28 @@ def select_random(candidates: Tensor, count: int, *key: object) -> Tensor:
     return chosen.index_fill_(0, _drawn(positions, count, key), True)
 
 
+def select_within(values: Tensor, candidates: Tensor, counts: Tensor, key: tuple[object, ...]) -> Tensor:
+    """A mask of exactly `counts[i]` candidates of each row i with the smallest values, bool [rows, n].
+
+    NaN counts as infinite; ties go to positions that are drawn with `key`. values: [rows, n]; candidates: bool
+    [rows, n]; counts: int64 [rows]. Raises ValueError if a row has too few candidates.
+    """
+    if bool((counts > candidates.sum(1)).any()):
+        raise ValueError("a row has fewer candidates than are to be selected")
+    chosen = torch.zeros_like(candidates)
+    rows = positions_of(counts > 0)
+    width = candidates.shape[1]
+    places = rows[:, None] * width + torch.arange(width, device=rows.device)
+    # Sorted by what is drawn, then, without changing the order of ties, by value.
+    drawn = position_keys(places.flatten(), *key).view_as(places).argsort(1)
+    finite = torch.finfo(values.dtype).max
+    offered = values[rows].nan_to_num(nan=finite).masked_fill(~candidates[rows], torch.inf).gather(1, drawn)
+    order = drawn.gather(1, offered.argsort(dim=1, stable=True))
+    first = torch.arange(width, device=rows.device) < counts[rows, None]
+    chosen[rows] = torch.zeros_like(first).scatter_(1, order, first)
+    return chosen
+
+
 def select_weighted(log_weights: Tensor, candidates: Tensor, count: int, *key: object) -> Tensor:
     """A mask of exactly `count` candidates, bool [n], drawn one after the other without putting them back.
 

@@ -13,13 +13,29 @@ from sparse_rnn.core.random import generator
 from sparse_rnn.core.registry import lookup
 from sparse_rnn.sparsity.coactivation import Coactivation
 from sparse_rnn.sparsity.exploration import Exploration
-from sparse_rnn.sparsity.groups import groups_of, whole_of
-from sparse_rnn.sparsity.method import SparsifierConfig, initial_counts, make_removal, make_schedule, signals_needed
+from sparse_rnn.sparsity.groups import Group, whole_of
+from sparse_rnn.sparsity.method import (
+    SparsifierConfig,
+    initial_counts,
+    make_removal,
+    make_schedule,
+    make_structure,
+    parts_of,
+    signals_needed,
+)
 from sparse_rnn.sparsity.optimizer_state import tensors_like
 from sparse_rnn.sparsity.perturbation import Perturbation
 from sparse_rnn.sparsity.reserve import Reserve
-from sparse_rnn.sparsity.rules.growth import DENSE_GRADIENTS, EVERY_STEP, GrowthRule, MomentumGrowth, Signal, Signals
-from sparse_rnn.sparsity.rules.initial import active_total, saliency_of
+from sparse_rnn.sparsity.rules.growth import (
+    DENSE_GRADIENTS,
+    EVERY_STEP,
+    GradientGrowth,
+    GrowthRule,
+    MomentumGrowth,
+    Signal,
+    Signals,
+)
+from sparse_rnn.sparsity.rules.initial import saliency_of
 from sparse_rnn.sparsity.rules.redistribution import Budget
 from sparse_rnn.sparsity.rules.removal import Moment
 from sparse_rnn.sparsity.selection import select_smallest
@@ -42,6 +58,11 @@ class Clock:
         """The share of training that is done, in [0, 1]."""
         return min((self.epoch + self.batch / self.batches) / self.epochs, 1.0)
 
+    def later(self, steps: int) -> "Clock":
+        """The clock after some more steps, if all epochs have as many batches."""
+        epochs, batch = divmod(self.batch + steps - 1, self.batches)
+        return Clock(self.step + steps, self.epoch + epochs, self.epochs, batch + 1, self.batches)
+
 
 @dataclass(frozen=True, slots=True)
 class UpdateReport:
@@ -56,7 +77,8 @@ class UpdateReport:
 class Sparsifier:
     """Decides when and how a topology changes; optimizers and models know nothing about it.
 
-    It draws the first topology when it is made. A training loop then calls, in this order:
+    It draws the first topology when it is made or, after a warm-up, by the magnitude of the weights. A training loop
+    then calls, in this order:
 
     1. `before_backward` before the forward pass, so that dense gradients and activations can be read where a rule
        needs them.
@@ -92,30 +114,48 @@ class Sparsifier:
         self.removal = make_removal(config)
         self.perturbation = Perturbation(config.noise, config.l1) if config.noise or config.l1 else None
         self.redistribution = lookup("redistribution", config.redistribution)()
-        self.groups = groups_of(topology, config.scope)
+        self.structure = make_structure(config)
+        self.parts = parts_of(config, topology, config.scope)
         needs = signals_needed(config, growth)
         self.momentum_signal: Signal = momentum_signal
         self.momentum_beta = growth.beta if isinstance(growth, MomentumGrowth) else MomentumGrowth.beta
+        self.minibatches = growth.minibatches if isinstance(growth, GradientGrowth) else 1
         self.needs = frozenset(momentum_signal if signal == "momentum" else signal for signal in needs)
         self._signals: dict[Signal, Mapping[str, Tensor]] = {}
         self._coactivation = Coactivation(topology) if "activations" in needs else None
         self.reserve = Reserve(topology, optimizer, config.backward_sparsity) if "reserve" in needs else None
-        if scores is None:
-            if saliency_of(config.initial) is not None:
-                raise ValueError(f"initial={config.initial} chooses by scores, and there are none")
-            self._draw_topology(seed if init_seed is None else init_seed)
-        else:
+        self._warming = config.warms_up
+        self._drawn = initial_counts(config, topology)
+        self._target = topology.size if self._warming else self._drawn_total
+        if scores is not None:
             self._choose_topology(scores, seed if init_seed is None else init_seed)
+        elif saliency_of(config.initial) is not None:
+            raise ValueError(f"initial={config.initial} chooses by scores, and there are none")
+        elif not self._warming:
+            self._draw_topology(seed if init_seed is None else init_seed)
         if self.reserve:
             self.reserve.begin(self.groups)
+        self._exploration: Exploration | None = None
+        self._begin()
+
+    def _begin(self) -> None:
+        """What follows the draw of the first topology, and stands in for it while training is dense."""
         if self.removal:
-            self.removal.begin(topology, seed)
-        self._exploration = Exploration(topology) if config.dynamic else None
+            self.removal.begin(self.topology, self.seed)
+        self._exploration = Exploration(self.topology) if self.config.dynamic else None
+
+    @property
+    def groups(self) -> list[Group]:
+        """All groups."""
+        return [group for part in self.parts for group in part.groups]
+
+    @property
+    def _drawn_total(self) -> int:
+        return sum(count * group.unit for group, count in self._drawn)
 
     @torch.no_grad()
     def _choose_topology(self, scores: Mapping[str, Tensor], seed: int) -> None:
         whole = whole_of(self.topology)
-        self._target = active_total([whole], self.config.sparsity)
         everywhere = torch.ones_like(whole.active)
         chosen = select_smallest(-whole.gather(scores), everywhere, self._target, (seed, "initial"))
         whole.scatter(chosen, {weight.name: weight.mask for weight in self.topology})
@@ -124,20 +164,31 @@ class Sparsifier:
     @torch.no_grad()
     def _draw_topology(self, seed: int) -> None:
         masks = {weight.name: weight.mask for weight in self.topology}
-        counts = initial_counts(self.config, self.topology)
-        for group, count in counts:
+        for group, count in self._drawn:
             # Drawn on the CPU by torch's generator, unlike growth, so that every run starts from the masks that it
             # always had. It happens once.
             keys = torch.rand(group.size, generator=generator(seed, "initial", group.name))
-            everywhere = torch.ones_like(group.active)
-            group.scatter(select_smallest(keys.to(everywhere.device), everywhere, count), masks)
+            group.scatter(self.structure.draw(group, keys.to(group.active.device), count), masks)
         self.topology.mask_weights()
-        self._target = sum(count for _, count in counts)
+
+    def _end_warm_up(self) -> UpdateReport:
+        """Draw the first topology: in each group, the weights of the largest magnitude stay."""
+        with self.topology.open_masks() as masks:
+            for group, count in self._drawn:
+                group.scatter(self.structure.draw(group, -group.values.abs(), count), masks)
+            for name, mask in masks.items():
+                self._replace(name, mask, ~mask)
+        if self.reserve:
+            self.reserve.choose(self.groups)
+        self._begin()
+        self._warming, self._target = False, self._drawn_total
+        self._forget_last_minibatch()
+        return UpdateReport(self.topology.size - self._target, 0, 0.0, self.topology.active)
 
     @property
     def at_target(self) -> bool:
         """Whether the network is as sparse as asked for: only then may it be kept as the best."""
-        return not self.config.prunes or self._target == self._pruned_target(1.0)
+        return not self._warming and (not self.config.prunes or self._target == self._pruned_target(1.0))
 
     @property
     def sparsity(self) -> float:
@@ -147,7 +198,8 @@ class Sparsifier:
     @property
     def final_sparsity(self) -> float:
         """The sparsity of the network at the end of training."""
-        final = self._pruned_target(1.0) if self.config.prunes else self._target
+        final = self._drawn_total if self._warming else self._target
+        final = self._pruned_target(1.0) if self.config.prunes else final
         return 1.0 - final / self.topology.size if self.topology.size else 0.0
 
     @property
@@ -161,7 +213,7 @@ class Sparsifier:
         return self._exploration.rate if self._exploration else None
 
     def _pruned_target(self, progress: float) -> int:
-        return self.schedule.kept(self.topology.size, progress)
+        return sum(part.schedule.kept(sum(part.sizes), progress) * part.unit for part in self.parts)
 
     def facts(self, clock: Clock) -> dict[str, float]:
         """What is logged of the schedule: the removal rate and, for pruning, the sparsity asked for."""
@@ -192,9 +244,11 @@ class Sparsifier:
         read = self._signals_read(clock)
         gradients = self.topology.gradients() if read & DENSE_GRADIENTS else {}
         if "momentum" in read:
-            self._accumulate_momentum(gradients)
+            self._accumulate("momentum", gradients, self.momentum_beta)
         # Masking and clipping change the gradients in place before an update reads them: keep them as they are.
-        if "gradient" in read:
+        if "gradient" in read and self.minibatches > 1:
+            self._accumulate("gradient", gradients)
+        elif "gradient" in read:
             self._signals["gradient"] = DenseGradients({name: each.kept().form for name, each in gradients.items()})
         if "active_gradient" in read:
             self._signals["active_gradient"] = DenseGradients(self.topology.active_gradients())
@@ -214,9 +268,19 @@ class Sparsifier:
         return [*(weight.mask for weight in self.topology), *(momentum[name] for name in momentum)]
 
     def _signals_read(self, clock: Clock) -> set[Signal]:
-        """What is read in every step and, in a step that a topology update follows, everything else."""
+        """What is read in every step and, in a step that a topology update follows, everything else.
+
+        A gradient of several minibatches is read in as many steps before an update.
+        """
         due = self._due(clock, False) or (clock.batch == clock.batches and self._due(clock, True))
-        return {signal for signal in self.needs if signal in EVERY_STEP or due}
+        near = self.minibatches > 1 and self._update_is_near(clock)
+        return {signal for signal in self.needs if signal in EVERY_STEP or due or (near and signal == "gradient")}
+
+    def _update_is_near(self, clock: Clock) -> bool:
+        """Whether an update is due at most `minibatches` steps after the one before the clock's."""
+        at_epoch_end = self.config.update_interval == "epoch"
+        left = clock.batches - clock.batch if at_epoch_end else -clock.step % int(self.config.update_interval)
+        return left < self.minibatches and self._due(clock.later(left), at_epoch_end)
 
     @torch.no_grad()
     def after_step(self, clock: Clock) -> UpdateReport | None:
@@ -238,16 +302,19 @@ class Sparsifier:
 
         triggered: the validation of this epoch has started the averaging.
         """
-        if triggered and not self.protocol.update_at_trigger:
+        if triggered and not self.protocol.update_at_trigger and not self._warming:
             self._forget_last_minibatch()
             return None
-        return self.update(clock) if self.config.update_interval == "epoch" and self._due(clock, True) else None
+        at_epochs = self.config.update_interval == "epoch" or self._warming
+        return self.update(clock) if at_epochs and self._due(clock, True) else None
 
     def _due(self, clock: Clock, at_epoch_end: bool) -> bool:
         """Whether an update is due after the clock's step or, with `at_epoch_end`, after its epoch.
 
         None is due at the very end of training, since what grows there would never be trained.
         """
+        if self._warming:
+            return self._warm_up_ends(clock, at_epoch_end)
         if not self.config.dynamic or clock.progress > self.config.update_until:
             return False
         before = (clock.epoch + (clock.batch - 1) / clock.batches) / clock.epochs
@@ -259,16 +326,28 @@ class Sparsifier:
             return at_epoch_end
         return clock.step % int(self.config.update_interval) == 0
 
+    def _warm_up_ends(self, clock: Clock, at_epoch_end: bool) -> bool:
+        if self.config.dense_epochs:
+            return at_epoch_end and clock.epoch + 1 >= self.config.dense_epochs
+        return not at_epoch_end and clock.step >= self.config.dense_steps
+
     @torch.no_grad()
     def update(self, clock: Clock) -> UpdateReport:
-        """Remove, redistribute and grow now. Raises RuntimeError if the number of active weights is not the target."""
+        """Remove, redistribute and grow now or, in a warm-up, end it.
+
+        Raises RuntimeError if the number of active weights is not the target.
+        """
+        if self._warming:
+            return self._end_warm_up()
         with self.topology.open_masks() as masks:
             before = {name: mask.clone() for name, mask in masks.items()}
-            removed, regained = self._remove(clock, masks)
+            regained = self._remove(clock, masks)
             survived = {name: mask.clone() for name, mask in masks.items()}
-            grown = self._grow(regained, clock.step, masks) if self.config.regrows else 0
+            grown = self._grow(regained, clock.step, masks, before, survived) if self.config.regrows else 0
+            removed = 0
             for name, mask in masks.items():
                 old, kept = before.pop(name), survived.pop(name)
+                removed += int((old & ~kept).count_nonzero())
                 # Whatever did not survive removal starts anew, also what the same update removed and regrew. The
                 # official code compares old and new masks alone, so that such an entry keeps its value and state.
                 restart = old ^ mask if self.protocol.keep_regrown else (old | mask) & ~kept
@@ -293,31 +372,46 @@ class Sparsifier:
         if self._exploration:
             self._exploration.add(name, mask)
 
-    def _remove(self, clock: Clock, masks: Mapping[str, Tensor]) -> tuple[int, Budget]:
-        """Remove; returns how many entries went, and how many of those, or beyond those, each group is to gain."""
+    def _remove(self, clock: Clock, masks: Mapping[str, Tensor]) -> list[Budget]:
+        """Remove; returns by part how many of the entries that went, or beyond those, each group is to gain."""
         assert self.removal is not None
         at = Moment(self._resolved_signals(), (self.seed, clock.step), clock.progress)
-        sizes = [group.size for group in self.groups]
-        actives = [int(group.active.count_nonzero()) for group in self.groups]
-        counts = self.schedule.counts(actives, sizes, clock.progress)
-        gone: list[int] = []
-        for group, count in zip(self.groups, counts, strict=True):
-            active = group.active
-            removed = self.removal(group, count, at)
-            group.scatter(active & ~removed, masks)
-            gone.append(int(removed.count_nonzero()))
-        self.removal.finish(sum(gone), sum(counts))
-        excess = self.schedule.excess(actives, sizes, clock.progress)
-        return sum(gone), [(group, n - lost) for group, n, lost in zip(self.groups, gone, excess, strict=True)]
+        regained: list[Budget] = []
+        total = asked = 0
+        for part in self.parts:
+            actives = [int(group.active.count_nonzero()) for group in part.groups]
+            counts = part.schedule.counts(actives, part.sizes, clock.progress)
+            gone: list[int] = []
+            for group, count in zip(part.groups, counts, strict=True):
+                active = group.active
+                removed = self.removal(group, count, at)
+                group.scatter(active & ~removed, masks)
+                gone.append(int(removed.count_nonzero()))
+            excess = part.schedule.excess(actives, part.sizes, clock.progress)
+            regained.append([(group, n - lost) for group, n, lost in zip(part.groups, gone, excess, strict=True)])
+            total, asked = total + sum(gone), asked + sum(counts)
+        self.removal.finish(total, asked)
+        return regained
 
-    def _grow(self, regained: Budget, step: int, masks: Mapping[str, Tensor]) -> int:
+    def _grow(
+        self,
+        regained: list[Budget],
+        step: int,
+        masks: Mapping[str, Tensor],
+        before: Mapping[str, Tensor],
+        survived: Mapping[str, Tensor],
+    ) -> int:
+        """Grow what is to be regained; a structure may let fewer survive, and then grows more. Returns how many."""
         signals = self._resolved_signals()
-        budget = self.redistribution(regained, signals)
-        for group, count in budget:
-            active = group.active
-            grown = self.growth(group, ~active, count, signals, (self.seed, step))
-            group.scatter(active | grown, masks)
-        return sum(count for _, count in budget)
+        total = 0
+        for group, count in (each for budget in regained for each in self.redistribution(budget, signals)):
+            kept, grown = self.structure.refill(
+                self.growth, group, group.gather(before), group.active, count, signals, (self.seed, step)
+            )
+            group.scatter(kept, survived)
+            group.scatter(kept | grown, masks)
+            total += int(grown.count_nonzero()) * group.unit
+        return total
 
     def _resolved_signals(self) -> Signals:
         signals = dict(self._signals)
@@ -330,18 +424,20 @@ class Sparsifier:
     def _forget_last_minibatch(self) -> None:
         self._signals = {kind: tensors for kind, tensors in self._signals.items() if kind == "momentum"}
 
-    def _accumulate_momentum(self, gradients: Mapping[str, Gradient]) -> None:
-        if "momentum" not in self._signals:
-            self._signals["momentum"] = {w.name: w.parameter.data.new_zeros(w.shape) for w in self.topology}
-        momentum = self._signals["momentum"]
+    def _accumulate(self, kind: Signal, gradients: Mapping[str, Gradient], beta: float = 1.0) -> None:
+        """signal <- beta signal + gradient, for every weight."""
+        if kind not in self._signals:
+            self._signals[kind] = {w.name: w.parameter.data.new_zeros(w.shape) for w in self.topology}
+        signal = self._signals[kind]
         for name, gradient in gradients.items():
-            gradient.add_to(momentum[name].mul_(self.momentum_beta))
+            gradient.add_to(signal[name].mul_(beta) if beta != 1 else signal[name])
 
     def state_dict(self) -> dict[str, Any]:
         """The topology, the target count, the removal rule's state and the dense signals that an update will read."""
         return {
             "topology": self.topology.state_dict(),
             "target": self._target,
+            "warming": self._warming,
             "removal": self.removal.state_dict() if self.removal else {},
             "signals": {kind: dict(tensors) for kind, tensors in self._signals.items()},
             "explored": self._exploration.state_dict() if self._exploration else None,
@@ -352,6 +448,7 @@ class Sparsifier:
         """Restore what `state_dict` returned; raises ValueError if the topology does not fit."""
         self.topology.load_state_dict(state["topology"])
         self._target = state["target"]
+        self._warming = state.get("warming", False)
         if self.removal:
             self.removal.load_state_dict(state["removal"])
         if self.reserve:

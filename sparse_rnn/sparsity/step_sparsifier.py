@@ -191,9 +191,13 @@ class StepSparsifier(Sparsifier):
         self._watch.loaded = self._restored = False
         self._earlier = EarlierValues()
 
+    @property
+    def _starts_dense(self) -> bool:
+        return self.config.initial == "dense" or self.config.warms_up
+
     def _refuse_another_topology(self, fit: Fit) -> None:
-        # Pruning starts with all weights: none is lost, though many may be gone.
-        if fit.of_another_topology and (fit.lost or (self.config.initial == "dense" and not self.step)):
+        # A dense start is one with all weights: none is lost, though many may be gone.
+        if fit.of_another_topology and (fit.lost or (self._starts_dense and not self.step)):
             self._refuse(fit)
 
     def _refuse_earlier(self) -> None:
@@ -237,6 +241,8 @@ class StepSparsifier(Sparsifier):
     @property
     def next_update(self) -> int | None:
         """The step after which the topology is updated next; None if it no longer is."""
+        if self._warming:
+            return self.config.dense_steps
         if not self.config.dynamic:
             return None
         interval = int(self.config.update_interval)
@@ -291,7 +297,8 @@ class StepSparsifier(Sparsifier):
                 f"{differing[0]} is {theirs} in the sparsifier's state and {ours} here: call sparsify on the same "
                 "module and with the same arguments as the first time."
             )
-        if not self.config.prunes and state["target"] != self._target:
+        changes = self.config.prunes or self.config.warms_up
+        if not changes and state["target"] != self._target:
             raise ConfigError(
                 f"The sparsifier's state has {state['target']:,} active weights, and sparsify was asked for "
                 f"{self._target:,}: call it with the same arguments as the first time."

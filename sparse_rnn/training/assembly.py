@@ -10,6 +10,7 @@ from sparse_rnn.backends.choice import Choice, choose_backend, refuse_backend
 from sparse_rnn.backends.cpu.convert import use_sparse_kernels
 from sparse_rnn.backends.gpu.choice import choose_fused, choose_graph
 from sparse_rnn.config.schema import Run
+from sparse_rnn.core.errors import ConfigError
 from sparse_rnn.core.protocol import ProtocolConfig
 from sparse_rnn.core.registry import lookup
 from sparse_rnn.data.base import Data, learned
@@ -58,7 +59,19 @@ def limited(run: Run, data: Data) -> Data:
     part = data.limited(run.budget.train_tokens, run.budget.eval_tokens)
     if isinstance(part, Corpus):
         language_modelling.check_batches(run.training, part)
+    _check_warm_up(run, part)
     return part
+
+
+def _check_warm_up(run: Run, data: Data) -> None:
+    """Raise ConfigError if training is over before the sparse network begins."""
+    batch = run.training.batch * (run.training.bptt if isinstance(data, Corpus) else 1)
+    steps = run.training.epochs * (data.counts["train"] // batch)
+    if run.sparsifier.dense_steps >= max(1, steps):
+        raise ConfigError(
+            f"sparsifier.dense_steps={run.sparsifier.dense_steps} leaves none of about {steps:,} steps to the sparse "
+            "network."
+        )
 
 
 def make_task(run: Run, data: Data, model: nn.Module, device: torch.device) -> Task:

@@ -18,7 +18,7 @@ from sparse_rnn.core.tensor_files import CHECKSUM, save_tensors
 from sparse_rnn.data.base import Data
 from sparse_rnn.data.batches import Batch
 from sparse_rnn.models.base import map_hidden
-from sparse_rnn.optim.averaged_sgd import AveragedSGD
+from sparse_rnn.optim.moving_average import averaged_weights
 from sparse_rnn.runs.folder import RunFolder, backend_so_far, keep_next_best
 from sparse_rnn.runs.parents import keeps_rewind, rewind
 from sparse_rnn.runs.weights import load_weights, save_weights, stored_weights
@@ -152,12 +152,10 @@ class Trainer:
 
         Yields whether they are averages.
         """
-        if not isinstance(self.optimizer, AveragedSGD) or not self.optimizer.averaging:
-            yield False
-            return
-        with self.optimizer.averaged():
-            self.topology.mask_weights()
-            yield True
+        with averaged_weights(self.optimizer) as averaged:
+            if averaged:
+                self.topology.mask_weights()
+            yield averaged
 
     def evaluate_and_keep_best(self) -> dict[str, Any]:
         """Validate; keep the weights if they are the best so far and as sparse as asked for."""

@@ -23,6 +23,14 @@ def test_an_update_moves_weights_between_gates_and_keeps_their_number():
     assert per_gate[0] != per_gate[1]
 
 
+def test_a_structure_is_said_and_kept():
+    start, _, removed, grown = stages(compose_run(["sparsifier=srigl"]))[0]
+    assert start.rules.endswith("structure=fan_in")
+    assert "Every row of a weight has as many active entries" in start.words
+    assert len(set(start.active.sum(1).tolist())) == 1
+    assert torch.equal(grown.active, removed.active | grown.grown)
+
+
 def test_without_redistribution_every_gate_keeps_its_number():
     data = draw_method("st_rnn").data
     counts = data.pivot(index="gate", columns="stage", values="active")
@@ -46,6 +54,7 @@ def test_the_words_are_those_of_the_rules():
         ("set", ["Start", "Train an epoch", "Remove", "Grow"]),
         ("snfs", ["Start", "Train an epoch", "Remove", "Grow"]),
         ("dsr", ["Start", "Train an epoch", "Remove", "Grow"]),
+        ("srigl", ["Start", "Train an epoch", "Remove", "Grow"]),
     ],
 )
 def test_other_methods_have_their_own_stages(method, titles):

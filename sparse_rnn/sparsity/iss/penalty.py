@@ -21,7 +21,17 @@ from sparse_rnn.sparsity.method import SparsifierConfig
 from sparse_rnn.sparsity.sparsifier import Clock, Sparsifier, UpdateReport
 
 EPSILON = 1e-8
-FIXED = {"sparsity": 0.0, "initial": "dense", "removal": "none", "redistribution": "none", "update_until": 1.0}
+FIXED: dict[str, object] = {
+    "sparsity": 0.0,
+    "initial": "dense",
+    "removal": "none",
+    "redistribution": "none",
+    "structure": "unstructured",
+    "groups": {},
+    "dense_steps": 0,
+    "dense_epochs": 0,
+    "update_until": 1.0,
+}
 
 
 @register("sparsifier", "iss")

@@ -12,10 +12,12 @@ state. Under `protocol=official_code`, a weight that regrows in the update that 
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import ClassVar, Literal, Protocol, get_args
+from typing import ClassVar, Literal, Protocol, get_args, runtime_checkable
 
+import torch
 from torch import Tensor
 
+from sparse_rnn.core.bounds import check_whole
 from sparse_rnn.core.errors import ConfigError
 from sparse_rnn.core.registry import register
 from sparse_rnn.sparsity.groups import Group
@@ -26,6 +28,16 @@ SIGNALS: tuple[Signal, ...] = get_args(Signal)
 EVERY_STEP: frozenset[Signal] = frozenset({"momentum", "reserve"})  # the others only in a step before an update
 DENSE_GRADIENTS: frozenset[Signal] = EVERY_STEP | {"gradient"}  # need the gradients of inactive entries
 Signals = Mapping[Signal, Mapping[str, Tensor]]
+
+
+@runtime_checkable
+class Ordered(Protocol):
+    """A growth rule that ranks positions, so that it can choose within units too (see sparsity.structure).
+
+    order: [group.size]; what is lower grows first, and among equals the choice is drawn.
+    """
+
+    def order(self, group: Group, signals: Signals) -> Tensor: ...
 
 
 class GrowthRule(Protocol):
@@ -72,19 +84,35 @@ class RandomGrowth:
     ) -> Tensor:
         return select_random(candidates, count, *key, group.name)
 
+    def order(self, group: Group, signals: Signals) -> Tensor:
+        """All are equal."""
+        return torch.zeros(group.size, device=group.active.device)
+
 
 @register("growth", "gradient")
 @dataclass
 class GradientGrowth:
-    """Largest |gradient| first, of the last minibatch's dense gradient (RigL, Evci et al. 2020); ties are drawn."""
+    """Largest |gradient| first, of the last minibatch's dense gradient (RigL, Evci et al. 2020); ties are drawn.
+
+    minibatches: how many the gradient is summed over, at most all since the last update. More than one take four bytes
+    of memory for each entry of a sparse weight, from the first of them until the update.
+    """
 
     name: str = "gradient"
+    minibatches: int = 1
     needs: ClassVar[frozenset[Signal]] = frozenset({"gradient"})
+
+    def __post_init__(self) -> None:
+        check_whole("growth.minibatches", self.minibatches, 1)
 
     def __call__(
         self, group: Group, candidates: Tensor, count: int, signals: Signals, key: tuple[object, ...]
     ) -> Tensor:
-        return select_smallest(-group.gather(signals["gradient"]).abs(), candidates, count, (*key, group.name))
+        return select_smallest(self.order(group, signals), candidates, count, (*key, group.name))
+
+    def order(self, group: Group, signals: Signals) -> Tensor:
+        """-|gradient|."""
+        return -group.gather(signals["gradient"]).abs()
 
 
 @register("growth", "momentum")
@@ -103,7 +131,11 @@ class MomentumGrowth:
     def __call__(
         self, group: Group, candidates: Tensor, count: int, signals: Signals, key: tuple[object, ...]
     ) -> Tensor:
-        return select_smallest(-group.gather(signals["momentum"]).abs(), candidates, count, (*key, group.name))
+        return select_smallest(self.order(group, signals), candidates, count, (*key, group.name))
+
+    def order(self, group: Group, signals: Signals) -> Tensor:
+        """-|m|."""
+        return -group.gather(signals["momentum"]).abs()
 
 
 @register("growth", "reserve")
@@ -117,4 +149,8 @@ class ReserveGrowth:
     def __call__(
         self, group: Group, candidates: Tensor, count: int, signals: Signals, key: tuple[object, ...]
     ) -> Tensor:
-        return select_smallest(-group.gather(signals["reserve"]).abs(), candidates, count, (*key, group.name))
+        return select_smallest(self.order(group, signals), candidates, count, (*key, group.name))
+
+    def order(self, group: Group, signals: Signals) -> Tensor:
+        """-|value|."""
+        return -group.gather(signals["reserve"]).abs()

@@ -76,7 +76,7 @@ def _scores(score: Callable[[Tensor], Tensor], group: Group, active: Tensor) -> 
     parts = list(torch.split(active, [block.size for block in group.blocks]))
     for name in dict.fromkeys(block.weight.name for block in group.blocks):
         own = [k for k, block in enumerate(group.blocks) if block.weight.name == name]
-        columns = group.blocks[own[0]].weight.shape[1:].numel()
+        columns = group.blocks[own[0]].across
         links = torch.cat([parts[k] for k in own]).view(-1, columns).to(torch.float32)
         scored = torch.split(score(links).flatten(), [parts[k].numel() for k in own])
         for k, part in zip(own, scored, strict=True):
