@@ -12,7 +12,7 @@ from sparse_rnn.sparsity.sparsifier import Clock, Sparsifier
 from sparse_rnn.sparsity.topology import SparseTopology
 from sparse_rnn.training.assembly import make_optimizer, make_sparsifier
 
-MODELS = ("stacked_lstm", "rhn", "on_lstm", "awd_lstm_mos", "lstm_classifier", "gru", "min_gru", "rg_lru", "mamba")
+MODELS = ("stacked_lstm", "rhn", "on_lstm", "awd_lstm_mos", "lstm_classifier", "gru", "mamba")
 WORDS, CLASSES, LENGTH, BATCH = 23, 4, 7, 3
 
 

@@ -26,6 +26,7 @@ from sparse_rnn.sparsity.optimizer_state import tensors_like
 from sparse_rnn.training.trainer import Trainer
 
 MODELS = ("stacked_lstm", "rhn", "on_lstm", "awd_lstm_mos", "lstm_classifier")
+NETWORKS = ("min_gru", "min_lstm", "rg_lru", "slstm", "mamba_classifier")  # which share all but their layers
 METHODS = sorted(path.stem for path in (config_dir() / "sparsifier").glob("*.yaml"))
 OPTIMIZERS = sorted(path.stem for path in (config_dir() / "optimizer").glob("*.yaml"))
 EMBEDDED = {"language_modelling": "pydoc", "text_classification": "pydoc_topics"}
@@ -33,10 +34,14 @@ STRUCTURED = ("stacked_lstm", "rhn")
 
 
 def combinations():
-    """Every model with every method and every optimizer: the optimizers shift along the models."""
+    """Every model with every method and every optimizer: the optimizers shift along the models.
+
+    The networks that share all but their layers have one method, and an optimizer each; nn.GRU asks for a real device.
+    """
     for (i, method), (k, model) in itertools.product(enumerate(METHODS), enumerate(MODELS)):
         if method != "iss" or model in STRUCTURED:
             yield model, method, OPTIMIZERS[(i + k) % len(OPTIMIZERS)]
+    yield from zip(NETWORKS, itertools.repeat("selfish"), itertools.cycle(OPTIMIZERS), strict=False)
 
 
 @functools.cache

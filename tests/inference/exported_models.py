@@ -18,8 +18,6 @@ SIZES = {
     "awd_lstm_mos": ["model.embedding=4", "model.hidden=6", "model.last_hidden=5", "model.experts=3"],
     "gru": ["model.hidden=6"],
     "min_gru": ["model.hidden=6"],
-    "min_lstm": ["model.hidden=6"],
-    "rg_lru": ["model.hidden=6"],
     "slstm": ["model.hidden=6"],
     "mamba": ["model.hidden=6", "model.states=2"],
     "lstm_classifier": ["model.embedding=5", "model.hidden=4", "dataset=pydoc_topics"],
