@@ -12,6 +12,7 @@ from stopping import LAST, stop_at
 from test_resume import assert_equal_runs
 
 from sparse_rnn.core.conf import options
+from sparse_rnn.core.errors import ConfigError
 from sparse_rnn.core.registry import lookup
 from sparse_rnn.data.sequences import images
 from sparse_rnn.evaluate import evaluate
@@ -100,6 +101,14 @@ def test_what_a_run_reports(
     line = evaluate(run=str(folder.path), **PLACES)
     assert f"{metric} {results[f'test/{metric}']:.4f}" in line
     export_run(str(folder.path), "csr", str(tmp_path / "file.safetensors"), "best")
+    assert "vocabulary" not in capsys.readouterr().err
+    with pytest.raises(
+        ConfigError, match=r"file\.safetensors is of data without words: evaluate its run, by run=ID\.$"
+    ):
+        evaluate(run="", file=str(tmp_path / "file.safetensors"), **PLACES)
+    if dataset != "copying":
+        with pytest.raises(ConfigError, match="whose steps are numbers, and the graphs of format=onnx read tokens"):
+            export_run(str(folder.path), "onnx", str(tmp_path / "file.onnx"), "best")
 
 
 def test_flops_count_every_step_of_a_sequence() -> None:
