@@ -1,6 +1,7 @@
 """Runs on pixels, the adding and the copying problem: what they report, and that they resume bit for bit."""
 
 import math
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -137,6 +138,17 @@ def test_every_model_learns_from_sequences(model: str) -> None:
     assert all(parameter.grad is not None and parameter.grad.isfinite().all() for parameter in network.parameters())
     assert math.isfinite(float(totals.loss))
     assert task.evaluate("valid").keys() == {"loss", task.metric}
+
+
+@pytest.mark.parametrize("dataset", ["adding", "copying"])
+def test_every_epoch_and_every_seed_has_new_sequences(dataset: str) -> None:
+    run = composed(overrides(dataset))
+    data, model = run.dataset.load(), run.model.build(*run.dataset.sizes())
+    tasks = [make_task(replace(run, seed=seed), data, model, torch.device("cpu")) for seed in (1, 1, 2)]
+    inputs = [next(task.batches(epoch).after(2)).inputs for task in tasks for epoch in (0, 1)]
+    assert inputs[0].equal(inputs[2])
+    assert inputs[1].equal(inputs[3])
+    assert len({tuple(each.flatten().tolist()) for each in inputs}) == 4
 
 
 def test_copying_counts_symbols_that_were_remembered(train_here: Train) -> None:
