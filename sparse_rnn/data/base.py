@@ -54,6 +54,11 @@ def learned(dataset: DatasetConfig) -> str:
     return str(getattr(dataset, "learns", dataset.task))
 
 
+def has_words(dataset: DatasetConfig) -> bool:
+    """Whether its tokens are words or characters, so that a run keeps a vocabulary."""
+    return not reads_numbers(dataset) and learned(dataset) == dataset.task
+
+
 def reads_numbers(dataset: DatasetConfig) -> bool:
     """Whether a model reads numbers at each step, not a token."""
     return bool(getattr(dataset, "reads_numbers", False))

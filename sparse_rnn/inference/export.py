@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from sparse_rnn.core.errors import ConfigError, RunFailed
 from sparse_rnn.core.tensor_files import read_tensors, save_tensors
+from sparse_rnn.data.base import has_words, reads_numbers
 from sparse_rnn.inference.exported import FORMAT, VERSION, load_exported, matrix_shape, stored_dtype
 from sparse_rnn.inference.load import (
     kept_tokenizer,
@@ -59,9 +60,15 @@ def export_folder(folder: RunFolder, path: Path, layout: str, weights: str, valu
         raise ConfigError(
             f"{folder.path} is a run of sparsifier={run.sparsifier.name}, which has no masks: use format=dense."
         )
+    if layout == ONNX and reads_numbers(run.dataset):
+        raise ConfigError(
+            f"{folder.path} is a run of dataset={run.dataset.name}, whose steps are numbers, and the graphs of "
+            "format=onnx read tokens: use another format."
+        )
     about = {"run": folder.path.name, "config": record["config"], "sizes": record["sizes"]}
     tokenizer = kept_tokenizer(folder, record)
-    about |= vocabulary_of(folder, tokenizer)
+    if has_words(run.dataset):
+        about |= vocabulary_of(folder, tokenizer)
 
     def write(model: nn.Module, topology: SparseTopology, origin: str) -> ExportedSize:
         facts = {**about, "weights": origin}

@@ -21,6 +21,7 @@ from sparse_rnn.config.stored import run_from_dict
 from sparse_rnn.core.errors import ConfigError, DamagedFile
 from sparse_rnn.core.tensor_files import CHECKSUM, read_tensors
 from sparse_rnn.core.wording import counted
+from sparse_rnn.data.base import has_words
 from sparse_rnn.data.tokenizers import Tokenizer, from_json
 from sparse_rnn.inference.load import give_tokenizer
 from sparse_rnn.inference.sparse_indices import PARTS, expect, unpack_mask, unpack_positions
@@ -149,6 +150,8 @@ def dense_model(path: Path, exported: Exported) -> nn.Module:
 
 def exported_tokenizer(path: Path, exported: Exported) -> Tokenizer:
     """The tokenizer in a file; raises ConfigError if it has none, DamagedFile."""
+    if not has_words(exported.run.dataset):
+        raise ConfigError(f"{path} is of data without words: evaluate its run, by run=ID.")
     if "vocabulary" not in exported.metadata:
         raise ConfigError(f"{path} has no vocabulary: export its run again, which has one if this version trained it.")
     with refusing(path):

@@ -15,7 +15,7 @@ from sparse_rnn.sparsity.method import SparsifierConfig, make_schedule
 from sparse_rnn.sparsity.sparsifier import Clock
 
 METHODS = sorted(
-    {path.stem for path in (config_dir() / "sparsifier").glob("*.yaml")} - {"dense", "iss", "snip", "grasp", "synflow"}
+    {path.stem for path in (config_dir() / "sparsifier").glob("*.yaml")} - {"dense", "iss", "snip", "grasp", "synflow", "imp"}
 )
 STATIC = {"static_er", "static_uniform"}
 # Every method on two of the modules, by turns.

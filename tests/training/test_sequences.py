@@ -1,6 +1,7 @@
 """Runs on pixels, the adding and the copying problem: what they report, and that they resume bit for bit."""
 
 import math
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ from stopping import LAST, stop_at
 from test_resume import assert_equal_runs
 
 from sparse_rnn.core.conf import options
+from sparse_rnn.core.errors import ConfigError
 from sparse_rnn.core.registry import lookup
 from sparse_rnn.data.sequences import images
 from sparse_rnn.evaluate import evaluate
@@ -100,6 +102,14 @@ def test_what_a_run_reports(
     line = evaluate(run=str(folder.path), **PLACES)
     assert f"{metric} {results[f'test/{metric}']:.4f}" in line
     export_run(str(folder.path), "csr", str(tmp_path / "file.safetensors"), "best")
+    assert "vocabulary" not in capsys.readouterr().err
+    with pytest.raises(
+        ConfigError, match=r"file\.safetensors is of data without words: evaluate its run, by run=ID\.$"
+    ):
+        evaluate(run="", file=str(tmp_path / "file.safetensors"), **PLACES)
+    if dataset != "copying":
+        with pytest.raises(ConfigError, match="whose steps are numbers, and the graphs of format=onnx read tokens"):
+            export_run(str(folder.path), "onnx", str(tmp_path / "file.onnx"), "best")
 
 
 def test_flops_count_every_step_of_a_sequence() -> None:
@@ -128,6 +138,17 @@ def test_every_model_learns_from_sequences(model: str) -> None:
     assert all(parameter.grad is not None and parameter.grad.isfinite().all() for parameter in network.parameters())
     assert math.isfinite(float(totals.loss))
     assert task.evaluate("valid").keys() == {"loss", task.metric}
+
+
+@pytest.mark.parametrize("dataset", ["adding", "copying"])
+def test_every_epoch_and_every_seed_has_new_sequences(dataset: str) -> None:
+    run = composed(overrides(dataset))
+    data, model = run.dataset.load(), run.model.build(*run.dataset.sizes())
+    tasks = [make_task(replace(run, seed=seed), data, model, torch.device("cpu")) for seed in (1, 1, 2)]
+    inputs = [next(task.batches(epoch).after(2)).inputs for task in tasks for epoch in (0, 1)]
+    assert inputs[0].equal(inputs[2])
+    assert inputs[1].equal(inputs[3])
+    assert len({tuple(each.flatten().tolist()) for each in inputs}) == 4
 
 
 def test_copying_counts_symbols_that_were_remembered(train_here: Train) -> None:
