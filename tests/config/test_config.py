@@ -14,7 +14,7 @@ TEXT = ["dataset.train=a", "dataset.valid=b", "dataset.test=c"]
 TABLES = ["dataset.train=a", "dataset.test=c"]
 
 
-NOT_RUN_OPTIONS = ("table", "figure", "cluster", "hydra")
+NOT_RUN_OPTIONS = ("table", "figure", "finding", "cluster", "hydra")
 
 
 def options():
@@ -57,6 +57,8 @@ def overrides_for(group: str, name: str) -> list[str]:
         return [f"optimizer={name}", *overrides_for("recipe", "none")]
     if group == "model":
         return [f"model={name}", *with_a_recipe(name)]
+    if group == "growth" and name == "reserve":
+        return ["growth=reserve", "sparsifier=top_kast"]
     if group == "growth" and name == "none":
         return ["growth=none", "sparsifier=static_uniform"]
     return [f"{group}={name}", *(TEXT if name == "text" else [])]

@@ -5,14 +5,12 @@ A new default, for what is named as everybody knows it, must not reach the paper
 
 import hashlib
 import json
-from dataclasses import fields
 from pathlib import Path
 
 import pytest
 
 from sparse_rnn.config.compose import compose_run
-from sparse_rnn.config.identity import NEUTRAL_OF_GROUP, as_dict, identity, run_id
-from sparse_rnn.sparsity.method import SparsifierConfig
+from sparse_rnn.config.identity import NEUTRAL, as_dict, identity, run_id
 
 GOLDEN = json.loads((Path(__file__).parent.parent / "golden" / "run_ids.json").read_text())
 
@@ -35,8 +33,10 @@ def test_settings_that_are_no_recipe_s_make_other_runs() -> None:
 
 def test_younger_settings_are_left_out_at_their_defaults() -> None:
     """Else the records of runs that never heard of them would be those of others."""
-    defaults = {f.name: f.default for f in fields(SparsifierConfig)}
-    assert {key: defaults[key] for key in NEUTRAL_OF_GROUP["sparsifier"]} == NEUTRAL_OF_GROUP["sparsifier"]
+    plain = as_dict(compose_run(["sparsifier=selfish"]))["sparsifier"]
+    own = {key.removeprefix("sparsifier."): value for key, value in NEUTRAL.items() if key.startswith("sparsifier.")}
+    assert {key: plain[key] for key in own} == own
+    assert not own.keys() & identity(as_dict(compose_run([])))["sparsifier"].keys()
     with_noise = identity(as_dict(compose_run(["sparsifier.noise=0.5"])))["sparsifier"]
     assert with_noise["noise"] == 0.5
     assert "l1" not in with_noise
