@@ -32,7 +32,8 @@ def test_add_a_growth_rule(project):
     execute("python -m sparse_rnn.train sparsifier=rigl dataset=pydoc budget=smoke logger=files", project)
     found = {(r["config"]["sparsifier"]["name"], r["config"]["growth"]["name"]): r for r in records(project)}
     grown = {("rigl", growth) for growth in ("gradient", "smallest_gradient", "coactivation")}
-    assert set(found) == {*grown, ("rigl_control", "smallest_gradient")}
+    assert set(found) == {*grown, ("rigl_control", "smallest_gradient"), ("selfish", "random")}
+    assert found["selfish", "random"]["config"]["sparsifier"]["removal"] == "patient"
     for record in found.values():
         assert record["status"] == "finished"
         assert record["sparsity"] == pytest.approx(0.67, abs=1e-4)

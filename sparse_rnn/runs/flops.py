@@ -133,8 +133,8 @@ def mean_density(config: SparsifierConfig, updates: int) -> float:
     """Mean density over a training of `updates` intervals, where it changes between those inside its window."""
     schedule, updates = make_schedule(config), min(updates, MOST_UPDATES)
     start, end = config.prune_start, config.prune_end
-    inside = [k / updates for k in range(1, updates) if start <= k / updates < end]
-    times = [0.0, *inside, end, 1.0]
+    inside = {k / updates for k in range(1, updates) if start <= k / updates < end}
+    times = [0.0, *sorted(inside | set(schedule.edges[1:-1])), end, 1.0]
     return sum((1 - schedule.sparsity(t)) * (until - t) for t, until in pairwise(times))
 
 

@@ -303,8 +303,9 @@ class Sparsifier:
             return self._warm_up_ends(clock, at_epoch_end)
         if not self.config.dynamic or clock.progress > self.config.update_until:
             return False
-        if self.config.prunes and self._window_closes(clock):
-            return not at_epoch_end  # whatever the interval, so that the sparsity asked for is reached exactly
+        before = (clock.epoch + (clock.batch - 1) / clock.batches) / clock.epochs
+        if self.schedule.turns(before, clock.progress):
+            return not at_epoch_end
         if clock.progress >= 1.0 or (self.config.prunes and clock.progress < self.config.prune_start):
             return False
         if self.config.update_interval == "epoch":
@@ -315,10 +316,6 @@ class Sparsifier:
         if self.config.dense_epochs:
             return at_epoch_end and clock.epoch + 1 >= self.config.dense_epochs
         return not at_epoch_end and clock.step >= self.config.dense_steps
-
-    def _window_closes(self, clock: Clock) -> bool:
-        before = (clock.epoch + (clock.batch - 1) / clock.batches) / clock.epochs
-        return before < self.config.prune_end <= clock.progress
 
     @torch.no_grad()
     def update(self, clock: Clock) -> UpdateReport:

@@ -246,10 +246,10 @@ class StepSparsifier(Sparsifier):
         if not self.config.dynamic:
             return None
         interval = int(self.config.update_interval)
-        edges = [math.floor(share * self.steps) for share in (self.config.prune_start, self.config.prune_end)]
-        first = max(self.step, edges[0] if self.config.prunes else 0)
+        edges = [math.floor(share * self.steps) for share in self.schedule.edges]
+        first = max(self.step, edges[0])
         regular = [interval * (first // interval + offset) for offset in range(3)]
-        possible = sorted({*regular, *(edges[1] + offset for offset in range(-1, 3))})
+        possible = sorted({*regular, *(edge + offset for edge in edges for offset in range(-1, 3))})
         return next((step for step in possible if step > self.step and self._due(self._clock(step), False)), None)
 
     def __repr__(self) -> str:

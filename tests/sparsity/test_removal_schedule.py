@@ -5,6 +5,7 @@ import pytest
 from sparse_rnn.core.registry import choices, lookup
 from sparse_rnn.sparsity.method import make_schedule
 from sparse_rnn.sparsity.rules.schedule import (
+    Alternating,
     Constant,
     Cosine,
     Cubic,
@@ -176,3 +177,14 @@ def test_every_schedule_that_prunes_keeps_exactly_what_it_asks_for(schedule, sta
         assert all(0 <= n <= size for n, size in zip(active, sizes, strict=True))
         assert sum(active) == made.kept(sum(sizes), k / 100) == round((1 - made.sparsity(k / 100)) * sum(sizes))
     assert sum(active) == round(0.13 * sum(sizes))
+
+
+def test_a_phase_of_acdc_ends_where_it_should():
+    """Two dense phases in the window from .1 to .9, four phases of .2 each: dense from .3 and from .7 on."""
+    settings = ScheduleSettings(initial=0.0, final=0.0, sparsity=0.8, start=0.1, end=0.9, alternations=2)
+    schedule = Alternating(settings)
+    found = [schedule.sparsity(x) for x in (0.05, 0.2, 0.4, 0.6, 0.8, 0.95)]
+    assert found == [0.0, 0.8, 0.0, 0.8, 0.0, 0.8]
+    assert [k for k in range(1, 101) if schedule.turns((k - 1) / 100, k / 100)] == pytest.approx(
+        [10, 30, 50, 70, 90], abs=1
+    )

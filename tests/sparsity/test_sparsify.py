@@ -11,7 +11,7 @@ from storages import state_of
 from sparse_rnn import sparsify
 from sparse_rnn.config.compose import compose_run
 from sparse_rnn.core.conf import config_dir
-from sparse_rnn.sparsity.method import SparsifierConfig
+from sparse_rnn.sparsity.method import SparsifierConfig, make_schedule
 from sparse_rnn.sparsity.sparsifier import Clock
 
 METHODS = sorted({path.stem for path in (config_dir() / "sparsifier").glob("*.yaml")} - {"dense", "iss"})
@@ -44,7 +44,8 @@ def expected_updates(config: SparsifierConfig) -> list[int]:
     if not config.prunes:
         return regular
     closing = next(step for step in range(STEPS + 1) if step / STEPS >= config.prune_end)
-    return sorted({*(step for step in regular if config.prune_start <= step / STEPS), closing})
+    turning = [step for step in range(1, STEPS + 1) if make_schedule(config).turns((step - 1) / STEPS, step / STEPS)]
+    return sorted({*(step for step in regular if config.prune_start <= step / STEPS), closing, *turning})
 
 
 @pytest.mark.parametrize(("kind", "method"), PAIRS)

@@ -115,6 +115,7 @@ def test_acdc_by_hand(weight_of, method):
     sparsifier, weight = from_dense(weight_of, method, RandomGrowth(), **window)
     assert sparsifier.after_step(clock(100)) is None
     phases = []
+    assert sparsifier.schedule.edges == pytest.approx([0.2, 0.5, 0.8])
     for step in (300, 400, 600, 700, 900):
         backward(sparsifier, [0.0] * 8, clock(step))
         report = sparsifier.after_step(clock(step))

@@ -1,6 +1,7 @@
 """Schedules: how many weights an update removes, regrows, gains or loses, depending on the progress of training."""
 
 import math
+from bisect import bisect_right
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar, Protocol
@@ -29,6 +30,13 @@ class RemovalSchedule(Protocol):
 
     def moved(self, left: Sequence[int], sizes: Sequence[int], progress: float) -> list[int]:
         """How many of the entries that are `left` without its excess each group regrows; only where it prunes."""
+
+    @property
+    def edges(self) -> list[float]:
+        """The progress at which updates may begin, and where one is due whatever the interval, the last at the end."""
+
+    def turns(self, before: float, progress: float) -> bool:
+        """Whether an update is due between two steps, whatever the interval."""
 
     def sparsity(self, progress: float) -> float:
         """The sparsity asked for; only where the schedule prunes."""
@@ -79,6 +87,15 @@ class _ByRate:
     def moved(self, left: Sequence[int], sizes: Sequence[int], progress: float) -> list[int]:
         """As many as are removed."""
         return self.counts(left, sizes, progress)
+
+    @property
+    def edges(self) -> list[float]:
+        """Updates may begin at once."""
+        return [0.0]
+
+    def turns(self, before: float, progress: float) -> bool:
+        """Never: the interval decides."""
+        return False
 
 
 @register("schedule", "constant")
@@ -168,6 +185,15 @@ class _ToSparsity:
         """How many of the entries that are `left` of each group are removed to be regrown; here none."""
         return [0] * len(left)
 
+    @property
+    def edges(self) -> list[float]:
+        """The ends of the window."""
+        return [self.settings.start, self.settings.end]
+
+    def turns(self, before: float, progress: float) -> bool:
+        """Where the window ends, so that the sparsity asked for is reached exactly."""
+        return before < self.settings.end <= progress
+
     def done(self, progress: float) -> float:
         """The share of the window that is over, in [0, 1]."""
         s = self.settings
@@ -234,15 +260,23 @@ class SigmoidRegrowth(_Regrowing):
 @register("schedule", "alternating")
 class Alternating(_ToSparsity):
     """AC/DC (Peste et al. 2021): dense until the window begins, in it sparse and dense phases of equal length by turns,
-    and sparse after it. Nothing moves within a phase.
+    and sparse after it. Nothing moves within a phase, and an update is due where one ends, whatever the interval.
     """
+
+    @property
+    def edges(self) -> list[float]:
+        """The ends of the phases."""
+        s, phases = self.settings, 2 * self.settings.alternations
+        return [*(s.start + (s.end - s.start) * k / phases for k in range(phases)), s.end]
+
+    def turns(self, before: float, progress: float) -> bool:
+        """Where a phase ends."""
+        return bisect_right(self.edges, before) != bisect_right(self.edges, progress)
 
     def sparsity(self, progress: float) -> float:
         """The sparsity asked for at `progress`, or 0 in a dense phase."""
-        s, done = self.settings, self.done(progress)
-        if progress < s.start or (done < 1.0 and int(done * 2 * s.alternations) % 2):
-            return s.start_sparsity
-        return s.sparsity
+        s = self.settings
+        return s.sparsity if bisect_right(self.edges, progress) % 2 else s.start_sparsity
 
     def rate(self, progress: float) -> float:
         """0: no weights are exchanged."""
