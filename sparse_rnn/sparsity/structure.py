@@ -182,8 +182,8 @@ class ConstantUnits(Unstructured):
 class NOfM(ConstantUnits):
     """N of every M neighbours in a row are active, so along the input of a layer (Mishra et al. 2021).
 
-    Where M does not divide the row, the last r < M entries of it have N r / M active ones, rounded up. So no input is
-    without weights, and every row fits the pattern once it is filled up with zeros.
+    Where M does not divide the row, the last r < M entries of it have N r / M active ones, rounded up: so a single last
+    input keeps its weights, and every row fits the pattern once it is filled up with zeros.
     """
 
     n: int
