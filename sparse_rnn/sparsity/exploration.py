@@ -21,7 +21,7 @@ class Exploration:
 
     def add(self, name: str, mask: Tensor) -> None:
         """A weight has another mask, bool of its shape."""
-        self._bits[name] |= pack_bits(mask)
+        self._bits[name] = self._bits[name] | pack_bits(mask)  # a new tensor: a checkpoint may hold the old one
         self._counts[name] = _count(self._bits[name])
 
     @property
@@ -35,7 +35,7 @@ class Exploration:
 
     def load_state_dict(self, state: Mapping[str, Tensor]) -> None:
         """Restore what `state_dict` returned."""
-        self._bits = {name: state[name].clone() for name in self._bits}
+        self._bits = {name: state[name] for name in self._bits}
         self._counts = {name: _count(bits) for name, bits in self._bits.items()}
 
 

@@ -113,3 +113,24 @@ def test_what_the_clipping_norm_is_taken_over(training, protocol):
         found = gradient_of(sparse[name]) if name in sparse else parameter.grad
         expected = dense[name] * sparse[name].mask if protocol == "paper" and name in sparse else dense[name]
         torch.testing.assert_close(found, expected, **tolerance, msg=name)
+
+
+WITHOUT = ("cht", "chtss", "deep_r", "mest_soft", "selfish")
+
+
+@pytest.mark.parametrize("method", WITHOUT)
+def test_methods_that_promise_no_dense_gradient_never_ask_for_one(training, method, monkeypatch):
+    """Neither is the weight's storage told to watch, nor is it asked."""
+
+    def forbidden(*_):
+        pytest.fail("a dense gradient was asked for")
+
+    run = training(f"sparsifier={method}", "optimizer=adam", "sparsifier.update_interval=2")
+    for weight in run.topology:
+        monkeypatch.setattr(weight.storage, "watch", forbidden)
+        monkeypatch.setattr(weight.storage, "gradient", forbidden)
+    updates = 0
+    for _ in range(4):
+        run.backward()
+        updates += run.step() is not None
+    assert updates == 2
