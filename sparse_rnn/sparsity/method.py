@@ -209,11 +209,8 @@ def _check_structure(config: SparsifierConfig) -> None:
         )
     if isinstance(structure, Blocks) and config.removal == "sign_flip":
         raise ConfigError("sparsifier.removal=sign_flip looks at the sign of weights, which blocks do not have.")
-    if structure.constant and config.prunes:
-        raise ConfigError(
-            f"{called} fixes how many weights there are, and sparsifier.schedule={config.schedule} lets them fall: "
-            "choose sparsifier.structure=block or unstructured."
-        )
+    if config.ablation and config.prunes:
+        raise ConfigError(f"sparsifier.ablation={config.ablation} is for a constant number of weights: leave it out.")
     if config.ablation and config.scope == "cell":
         raise ConfigError("sparsifier.ablation shares out the weights of one tensor: choose sparsifier.scope=tensor.")
     if config.ablation and not config.dynamic:
@@ -225,7 +222,9 @@ def _check_structure(config: SparsifierConfig) -> None:
             f"{structure.n} of {structure.m} weights are a sparsity of {structure.sparsity:.4g}, not "
             f"{config.sparsity:.4g}: leave sparsifier.sparsity out, or choose other n and m."
         )
-    if config.initial != "uniform":
+    if config.initial_sparsity is not None:
+        raise ConfigError(f"{called} begins with all weights or n of every m: leave sparsifier.initial_sparsity out.")
+    if config.initial != "uniform" and not (config.prunes and config.initial == "dense"):
         raise ConfigError(f"{called} makes all weights equally sparse: choose sparsifier.initial=uniform.")
 
 
@@ -316,8 +315,7 @@ def final_counts(config: SparsifierConfig, topology: SparseTopology) -> dict[str
         return start_counts(config, topology)
     counts: list[tuple[Group, int]] = []
     for part in parts_of(config, topology, config.scope):
-        removed = part.schedule.excess(part.sizes, part.sizes, 1.0)
-        counts += [(group, group.size - gone) for group, gone in zip(part.groups, removed, strict=True)]
+        counts += zip(part.groups, make_structure(config).kept(part.groups, part.schedule, 1.0), strict=True)
     return _by_weight(counts)
 
 
@@ -419,7 +417,7 @@ def refuse_counts(method: SparsifierConfig, topology: SparseTopology) -> None:
 
 def refuse_unordered(method: SparsifierConfig, growth: GrowthRule) -> None:
     """Raise ConfigError if growth must choose within units and the rule only chooses from a whole group."""
-    if method.dynamic and make_structure(method).constant and not isinstance(growth, Ordered):
+    if method.regrows and make_structure(method).constant and not isinstance(growth, Ordered):
         raise ConfigError(
             f"growth={growth.name} ranks no weights, which sparsifier.structure={method.structure} needs to grow in "
             "every unit as many as it lost: choose another growth, or give the rule a method `order`."

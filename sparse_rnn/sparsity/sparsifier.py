@@ -15,6 +15,7 @@ from sparse_rnn.sparsity.coactivation import Coactivation
 from sparse_rnn.sparsity.exploration import Exploration
 from sparse_rnn.sparsity.groups import Group, whole_of
 from sparse_rnn.sparsity.method import (
+    Part,
     SparsifierConfig,
     initial_counts,
     make_removal,
@@ -40,6 +41,7 @@ from sparse_rnn.sparsity.rules.redistribution import Budget
 from sparse_rnn.sparsity.rules.removal import Moment
 from sparse_rnn.sparsity.selection import select_smallest
 from sparse_rnn.sparsity.storage import DenseGradients, Gradient
+from sparse_rnn.sparsity.structure import ConstantUnits
 from sparse_rnn.sparsity.topology import SparseTopology
 
 
@@ -213,7 +215,7 @@ class Sparsifier:
         return self._exploration.rate if self._exploration else None
 
     def _pruned_target(self, progress: float) -> int:
-        return sum(part.schedule.kept(sum(part.sizes), progress) * part.unit for part in self.parts)
+        return sum(sum(self.structure.kept(p.groups, p.schedule, progress)) * p.unit for p in self.parts)
 
     def facts(self, clock: Clock) -> dict[str, float]:
         """What is logged of the schedule: the removal rate and, for pruning, the sparsity asked for."""
@@ -343,7 +345,7 @@ class Sparsifier:
             before = {name: mask.clone() for name, mask in masks.items()}
             regained = self._remove(clock, masks)
             survived = {name: mask.clone() for name, mask in masks.items()}
-            grown = self._grow(regained, clock.step, masks, before, survived) if self.config.regrows else 0
+            grown = self._grow(regained, clock, masks, before, survived) if self.config.regrows else 0
             removed = 0
             for name, mask in masks.items():
                 old, kept = before.pop(name), survived.pop(name)
@@ -379,8 +381,10 @@ class Sparsifier:
         regained: list[Budget] = []
         total = asked = 0
         for part in self.parts:
-            actives = [int(group.active.count_nonzero()) for group in part.groups]
+            actives = self._prune_units(part, clock, masks)
             counts = part.schedule.counts(actives, part.sizes, clock.progress)
+            if self._prunes_units:
+                counts = part.schedule.moved(actives, part.sizes, clock.progress)
             gone: list[int] = []
             for group, count in zip(part.groups, counts, strict=True):
                 active = group.active
@@ -388,15 +392,30 @@ class Sparsifier:
                 group.scatter(active & ~removed, masks)
                 gone.append(int(removed.count_nonzero()))
             excess = part.schedule.excess(actives, part.sizes, clock.progress)
+            excess = [0] * len(gone) if self._prunes_units else excess
             regained.append([(group, n - lost) for group, n, lost in zip(part.groups, gone, excess, strict=True)])
             total, asked = total + sum(gone), asked + sum(counts)
         self.removal.finish(total, asked)
         return regained
 
+    @property
+    def _prunes_units(self) -> bool:
+        """Whether it is units that have as many active entries as the schedule asks for."""
+        return self.config.scheduled and isinstance(self.structure, ConstantUnits)
+
+    def _prune_units(self, part: Part, clock: Clock, masks: Mapping[str, Tensor]) -> list[int]:
+        """Remove what units have beyond the schedule's density, if they have one; returns each group's active count."""
+        if self.config.scheduled and isinstance(self.structure, ConstantUnits):
+            density = 1.0 - part.schedule.sparsity(clock.progress)
+            for group in part.groups:
+                beyond = self.structure.excess(group, density, (self.seed, clock.step, "excess"))
+                group.scatter(group.active & ~beyond, masks)
+        return [int(group.active.count_nonzero()) for group in part.groups]
+
     def _grow(
         self,
         regained: list[Budget],
-        step: int,
+        clock: Clock,
         masks: Mapping[str, Tensor],
         before: Mapping[str, Tensor],
         survived: Mapping[str, Tensor],
@@ -404,13 +423,14 @@ class Sparsifier:
         """Grow what is to be regained; a structure may let fewer survive, and then grows more. Returns how many."""
         signals = self._resolved_signals()
         total = 0
-        for group, count in (each for budget in regained for each in self.redistribution(budget, signals)):
-            kept, grown = self.structure.refill(
-                self.growth, group, group.gather(before), group.active, count, signals, (self.seed, step)
-            )
-            group.scatter(kept, survived)
-            group.scatter(kept | grown, masks)
-            total += int(grown.count_nonzero()) * group.unit
+        for part, budget in zip(self.parts, regained, strict=True):
+            density = 1.0 - part.schedule.sparsity(clock.progress) if self.config.scheduled else None
+            for group, count in self.redistribution(budget, signals):
+                own = self.growth, group, group.gather(before), group.active, count, density
+                kept, grown = self.structure.refill(*own, signals, (self.seed, clock.step))
+                group.scatter(kept, survived)
+                group.scatter(kept | grown, masks)
+                total += int(grown.count_nonzero()) * group.unit
         return total
 
     def _resolved_signals(self) -> Signals:

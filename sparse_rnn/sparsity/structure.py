@@ -6,6 +6,7 @@ mask of a group, and grows what an update has removed. So a method keeps its rul
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from math import ceil
 from typing import ClassVar
 
 import torch
@@ -15,10 +16,12 @@ from sparse_rnn.core.errors import ConfigError
 from sparse_rnn.core.registry import register
 from sparse_rnn.sparsity.groups import Block, Group
 from sparse_rnn.sparsity.rules.growth import GrowthRule, Ordered, Signals
+from sparse_rnn.sparsity.rules.schedule import RemovalSchedule
 from sparse_rnn.sparsity.selection import select_smallest, select_within
 from sparse_rnn.sparsity.tiles import tiled
 
 Key = tuple[object, ...]
+ROUNDING = 1e-9  # of a density that was computed from a sparsity
 
 
 @register("structure", "unstructured")
@@ -39,16 +42,30 @@ class Unstructured:
         """The numbers of active positions that the structure allows, nearest to `counts`. Raises ConfigError."""
         return list(counts)
 
+    def kept(self, groups: Sequence[Group], schedule: RemovalSchedule, progress: float) -> list[int]:
+        """The active positions of each group after an update, where the schedule prunes."""
+        sizes = [group.size for group in groups]
+        return [n - gone for n, gone in zip(sizes, schedule.excess(sizes, sizes, progress), strict=True)]
+
     def draw(self, group: Group, order: Tensor, count: int) -> Tensor:
         """A first mask, bool [group.size], of the `count` positions that come first in `order` [group.size]."""
         return select_smallest(order, torch.ones_like(order, dtype=torch.bool), count)
 
     def refill(
-        self, rule: GrowthRule, group: Group, before: Tensor, kept: Tensor, count: int, signals: Signals, key: Key
+        self,
+        rule: GrowthRule,
+        group: Group,
+        before: Tensor,
+        kept: Tensor,
+        count: int,
+        density: float | None,
+        signals: Signals,
+        key: Key,
     ) -> tuple[Tensor, Tensor]:
         """What stays active and what grows, bool [group.size] each, where a removal has left `kept` of `before`.
 
-        count: how many shall grow. signals, key: those of the growth rule.
+        count: how many shall grow. density: the one asked for, where the schedule prunes. signals, key: those of the
+        growth rule.
         """
         return kept, rule(group, ~kept, count, signals, key)
 
@@ -77,10 +94,11 @@ class Blocks(Unstructured):
 
 
 class ConstantUnits(Unstructured):
-    """Base of structures whose units always have the same number of active entries: each regains what it lost.
+    """Base of structures whose units always have as many active entries as others: each regains what it lost.
 
     A unit is a row, or `length` neighbours in it. Removal chooses from the whole group, as without a structure; growth
-    chooses in every unit by the rule's `order`.
+    chooses in every unit by the rule's `order`. Where the schedule prunes, every unit first loses its smallest |w| down
+    to the density asked for.
     """
 
     constant = True
@@ -96,10 +114,16 @@ class ConstantUnits(Unstructured):
 
     def counts(self, groups: Sequence[Group], counts: Sequence[int]) -> list[int]:
         """What the units of each group may have together. Raises ConfigError."""
-        return [
-            sum(self._of_row(block, count / group.size) * len(block.row_range) for block in group.blocks)
-            for group, count in zip(groups, counts, strict=True)
-        ]
+        return [self._count(group, count / group.size) for group, count in zip(groups, counts, strict=True)]
+
+    def kept(self, groups: Sequence[Group], schedule: RemovalSchedule, progress: float) -> list[int]:
+        """What the units of each group have at the density asked for."""
+        return [self._count(group, 1.0 - schedule.sparsity(progress)) for group in groups]
+
+    def _count(self, group: Group, density: float) -> int:
+        if density >= 1.0:
+            return group.size
+        return sum(self._of_row(block, density) * len(block.row_range) for block in group.blocks)
 
     def _of_row(self, block: Block, density: float) -> int:
         full, rest = divmod(block.width, self.length or block.width)
@@ -108,17 +132,40 @@ class ConstantUnits(Unstructured):
     def draw(self, group: Group, order: Tensor, count: int) -> Tensor:
         """The entries of every unit that come first."""
         units = Units(group, self.length)
-        sizes, kinds = torch.unique(units.inside.sum(1), return_inverse=True)
-        shares = [self.capacity(size, count / group.size) for size in sizes.tolist()]
-        counts = torch.tensor(shares, device=order.device)[kinds]
+        counts = self._capacities(units, count / group.size)
         return units.flat(select_within(units.arranged(order), units.inside, counts, ("draw", group.name)))
 
-    def refill(
-        self, rule: GrowthRule, group: Group, before: Tensor, kept: Tensor, count: int, signals: Signals, key: Key
-    ) -> tuple[Tensor, Tensor]:
-        """Every unit grows as many entries as it lost."""
+    def _capacities(self, units: "Units", density: float) -> Tensor:
+        """The active entries of each unit, int64 [units]."""
+        counts = units.inside.sum(1)
+        if density >= 1.0:
+            return counts
+        sizes, kinds = torch.unique(counts, return_inverse=True)
+        shares = [self.capacity(size, density) for size in sizes.tolist()]
+        return torch.tensor(shares, device=counts.device)[kinds]
+
+    def excess(self, group: Group, density: float, key: Key) -> Tensor:
+        """What every unit has beyond this density, bool [group.size]: its entries of the smallest |w|."""
         units = Units(group, self.length)
-        return kept, self._grown(units, rule, group, kept, units.arranged(before).sum(1), signals, key)
+        active = units.arranged(group.active)
+        beyond = (active.sum(1) - self._capacities(units, density)).clamp(min=0)
+        return units.flat(select_within(units.arranged(group.values.abs()), active, beyond, (*key, group.name)))
+
+    def refill(
+        self,
+        rule: GrowthRule,
+        group: Group,
+        before: Tensor,
+        kept: Tensor,
+        count: int,
+        density: float | None,
+        signals: Signals,
+        key: Key,
+    ) -> tuple[Tensor, Tensor]:
+        """Every unit grows as many entries as it lost or, where the schedule prunes, as it lacks."""
+        units = Units(group, self.length)
+        counts = units.arranged(before).sum(1) if density is None else self._capacities(units, density)
+        return kept, self._grown(units, rule, group, kept, counts, signals, key)
 
     def _grown(
         self, units: "Units", rule: GrowthRule, group: Group, kept: Tensor, counts: Tensor, signals: Signals, key: Key
@@ -156,9 +203,18 @@ class NOfM(ConstantUnits):
         """M."""
         return self.m
 
+    def counts(self, groups: Sequence[Group], counts: Sequence[int]) -> list[int]:
+        """N of M, or all of a group that is to be dense."""
+        first = [1.0 if count == group.size else 0.0 for group, count in zip(groups, counts, strict=True)]
+        return [self._count(group, density) for group, density in zip(groups, first, strict=True)]
+
+    def draw(self, group: Group, order: Tensor, count: int) -> Tensor:
+        """N of M, or all of a group that is to be dense."""
+        return super().draw(group, order, group.size if count == group.size else 0)
+
     def capacity(self, size: int, density: float) -> int:
-        """N of M entries, and as large a share of fewer, rounded up; whatever the density."""
-        return -(-self.n * size // self.m)
+        """N of M entries, or the density's share if that is more, and as large a share of fewer, rounded up."""
+        return max(-(-self.n * size // self.m), ceil(size * density - ROUNDING))
 
 
 @register("structure", "fan_in")
@@ -180,11 +236,19 @@ class FanIn(ConstantUnits):
             raise ConfigError(f"sparsifier.ablation={self.ablation} must lie in [0, 1).")
 
     def refill(
-        self, rule: GrowthRule, group: Group, before: Tensor, kept: Tensor, count: int, signals: Signals, key: Key
+        self,
+        rule: GrowthRule,
+        group: Group,
+        before: Tensor,
+        kept: Tensor,
+        count: int,
+        density: float | None,
+        signals: Signals,
+        key: Key,
     ) -> tuple[Tensor, Tensor]:
         """Every row grows as many entries as it lost; with ablation, as many as it lacks of its new share."""
         if not self.ablation or group.blocks[0].weight.cell is None:
-            return super().refill(rule, group, before, kept, count, signals, key)
+            return super().refill(rule, group, before, kept, count, density, signals, key)
         units = Units(group, self.length)
         salient = units.arranged(kept | rule(group, ~kept, count, signals, key)).sum(1)
         fan_in = self._shared(salient, int(before.count_nonzero()), units.length, (*key, group.name))

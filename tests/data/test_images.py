@@ -100,6 +100,7 @@ def test_the_beginning_has_whole_images(mnist: dict[str, bytes]) -> None:
         ("train-images-idx3-ubyte.gz", idx(range(20), 20)),
         ("t10k-labels-idx1-ubyte.gz", gzip.compress(b"x")),
     ],
+    ids=["too short", "another type", "too flat", "no header"],
 )
 def test_what_is_no_such_file_is_named(
     mnist: dict[str, bytes], root: Path, monkeypatch: pytest.MonkeyPatch, name: str, content: bytes

@@ -25,12 +25,11 @@ def test_by_hand(weight_of):
 
 @pytest.mark.parametrize("method", METHODS)
 def test_the_logged_share_is_that_of_all_masks_so_far(training, method):
-    """Counted here from the masks after every step; a sparsifier that resumes goes on with the same."""
-    settings = [f"sparsifier={method}", "optimizer=momentum_sgd", "sparsifier.update_interval=2"]
-    run, resumed = training(*settings), training(*settings)
+    """Counted here from the masks after every step."""
+    run = training(f"sparsifier={method}", "optimizer=momentum_sgd", "sparsifier.update_interval=2")
     ever = {w.name: w.mask.clone() for w in run.topology}
     density = run.topology.active / run.topology.size
-    for _ in range(10):
+    for _ in range(7):
         run.backward()
         report = run.step()
         for weight in run.topology:
@@ -39,8 +38,19 @@ def test_the_logged_share_is_that_of_all_masks_so_far(training, method):
         assert facts["topology/explored"] == sum(int(m.sum()) for m in ever.values()) / run.topology.size
     if not run.run.sparsifier.dynamic:
         assert facts["topology/explored"] == density
+
+
+def test_a_run_that_resumes_goes_on_counting(training):
+    settings = ["sparsifier=selfish", "optimizer=adam", "sparsifier.update_interval=1"]
+    run, resumed = training(*settings), training(*settings)
+    for _ in range(3):
+        run.backward()
+        run.step()
     resumed.sparsifier.load_state_dict(run.sparsifier.state_dict())
-    assert resumed.sparsifier.explored == run.sparsifier.explored
+    before = run.sparsifier.explored
+    assert resumed.sparsifier.explored == before > 0.4
+    resumed.sparsifier.update(run.clock_at(4))
+    assert before < resumed.sparsifier.explored < 1
 
 
 def test_a_checkpoint_of_a_version_that_did_not_count_resumes_without(training):

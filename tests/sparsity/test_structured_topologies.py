@@ -14,7 +14,7 @@ from sparse_rnn.core.errors import ConfigError
 from sparse_rnn.sparsity.checkpoint_format import load_states, saved_states
 from sparse_rnn.sparsity.groups import groups_of
 from sparse_rnn.sparsity.iss.penalty import ISSConfig
-from sparse_rnn.sparsity.method import final_counts, make_topology, refuse_unordered
+from sparse_rnn.sparsity.method import final_counts, make_topology, refuse_unordered, start_counts
 from sparse_rnn.sparsity.named_methods import composed_method
 from sparse_rnn.sparsity.rules.growth import GradientGrowth, NoGrowth, RandomGrowth
 from sparse_rnn.sparsity.selection import select_within
@@ -79,6 +79,21 @@ def test_ablation_by_hand(weight_of, method):
     assert report.removed == 3
     outside, _ = updated(weight_of(values, columns=4), method, GradientGrowth(), gradient, **FAN_IN, ablation=0.5)
     assert outside == [[0, 1, 0, 1], [0, 1, 1, 0], [1, 1, 0, 0]], "only recurrent weights lose rows"
+
+
+def test_units_are_pruned_alike_by_hand(weight_of, method):
+    """Half of the window over, the density is 1 - .75 * 7/8 = .34: units of four keep two, the larger ones of each,
+    although the second unit has the four largest of all. At the end they keep one."""
+    weight = weight_of([0.1, 0.4, 0.3, 0.2, 0.9, -0.8, 0.7, 0.6], columns=8)
+    config = method(structure="n_m", n=1, m=4, sparsity=0.75, initial="dense", removal="magnitude", schedule="cubic")
+    optimizer = torch.optim.SGD([weight.parameter], 0.1)
+    sparsifier = Sparsifier(config, NoGrowth(), SparseTopology([weight]), optimizer, seed=1)
+    report = sparsifier.update(Clock(500, 0, 1, 500, 1000))
+    assert weight.mask.int().tolist() == [[0, 1, 1, 0, 1, 1, 0, 0]]
+    assert (report.removed, report.grown, sparsifier.at_target) == (4, 0, False)
+    sparsifier.update(Clock(1000, 0, 1, 1000, 1000))
+    assert weight.mask.int().tolist() == [[0, 1, 0, 0, 1, 0, 0, 0]]
+    assert sparsifier.at_target
 
 
 @pytest.mark.parametrize(
@@ -159,8 +174,11 @@ def test_ties_within_units_are_drawn():
     assert float(((hits - 200) ** 2 / 200).sum()) < 18.5  # 4 degrees of freedom, p = .001
 
 
-def fits(mask: torch.Tensor, gates, config) -> bool:
-    """Whether a mask has the pattern that a configuration asks for; written out, entry by entry."""
+def fits(mask: torch.Tensor, gates, config, *, done: bool = True) -> bool:
+    """Whether a mask has the pattern that a configuration asks for; written out, entry by entry.
+
+    done: whether pruning is over; until then, units of N:M have equally many and more.
+    """
     rows = mask.flatten(1).tolist()
     if config.structure == "fan_in":
         fan_ins = {sum(row) for row in rows}
@@ -168,7 +186,9 @@ def fits(mask: torch.Tensor, gates, config) -> bool:
         return max(live) - min(live) <= bool(config.ablation)
     if config.structure == "n_m":
         units = [row[k : k + config.m] for row in rows for k in range(0, len(row), config.m)]
-        return all(sum(unit) == math.ceil(config.n * len(unit) / config.m) for unit in units)
+        found = {(len(unit), sum(unit)) for unit in units}
+        wanted = {length: math.ceil(config.n * length / config.m) for length, _ in found}
+        return len(found) == len(wanted) and all(n == wanted[k] or (n > wanted[k] and not done) for k, n in found)
     height, width = config.block
     for gate in gates.values():
         own = rows[gate]
@@ -185,8 +205,8 @@ STRUCTURES = {
 }
 NONE = "sparsifier.redistribution=none"
 COMBINED = [
-    *itertools.product(("n_m",), ("set", "static_er", f"selfish {NONE}", f"dsr {NONE}")),
-    *itertools.product(("fan_in",), ("srigl", f"snfs {NONE}")),
+    *itertools.product(("n_m",), ("set", "static_er", f"selfish {NONE}", f"dsr {NONE}", "gmp", "granet", "acdc")),
+    *itertools.product(("fan_in",), ("srigl", f"snfs {NONE}", "granet_half")),
     *itertools.product(("block",), ("selfish", "snfs", "dsr", "gmp", "granet", "top_kast", "cht")),
 ]
 
@@ -198,12 +218,12 @@ def test_every_update_keeps_pattern_and_counts(training, structure, method):
     run = training(*settings, "optimizer=adam", "sparsifier.update_interval=2", "model.hidden=7")
     other = type(run)(run.run)
     config, sparsifier = run.run.sparsifier, run.sparsifier
-    assert config.initial == "dense" or final_counts(config, run.topology) == {w.name: w.active for w in run.topology}
+    assert start_counts(config, run.topology) == {w.name: w.active for w in run.topology}
     start, first = run.topology.active, {w.name: w.mask.clone() for w in run.topology}
     if method.startswith("dsr"):
         sparsifier.removal.threshold = 0.05
     for step in range(1, 12):
-        assert all(fits(w.mask, w.gates, config) for w in run.topology), f"step {step}"
+        assert all(fits(w.mask, w.gates, config, done=not config.prunes) for w in run.topology), f"step {step}"
         if step == 6:
             states = copy.deepcopy((sparsifier.state_dict(), saved_states(run.model, run.optimizer, run.topology)))
             other.sparsifier.load_state_dict(states[0])
@@ -216,6 +236,7 @@ def test_every_update_keeps_pattern_and_counts(training, structure, method):
         if report is not None and not config.prunes:
             assert report.removed == report.grown
             assert run.topology.active == start
+    assert all(fits(w.mask, w.gates, config) for w in run.topology)
     changed = any(not torch.equal(w.mask, first[w.name]) for w in run.topology)
     assert changed == config.dynamic
     assert sparsifier.at_target
@@ -267,7 +288,8 @@ def test_ablation_in_training_keeps_the_count(training):
         ("srigl", {"scope": "cell"}, "scope=tensor"),
         ("srigl", {"ablation": 1.0}, "must lie in"),
         ("static_er", FAN_IN | {"ablation": 0.3}, "never does"),
-        ("gmp", N_M, "lets them fall"),
+        ("granet", FAN_IN | {"ablation": 0.3}, "a constant number"),
+        ("granet_half", N_M, "begins with all weights or n of every m"),
         ("cht", N_M, "growth=ch3_l3 ranks no weights"),
         ("deep_r", BLOCK, "looks at the sign"),
         ("rigl", {"structure": "nm"}, "did you mean n_m"),

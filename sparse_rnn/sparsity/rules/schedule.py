@@ -28,6 +28,9 @@ class RemovalSchedule(Protocol):
     def excess(self, active: Sequence[int], sizes: Sequence[int], progress: float) -> list[int]:
         """How many of its active entries each group loses for good; negative if it gains. The others are regrown."""
 
+    def moved(self, left: Sequence[int], sizes: Sequence[int], progress: float) -> list[int]:
+        """How many of the entries that are `left` without its excess each group regrows; only where it prunes."""
+
     @property
     def edges(self) -> list[float]:
         """The progress at which updates may begin, and where one is due whatever the interval, the last at the end."""
@@ -80,6 +83,10 @@ class _ByRate:
     def excess(self, active: Sequence[int], sizes: Sequence[int], progress: float) -> list[int]:
         """None of any group."""
         return [0] * len(active)
+
+    def moved(self, left: Sequence[int], sizes: Sequence[int], progress: float) -> list[int]:
+        """As many as are removed."""
+        return self.counts(left, sizes, progress)
 
     @property
     def edges(self) -> list[float]:
