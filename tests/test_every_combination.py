@@ -35,16 +35,10 @@ METHODS = sorted({path.stem for path in (config_dir() / "sparsifier").glob("*.ya
 OPTIMIZERS = sorted(path.stem for path in (config_dir() / "optimizer").glob("*.yaml"))
 EMBEDDED = {"language_modelling": "pydoc", "text_classification": "pydoc_topics"}
 STRUCTURED = ("stacked_lstm", "rhn")
-<<<<<<< HEAD
 STATIC = ("static_er", "static_uniform", "snip", "grasp", "synflow")
 MASKED = ("slstm", "slstm_classifier")  # networks that the kernels do not know
-# The methods of the papers meet everything; the others, which are made of the same parts, two models and optimizers.
-OF_PAPERS = ("dense", "dsr", "gmp", "iss", "rigl", "selfish", "set", "snfs", "st_rnn", "static_er", "static_uniform")
-=======
-STATIC = ("static_er", "static_uniform")
 # The methods of the papers meet everything; the others, which are made of the same parts, one model and optimizer here.
-OF_PAPERS = ("dense", "dsr", "gmp", "iss", "rigl", "selfish", "set", "snfs", "st_rnn", *STATIC)
->>>>>>> fce356ff4e7d499c40731783b327d811625732b9
+OF_PAPERS = ("dense", "dsr", "gmp", "iss", "rigl", "selfish", "set", "snfs", "st_rnn", "static_er", "static_uniform")
 
 
 def combinations():
@@ -52,14 +46,9 @@ def combinations():
 
     In the covering set every model meets every method of the papers and, as there are more methods than optimizers,
     every optimizer. The optimizers shift along the models, which begin anew where there are more optimizers, so that
-<<<<<<< HEAD
     every such method meets every optimizer too. In place of `recurrent`, every method has another network of that kind.
-    What the sparse backend can compute is tested with both backends. Of the other methods, one of two combinations is
-    tested with masks, and the other with the sparse backend if possible.
-=======
-    every such method meets every optimizer too. What the sparse backend can compute is tested with both backends. Of
-    the other methods, every second is tested with the sparse backend, if that is possible, and the others with masks.
->>>>>>> fce356ff4e7d499c40731783b327d811625732b9
+    What the sparse backend can compute is tested with both backends. Of the other methods, every second is tested with
+    the sparse backend, if that is possible, and the others with masks.
     """
     methods = [method for method in METHODS if method != "iss"]  # which is for no network of that kind
     turns = range(max(len(MODELS), len(OPTIMIZERS)))

@@ -5,10 +5,6 @@ A new default, for what is named as everybody knows it, must not reach the paper
 
 import hashlib
 import json
-<<<<<<< HEAD
-=======
-from dataclasses import MISSING, fields
->>>>>>> fce356ff4e7d499c40731783b327d811625732b9
 from pathlib import Path
 
 import pytest
@@ -37,16 +33,10 @@ def test_settings_that_are_no_recipe_s_make_other_runs() -> None:
 
 def test_younger_settings_are_left_out_at_their_defaults() -> None:
     """Else the records of runs that never heard of them would be those of others."""
-<<<<<<< HEAD
     plain = as_dict(compose_run(["sparsifier=selfish"]))["sparsifier"]
     own = {key.removeprefix("sparsifier."): value for key, value in NEUTRAL.items() if key.startswith("sparsifier.")}
     assert {key: plain[key] for key in own} == own
     assert not own.keys() & identity(as_dict(compose_run([])))["sparsifier"].keys()
-=======
-    made = [f for f in fields(SparsifierConfig) if f.default_factory is not MISSING]
-    defaults = {f.name: f.default for f in fields(SparsifierConfig)} | {f.name: f.default_factory() for f in made}
-    assert {key: defaults[key] for key in NEUTRAL_OF_GROUP["sparsifier"]} == NEUTRAL_OF_GROUP["sparsifier"]
->>>>>>> fce356ff4e7d499c40731783b327d811625732b9
     with_noise = identity(as_dict(compose_run(["sparsifier.noise=0.5"])))["sparsifier"]
     assert with_noise["noise"] == 0.5
     assert "l1" not in with_noise
