@@ -17,16 +17,18 @@ class Exploration:
     def __init__(self, topology: SparseTopology) -> None:
         self._size = topology.size
         self._bits = {weight.name: pack_bits(weight.mask) for weight in topology}
-        self._counts = {weight.name: weight.active for weight in topology}
+        self._counts: dict[str, int] = {}  # counted when somebody asks: a GPU need not wait for it
 
     def add(self, name: str, mask: Tensor) -> None:
         """A weight has another mask, bool of its shape."""
         self._bits[name] = self._bits[name] | pack_bits(mask)  # a new tensor: a checkpoint may hold the old one
-        self._counts[name] = _count(self._bits[name])
+        self._counts.pop(name, None)
 
     @property
     def rate(self) -> float:
         """The share of all entries that have ever been active, in [0, 1]."""
+        for name in self._bits.keys() - self._counts.keys():
+            self._counts[name] = _count(self._bits[name])
         return sum(self._counts.values()) / self._size
 
     def state_dict(self) -> dict[str, Tensor]:
@@ -36,7 +38,7 @@ class Exploration:
     def load_state_dict(self, state: Mapping[str, Tensor]) -> None:
         """Restore what `state_dict` returned."""
         self._bits = {name: state[name] for name in self._bits}
-        self._counts = {name: _count(bits) for name, bits in self._bits.items()}
+        self._counts = {}
 
 
 def _count(bits: Tensor) -> int:

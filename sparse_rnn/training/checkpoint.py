@@ -13,6 +13,8 @@ from sparse_rnn.core.errors import DamagedFile
 from sparse_rnn.core.files import atomic
 from sparse_rnn.core.reading import open_plain
 
+DAMAGE = (errno.EIO, errno.EINVAL)  # what the system says of a bad disk, and of a place that a damaged index names
+
 
 def save_checkpoint(path: Path, state: Mapping[str, Any], previous: Path | None = None) -> None:
     """Write a checkpoint atomically; `previous`: the name that the old one is kept under.
@@ -41,7 +43,7 @@ def load_checkpoint(path: Path) -> dict[str, Any] | None:
     except FileNotFoundError:
         return None
     except Exception as error:
-        if isinstance(error, OSError) and error.errno != errno.EIO:
+        if isinstance(error, OSError) and error.errno not in DAMAGE:
             raise
         if failure := device_failure(error):
             raise failure from error

@@ -27,7 +27,8 @@ from sparse_rnn.training.trainer import Trainer
 
 MODELS = ("stacked_lstm", "rhn", "on_lstm", "awd_lstm_mos", "lstm_classifier")
 NETWORKS = ("min_gru", "min_lstm", "rg_lru", "slstm", "mamba_classifier")  # which share all but their layers
-METHODS = sorted(path.stem for path in (config_dir() / "sparsifier").glob("*.yaml"))
+SELECTING = {"grasp", "imp", "snip", "synflow", "top_kast"}  # read values when they are made, which these do not have
+METHODS = sorted({path.stem for path in (config_dir() / "sparsifier").glob("*.yaml")} - SELECTING)
 OPTIMIZERS = sorted(path.stem for path in (config_dir() / "optimizer").glob("*.yaml"))
 EMBEDDED = {"language_modelling": "pydoc", "text_classification": "pydoc_topics"}
 STRUCTURED = ("stacked_lstm", "rhn")

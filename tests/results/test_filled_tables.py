@@ -40,7 +40,7 @@ def facts(overrides: Sequence[str], budget: str = "paper") -> RunFacts:
         "budget": budget,
     }
     config: dict[str, Any] = {group: {"name": chosen.get(group, name)} for group, name in names.items()}
-    config["sparsifier"] |= {"redistribution": "gates", "schedule": "cosine"}
+    config["sparsifier"] |= {"initial": "uniform", "redistribution": "gates", "schedule": "cosine"}
     config["seed"] = int(chosen["seed"])
     return RunFacts(" ".join(overrides), config, 1000, 33.0, 3.3, 0.33, 0.33)
 
