@@ -62,7 +62,7 @@ def test_what_is_not_finite_and_what_is_active_and_zero_stay_as_they_are(layout,
 @pytest.mark.parametrize("sparsity", [0.5, 0.67, 0.9, 0.95])
 def test_the_file_is_no_larger_than_it_may_be(sparsity, layout, tmp_path):
     """At most 1.6 x density x the dense file, at the width of the papers' layers less the vocabulary."""
-    settings = ["model.hidden=320", f"sparsifier.sparsity={sparsity}"]
+    settings = ["model.hidden=256", f"sparsifier.sparsity={sparsity}"]
     run, model, topology, sizes = made("stacked_lstm", *settings, vocabulary=500)
     path = stored(tmp_path / "model.safetensors", layout, run, model, topology, sizes)
     dense = stored(tmp_path / "dense.safetensors", "dense", run, model, topology, sizes)
