@@ -109,7 +109,7 @@ def last_weights(
     run: Run, data: Data, folder: RunFolder, weights: str, device: torch.device
 ) -> Iterator[tuple[Trainer, str]]:
     """A trainer at the last checkpoint with its raw or averaged weights, and which they are; raises ConfigError."""
-    if not (folder.checkpoint.exists() or folder.previous_checkpoint.exists()):
+    if not folder.has_checkpoint:
         raise ConfigError(f"{folder.path} has no checkpoint; weights={weights} needs an unfinished run or keep=last.")
     trainer = Trainer(run, data, folder, device, read_only=True)
     if trainer.damage:

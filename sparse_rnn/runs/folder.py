@@ -70,6 +70,11 @@ class RunFolder:
         return self.path / "checkpoint.previous.pt"
 
     @property
+    def has_checkpoint(self) -> bool:
+        """Whether there is something to resume from."""
+        return self.checkpoint.exists() or self.previous_checkpoint.exists()
+
+    @property
     def best(self) -> Path:
         """The weights of the best validation, as far as the checkpoint knows of it."""
         return self.path / "best.safetensors"
@@ -138,7 +143,7 @@ def read_record(folder: RunFolder) -> dict[str, Any] | None:
 
 def backend_so_far(folder: RunFolder) -> str | None:
     """What has computed the run whose checkpoint is there: masked or sparse; None if nobody knows."""
-    if not (folder.checkpoint.exists() or folder.previous_checkpoint.exists()):
+    if not folder.has_checkpoint:
         return None
     return (read_record(folder) or {}).get("backend")
 

@@ -284,7 +284,7 @@ def _sentence(folder: RunFolder, error: BaseException) -> str:
     """What to tell the user of one of FAILURES."""
     if isinstance(error, OSError):
         verb = "written" if error.errno in DISK_FULL else "used"
-        saved = folder.checkpoint.exists() or folder.previous_checkpoint.exists()
+        saved = folder.has_checkpoint
         intact = "; the last checkpoint is intact" if saved else ""
         return f"{error.filename or folder.path} cannot be {verb} ({error.strerror or error}){intact}."
     return str(error)

@@ -55,8 +55,9 @@ class Trainer:
         self.topology = make_topology(run.sparsifier, self.model)
         self.optimizer = make_optimizer(run, self.model)
         self.schedule = run.optimizer.schedule(self.optimizer, run.training.epochs)
-        scores = initial_scores(run, self.model, self.task, self.topology, placeholder=read_only)
-        if not read_only:
+        begins = not read_only and not folder.has_checkpoint
+        scores = initial_scores(run, self.model, self.task, self.topology, placeholder=not begins)
+        if begins:
             rewind(run, self.model, self.topology)
         self.sparsifier = make_sparsifier(run, self.topology, self.optimizer, scores)
         self.backend = Choice("masked", "to inspect it")
