@@ -16,7 +16,8 @@ from sparse_rnn.core.errors import ConfigError, suggest
 from sparse_rnn.core.hydra_errors import explain
 from sparse_rnn.core.registry import choices, lookup
 from sparse_rnn.data.base import learned
-from sparse_rnn.sparsity.method import check_composition, refuse_unordered, settle_structure
+from sparse_rnn.sparsity.composition import check_composition, refuse_unordered
+from sparse_rnn.sparsity.method import settle_structure
 
 OFFICIAL_CODE_MODELS = ("stacked_lstm", "rhn")
 SEEDS = ("seed", "init_seed")

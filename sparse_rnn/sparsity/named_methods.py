@@ -17,7 +17,8 @@ from sparse_rnn.core.errors import ConfigError, suggest
 from sparse_rnn.core.protocol import ProtocolConfig
 from sparse_rnn.core.registry import choices, lookup
 from sparse_rnn.core.wording import one_line
-from sparse_rnn.sparsity.method import SparsifierConfig, check_composition, refuse_unordered, settle_structure
+from sparse_rnn.sparsity.composition import check_composition, refuse_unordered
+from sparse_rnn.sparsity.method import SparsifierConfig, settle_structure
 from sparse_rnn.sparsity.rules.growth import GrowthRule
 from sparse_rnn.sparsity.rules.initial import saliency_of
 

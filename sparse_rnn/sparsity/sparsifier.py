@@ -1,6 +1,6 @@
 """A method at work: when the topology changes, and how."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -41,7 +41,7 @@ from sparse_rnn.sparsity.rules.redistribution import Budget
 from sparse_rnn.sparsity.rules.removal import Moment
 from sparse_rnn.sparsity.selection import select_smallest
 from sparse_rnn.sparsity.storage import DenseGradients, Gradient
-from sparse_rnn.sparsity.structure import ConstantUnits
+from sparse_rnn.sparsity.structure import ConstantUnits, Regrowth
 from sparse_rnn.sparsity.topology import SparseTopology
 
 
@@ -381,36 +381,37 @@ class Sparsifier:
         regained: list[Budget] = []
         total = asked = 0
         for part in self.parts:
-            actives = self._prune_units(part, clock, masks)
-            counts = part.schedule.counts(actives, part.sizes, clock.progress)
-            if self._prunes_units:
-                counts = part.schedule.moved(actives, part.sizes, clock.progress)
+            if self._pruned_units:
+                self._prune_units(self._pruned_units, part, clock, masks)
+            actives = [int(group.active.count_nonzero()) for group in part.groups]
+            counts_of = part.schedule.moved if self._pruned_units else part.schedule.counts
+            counts = counts_of(actives, part.sizes, clock.progress)
             gone: list[int] = []
             for group, count in zip(part.groups, counts, strict=True):
                 active = group.active
                 removed = self.removal(group, count, at)
                 group.scatter(active & ~removed, masks)
                 gone.append(int(removed.count_nonzero()))
-            excess = part.schedule.excess(actives, part.sizes, clock.progress)
-            excess = [0] * len(gone) if self._prunes_units else excess
+            if self._pruned_units:
+                excess: Sequence[int] = [0] * len(gone)
+            else:
+                excess = part.schedule.excess(actives, part.sizes, clock.progress)
             regained.append([(group, n - lost) for group, n, lost in zip(part.groups, gone, excess, strict=True)])
             total, asked = total + sum(gone), asked + sum(counts)
         self.removal.finish(total, asked)
         return regained
 
     @property
-    def _prunes_units(self) -> bool:
-        """Whether it is units that have as many active entries as the schedule asks for."""
-        return self.config.scheduled and isinstance(self.structure, ConstantUnits)
+    def _pruned_units(self) -> ConstantUnits | None:
+        """The structure, if it is its units that have as many active entries as the schedule asks for."""
+        return self.structure if self.config.scheduled and isinstance(self.structure, ConstantUnits) else None
 
-    def _prune_units(self, part: Part, clock: Clock, masks: Mapping[str, Tensor]) -> list[int]:
-        """Remove what units have beyond the schedule's density, if they have one; returns each group's active count."""
-        if self.config.scheduled and isinstance(self.structure, ConstantUnits):
-            density = 1.0 - part.schedule.sparsity(clock.progress)
-            for group in part.groups:
-                beyond = self.structure.excess(group, density, (self.seed, clock.step, "excess"))
-                group.scatter(group.active & ~beyond, masks)
-        return [int(group.active.count_nonzero()) for group in part.groups]
+    def _prune_units(self, units: ConstantUnits, part: Part, clock: Clock, masks: Mapping[str, Tensor]) -> None:
+        """Remove what units have beyond the schedule's density."""
+        density = 1.0 - part.schedule.sparsity(clock.progress)
+        for group in part.groups:
+            beyond = units.excess(group, density, (self.seed, clock.step, "excess"))
+            group.scatter(group.active & ~beyond, masks)
 
     def _grow(
         self,
@@ -426,8 +427,10 @@ class Sparsifier:
         for part, budget in zip(self.parts, regained, strict=True):
             density = 1.0 - part.schedule.sparsity(clock.progress) if self.config.scheduled else None
             for group, count in self.redistribution(budget, signals):
-                own = self.growth, group, group.gather(before), group.active, count, density
-                kept, grown = self.structure.refill(*own, signals, (self.seed, clock.step))
+                at = Regrowth(
+                    group, group.gather(before), group.active, count, density, signals, (self.seed, clock.step)
+                )
+                kept, grown = self.structure.refill(self.growth, at)
                 group.scatter(kept, survived)
                 group.scatter(kept | grown, masks)
                 total += int(grown.count_nonzero()) * group.unit

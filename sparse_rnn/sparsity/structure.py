@@ -24,6 +24,27 @@ Key = tuple[object, ...]
 ROUNDING = 1e-9  # of a density that was computed from a sparsity
 
 
+@dataclass(frozen=True)
+class Regrowth:
+    """A group that is to grow, where a removal has left `kept` of `before`, bool [group.size] each.
+
+    count: how many shall grow. density: the one asked for, where the schedule prunes. signals, key: those of the growth
+    rule.
+    """
+
+    group: Group
+    before: Tensor
+    kept: Tensor
+    count: int
+    density: float | None
+    signals: Signals
+    key: Key
+
+    def chosen(self, rule: GrowthRule) -> Tensor:
+        """What a rule chooses from the whole group, bool [group.size]."""
+        return rule(self.group, ~self.kept, self.count, self.signals, self.key)
+
+
 @register("structure", "unstructured")
 @dataclass(frozen=True)
 class Unstructured:
@@ -51,23 +72,9 @@ class Unstructured:
         """A first mask, bool [group.size], of the `count` positions that come first in `order` [group.size]."""
         return select_smallest(order, torch.ones_like(order, dtype=torch.bool), count)
 
-    def refill(
-        self,
-        rule: GrowthRule,
-        group: Group,
-        before: Tensor,
-        kept: Tensor,
-        count: int,
-        density: float | None,
-        signals: Signals,
-        key: Key,
-    ) -> tuple[Tensor, Tensor]:
-        """What stays active and what grows, bool [group.size] each, where a removal has left `kept` of `before`.
-
-        count: how many shall grow. density: the one asked for, where the schedule prunes. signals, key: those of the
-        growth rule.
-        """
-        return kept, rule(group, ~kept, count, signals, key)
+    def refill(self, rule: GrowthRule, at: Regrowth) -> tuple[Tensor, Tensor]:
+        """What stays active and what grows, bool [group.size] each."""
+        return at.kept, at.chosen(rule)
 
 
 @register("structure", "block")
@@ -151,30 +158,18 @@ class ConstantUnits(Unstructured):
         beyond = (active.sum(1) - self._capacities(units, density)).clamp(min=0)
         return units.flat(select_within(units.arranged(group.values.abs()), active, beyond, (*key, group.name)))
 
-    def refill(
-        self,
-        rule: GrowthRule,
-        group: Group,
-        before: Tensor,
-        kept: Tensor,
-        count: int,
-        density: float | None,
-        signals: Signals,
-        key: Key,
-    ) -> tuple[Tensor, Tensor]:
+    def refill(self, rule: GrowthRule, at: Regrowth) -> tuple[Tensor, Tensor]:
         """Every unit grows as many entries as it lost or, where the schedule prunes, as it lacks."""
-        units = Units(group, self.length)
-        counts = units.arranged(before).sum(1) if density is None else self._capacities(units, density)
-        return kept, self._grown(units, rule, group, kept, counts, signals, key)
+        units = Units(at.group, self.length)
+        counts = units.arranged(at.before).sum(1) if at.density is None else self._capacities(units, at.density)
+        return at.kept, self._grown(units, rule, at, at.kept, counts)
 
-    def _grown(
-        self, units: "Units", rule: GrowthRule, group: Group, kept: Tensor, counts: Tensor, signals: Signals, key: Key
-    ) -> Tensor:
-        """What grows, bool [group.size], so that every unit has as many active entries as `counts` says."""
+    def _grown(self, units: "Units", rule: GrowthRule, at: Regrowth, kept: Tensor, counts: Tensor) -> Tensor:
+        """What grows beside `kept`, bool [group.size], so that every unit has as many active entries as in `counts`."""
         assert isinstance(rule, Ordered)
         stay = units.arranged(kept)
-        order = units.arranged(rule.order(group, signals))
-        return units.flat(select_within(order, units.inside & ~stay, counts - stay.sum(1), (*key, group.name)))
+        order = units.arranged(rule.order(at.group, at.signals))
+        return units.flat(select_within(order, units.inside & ~stay, counts - stay.sum(1), (*at.key, at.group.name)))
 
 
 @register("structure", "n_m")
@@ -235,28 +230,19 @@ class FanIn(ConstantUnits):
         if not 0 <= self.ablation < 1:
             raise ConfigError(f"sparsifier.ablation={self.ablation} must lie in [0, 1).")
 
-    def refill(
-        self,
-        rule: GrowthRule,
-        group: Group,
-        before: Tensor,
-        kept: Tensor,
-        count: int,
-        density: float | None,
-        signals: Signals,
-        key: Key,
-    ) -> tuple[Tensor, Tensor]:
+    def refill(self, rule: GrowthRule, at: Regrowth) -> tuple[Tensor, Tensor]:
         """Every row grows as many entries as it lost; with ablation, as many as it lacks of its new share."""
+        group, key = at.group, (*at.key, at.group.name)
         if not self.ablation or group.blocks[0].weight.cell is None:
-            return super().refill(rule, group, before, kept, count, density, signals, key)
+            return super().refill(rule, at)
         units = Units(group, self.length)
-        salient = units.arranged(kept | rule(group, ~kept, count, signals, key)).sum(1)
-        fan_in = self._shared(salient, int(before.count_nonzero()), units.length, (*key, group.name))
-        stay = units.arranged(kept)
+        salient = units.arranged(at.kept | at.chosen(rule)).sum(1)
+        fan_in = self._shared(salient, int(at.before.count_nonzero()), units.length, key)
+        stay = units.arranged(at.kept)
         excess = (stay.sum(1) - fan_in).clamp(min=0)
-        stay &= ~select_within(units.arranged(group.values.abs()), stay, excess, (*key, group.name))
+        stay &= ~select_within(units.arranged(group.values.abs()), stay, excess, key)
         left = units.flat(stay)
-        return left, self._grown(units, rule, group, left, fan_in, signals, key)
+        return left, self._grown(units, rule, at, left, fan_in)
 
     def _shared(self, salient: Tensor, total: int, width: int, key: Key) -> Tensor:
         """How many of `total` active entries each row gets, int64 [rows]; salient: the salient entries of each."""

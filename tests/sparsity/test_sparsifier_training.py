@@ -10,7 +10,8 @@ from torch import nn
 from sparse_rnn.core.conf import config_dir
 from sparse_rnn.core.errors import ConfigError
 from sparse_rnn.optim.averaged_sgd import AveragedSGD
-from sparse_rnn.sparsity.method import check_composition, refuse_without_gates
+from sparse_rnn.sparsity.composition import check_composition
+from sparse_rnn.sparsity.method import refuse_without_gates
 from sparse_rnn.sparsity.optimizer_state import tensors_like
 from sparse_rnn.sparsity.rules.growth import GradientGrowth, RandomGrowth
 from sparse_rnn.sparsity.sparsifier import Clock, Sparsifier

@@ -12,9 +12,10 @@ from sparse_rnn import sparsify
 from sparse_rnn.config.compose import compose_run
 from sparse_rnn.core.errors import ConfigError
 from sparse_rnn.sparsity.checkpoint_format import load_states, saved_states
+from sparse_rnn.sparsity.composition import refuse_unordered
 from sparse_rnn.sparsity.groups import groups_of
 from sparse_rnn.sparsity.iss.penalty import ISSConfig
-from sparse_rnn.sparsity.method import final_counts, make_topology, refuse_unordered, start_counts
+from sparse_rnn.sparsity.method import final_counts, make_topology, start_counts
 from sparse_rnn.sparsity.named_methods import composed_method
 from sparse_rnn.sparsity.rules.growth import GradientGrowth, NoGrowth, RandomGrowth
 from sparse_rnn.sparsity.selection import select_within

@@ -75,6 +75,7 @@ class Drawn:
         return replace(self, splits=splits, counts=counts)
 
 
+@dataclass
 class Problem:
     """The base of both problems.
 
@@ -83,11 +84,12 @@ class Problem:
     """
 
     size_names: ClassVar[tuple[str, ...]]
+
     name: str
-    length: int
-    train: int
-    valid: int
-    test: int
+    length: int = 100
+    train: int = 20_000
+    valid: int = 1_000
+    test: int = 1_000
 
     def __post_init__(self) -> None:
         check_whole("dataset.length", self.length, 2, LONGEST)
@@ -109,7 +111,7 @@ class Problem:
 
     def settings(self) -> dict[str, Any]:
         """What decides which sequences are drawn."""
-        return asdict(self)  # type: ignore[call-overload,no-any-return]
+        return asdict(self)
 
     def load(self) -> Drawn:
         """The problem with its sequences for validation and test."""
@@ -140,10 +142,6 @@ class Adding(Problem):
     size_names: ClassVar[tuple[str, ...]] = ("numbers per step", "target")
 
     name: str = "adding"
-    length: int = 100
-    train: int = 20_000
-    valid: int = 1_000
-    test: int = 1_000
 
     @property
     def steps(self) -> int:
@@ -179,10 +177,6 @@ class Copying(Problem):
     size_names: ClassVar[tuple[str, ...]] = ("symbols",)
 
     name: str = "copying"
-    length: int = 100
-    train: int = 20_000
-    valid: int = 1_000
-    test: int = 1_000
 
     @property
     def steps(self) -> int:
