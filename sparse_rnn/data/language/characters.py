@@ -25,7 +25,7 @@ from sparse_rnn.data.text_files import lines, reading
 
 MAHONEY = ("https://mattmahoney.net/dc", "https://data.deepai.org")
 # enwik8.zip by the checksum in huggingface/datasets (datasets/enwik8/dataset_infos.json). No such list has text8.zip:
-# its checksum is the one in all public code found that pins it. Neither could be compared with a download.
+# its checksum is the one in all public code found that pins it.
 ARCHIVES = {
     "enwik8.zip": ("enwik8.zip", "547994d9980ebed1288380d652999f38a14fe291a6247c157c3d33d4932534bc"),
     "text8.zip": ("text8.zip", "a6640522afe85d1963ad56c05b0ede0a0c000dddc9671758a6cc09b7a38e5232"),

@@ -32,8 +32,7 @@ WIKITEXT103_MIRRORS = (
     "https://wikitext.smerity.com",
 )
 WIKITEXT103_ARCHIVE = "wikitext-103-v1.zip"
-# By the checksum that public code compares it with, for example huggingface/datasets and CorpusLoaders.jl; here nobody
-# could download the file.
+# By the checksum that public code compares it with, for example huggingface/datasets and CorpusLoaders.jl.
 WIKITEXT103_FILES = {
     WIKITEXT103_ARCHIVE: (WIKITEXT103_ARCHIVE, "242ba0f20b329cfdf1ccc61e9e9e5b59becf189db7f7a81cd2a0e2fc31539590")
 }

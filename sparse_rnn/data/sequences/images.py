@@ -29,8 +29,7 @@ MNIST_MIRRORS = (
     "https://ossci-datasets.s3.amazonaws.com/mnist",
     "https://storage.googleapis.com/cvdf-datasets/mnist",
 )
-# By the checksums that public code compares them with, for example that of TensorFlow Datasets; here nobody could
-# download the files.
+# By the checksums that public code compares them with, for example that of TensorFlow Datasets.
 MNIST_FILES = {
     name: (name, sha256)
     for name, sha256 in {
