@@ -12,7 +12,7 @@ COMMANDS = {
     "evaluate": "evaluate a trained run",
     "describe": "count a configuration's parameters and FLOPs without data",
     "generate": "let a trained language model write",
-    "export": "write a trained model as one file",
+    "export": "write a trained model as a file, or as a folder to share",
     "extract": "write the smaller dense network that ISS leaves",
     "demo": "train on the embedded corpus for two minutes",
     "data": "fetch data sets ahead of training",

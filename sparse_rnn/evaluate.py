@@ -2,6 +2,7 @@
 
 import sys
 from collections.abc import Mapping
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from sparse_rnn.core.bounds import check_device
@@ -11,13 +12,12 @@ from sparse_rnn.core.command_line import (
     optional_number,
     optional_threads,
     parse_keys,
-    run_or_file,
     say,
     start,
 )
 from sparse_rnn.core.errors import ConfigError
 from sparse_rnn.core.wording import counted
-from sparse_rnn.inference.find_run import find_run
+from sparse_rnn.inference.find_model import find_model
 
 if TYPE_CHECKING:
     from sparse_rnn.inference.own_file import OwnFile
@@ -72,21 +72,22 @@ def evaluate(
     check_weights(weights)
     check_device(device)
     sequences, number = optional_number("batch", batch), optional_threads(threads)
-    if path := run_or_file(run, file):
+    source = find_model(run, file)
+    if isinstance(source, Path):
         if weights != DEFAULTS["weights"]:
-            raise ConfigError(f"weights={weights} means nothing with file={file}, which holds one model.")
+            given = f"file={file}" if file else f"run={run}"
+            raise ConfigError(f"weights={weights} means nothing with {given}, which holds one model.")
         from sparse_rnn.inference.evaluate import evaluate_exported
 
-        result, origin, own = evaluate_exported(path, split, data, batch=sequences, device=device, threads=number)
-        return _line(file, data or split, result, origin, own)
-    folder = find_run(run)
+        result, origin, own = evaluate_exported(source, split, data, batch=sequences, device=device, threads=number)
+        return _line(file or run, data or split, result, origin, own)
     from sparse_rnn.inference.evaluate import evaluate_file, evaluate_folder
 
     if not data:
-        result, origin = evaluate_folder(folder, split, weights, batch=sequences, device=device, threads=number)
-        return _line(folder.path.name, split, result, f"{origin} weights")
-    result, origin, own = evaluate_file(folder, data, weights, batch=sequences, device=device, threads=number)
-    return _line(folder.path.name, data, result, f"{origin} weights", own)
+        result, origin = evaluate_folder(source, split, weights, batch=sequences, device=device, threads=number)
+        return _line(source.path.name, split, result, f"{origin} weights")
+    result, origin, own = evaluate_file(source, data, weights, batch=sequences, device=device, threads=number)
+    return _line(source.path.name, data, result, f"{origin} weights", own)
 
 
 def _line(model: str, data: str, result: Mapping[str, float], origin: str, own: "OwnFile | None" = None) -> str:

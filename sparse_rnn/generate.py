@@ -7,14 +7,13 @@ from pathlib import Path
 from sparse_rnn.core.command_line import (
     optional_threads,
     parse_keys,
-    run_or_file,
     seed_number,
     start,
     whole_number,
 )
 from sparse_rnn.core.errors import ConfigError
 from sparse_rnn.core.wording import counted, one_line
-from sparse_rnn.inference.find_run import find_run
+from sparse_rnn.inference.find_model import find_model
 
 MOST_WORDS = 1_000_000
 DEFAULTS = {"run": "", "prompt": "", "words": "50", "temperature": "1", "seed": "1", "threads": "", "file": ""}
@@ -49,7 +48,7 @@ def generate(run: str, prompt: str, words: str, temperature: str, seed: str, thr
     """Prompt and text; arguments as on the command line. Facts go to stderr. Raises ConfigError."""
     count, number, heat = whole_number("words", words, most=MOST_WORDS), seed_number(seed), _temperature(temperature)
     limit = optional_threads(threads)
-    source = run_or_file(run, file) or find_run(run)
+    source = find_model(run, file)
     from sparse_rnn.inference.generate import Drawing, write_text, write_text_from
 
     drawing = Drawing(prompt, count, heat, number)

@@ -85,15 +85,6 @@ def check_weights(weights: str) -> None:
         raise ConfigError(f"weights={weights} must be best, averaged or raw.")
 
 
-def run_or_file(run: str, file: str) -> Path | None:
-    """The exported model that `file` names; None if a run is given instead. Raises ConfigError for both."""
-    if run and file:
-        raise ConfigError(f"run={run} and file={file} are two models: leave one of them out.")
-    if file and not Path(file).is_file():
-        raise ConfigError(f"file={file} does not exist.")
-    return Path(file) if file else None
-
-
 def output_file(out: str, default: Path) -> Path:
     """The file that `out` names, `default` if it is empty; raises ConfigError where none can be written."""
     if out and not Path(out).parent.is_dir():
@@ -102,6 +93,15 @@ def output_file(out: str, default: Path) -> Path:
         raise ConfigError(f"out={out} is a folder: name a file.")
     if out and os.path.lexists(out) and (Path(out).is_symlink() or not Path(out).is_file()):
         raise ConfigError(f"out={out} is no plain file: name another.")
+    return Path(out) if out else default
+
+
+def output_folder(out: str, default: Path) -> Path:
+    """The folder that `out` names, `default` if it is empty; raises ConfigError where there can be none."""
+    if out and not Path(out).absolute().parent.is_dir():
+        raise ConfigError(f"out={out} cannot be made: the folder that it is to lie in does not exist.")
+    if out and os.path.lexists(out) and not Path(out).is_dir():
+        raise ConfigError(f"out={out} is no folder: name another.")
     return Path(out) if out else default
 
 

@@ -27,6 +27,8 @@ IMPORTED = frozenset(
 
 ONNX = "onnx"  # an extra of its own, for `export format=onnx` alone
 IMPORTED_FOR_ONNX = frozenset({"onnx", "onnxruntime", "onnxscript"})
+HUB = "hub"  # for models of a hub alone
+IMPORTED_FOR_HUB = frozenset({"huggingface_hub"})
 
 
 def missing_extra(error: BaseException, needed_by: str = "the commands") -> str | None:
@@ -34,6 +36,8 @@ def missing_extra(error: BaseException, needed_by: str = "the commands") -> str 
     name = (error.name or "").partition(".")[0] if isinstance(error, ModuleNotFoundError) else ""
     if name in IMPORTED_FOR_ONNX:
         return f"{name} is not installed, and format=onnx needs it: pip install 'sparse-rnn[{ONNX}]' brings it."
+    if name in IMPORTED_FOR_HUB:
+        return f"{name} is not installed, and models of a hub need it: pip install 'sparse-rnn[{HUB}]' brings it."
     if name not in IMPORTED:
         return None
     return f"{name} is not installed, and {needed_by} need it: pip install 'sparse-rnn[{EXTRA}]' brings it."

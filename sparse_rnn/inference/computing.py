@@ -96,10 +96,10 @@ def kernel_model(path: Path, exported: Exported) -> tuple[nn.Module, SparseTopol
 
 
 def _unfilled(exported: Exported) -> SparseTopology:
-    """The sparse weights of the skeleton; their masks are on the meta device, too."""
+    """The sparse weights of the skeleton; their masks are on the meta device, too (`ones_like` would import sympy)."""
     return SparseTopology(
         [
-            SparseWeight(name, parameter, torch.ones_like(parameter, dtype=torch.bool), {}, None)
+            SparseWeight(name, parameter, torch.empty(parameter.shape, dtype=torch.bool, device="meta"), {}, None)
             for name, parameter in exported.sparse.items()
         ]
     )

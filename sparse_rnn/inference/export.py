@@ -50,10 +50,13 @@ class ExportedSize:
         return self.written - self.values - self.positions
 
 
-def export_folder(folder: RunFolder, path: Path, layout: str, weights: str, values: str) -> ExportedSize:
+def export_folder(
+    folder: RunFolder, path: Path, layout: str, weights: str, values: str, told: Mapping[str, Any] | None = None
+) -> ExportedSize:
     """Write the best, averaged or raw weights of a run to `path`; raises ConfigError, RunFailed, OSError.
 
-    layout: one of LAYOUTS, or onnx. values: fp32, fp16 or bf16, the type of all parameters in the file.
+    layout: one of LAYOUTS, or onnx. values: fp32, fp16 or bf16, the type of all parameters in the file. told: the
+    configuration that the file tells, if it is not to tell all of the run's.
     """
     record, run = read_run(folder)
     if layout in PARTS and not run.sparsifier.masked:
@@ -65,7 +68,7 @@ def export_folder(folder: RunFolder, path: Path, layout: str, weights: str, valu
             f"{folder.path} is a run of dataset={run.dataset.name}, whose steps are numbers, and the graphs of "
             "format=onnx read tokens: use another format."
         )
-    about = {"run": folder.path.name, "config": record["config"], "sizes": record["sizes"]}
+    about = {"run": folder.path.name, "config": told or record["config"], "sizes": record["sizes"]}
     tokenizer = kept_tokenizer(folder, record)
     if has_words(run.dataset):
         about |= vocabulary_of(folder, tokenizer)

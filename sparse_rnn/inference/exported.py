@@ -23,6 +23,7 @@ from sparse_rnn.core.tensor_files import CHECKSUM, read_tensors
 from sparse_rnn.core.wording import counted
 from sparse_rnn.data.base import has_words
 from sparse_rnn.data.tokenizers import Tokenizer, from_json
+from sparse_rnn.inference.find_model import exported_file
 from sparse_rnn.inference.load import give_tokenizer
 from sparse_rnn.inference.sparse_indices import PARTS, expect, unpack_mask, unpack_positions
 from sparse_rnn.inference.untrusted import UNREADABLE, reason, refuse_large_sizes, refuse_other_names, skeleton_of
@@ -128,13 +129,18 @@ def refusing(path: Path) -> Iterator[None]:
         raise DamagedFile(f"{path} does not hold an exported model ({reason(error)}).") from error
 
 
-def load_exported(path: Path | str) -> nn.Module:
-    """The model in evaluation mode, dense, on the CPU; the file need not be trusted. Raises DamagedFile.
+def load_exported(name: Path | str, *, revision: str | None = None) -> nn.Module:
+    """The model in evaluation mode, dense, on the CPU; the file need not be trusted.
 
-    It reads and writes text by `encode` and `decode`, and a classifier's `classes` are the names of its classes.
+    name: a file that `export` wrote; a folder of `export format=hub`; `OWNER/NAME` of a model hub, by huggingface_hub;
+    or `example`, the model that comes with sparse_rnn. What is a file or folder here goes first. revision: a branch,
+    tag or commit of the hub. Raises ConfigError for a name that leads to no file, DamagedFile.
+
+    The model reads and writes text by `encode` and `decode`, and a classifier's `classes` are the names of its classes.
     Nothing is allocated at a size that the file claims before its tensors have confirmed that size.
     """
-    return dense_model(Path(path), read_exported(Path(path)))
+    path = exported_file(name, revision)
+    return dense_model(path, read_exported(path))
 
 
 def dense_model(path: Path, exported: Exported) -> nn.Module:

@@ -15,6 +15,10 @@ LAST = "last"
 NAMED = 3  # of the ids that one beginning fits, how many an error names
 
 
+class NoSuchRun(ConfigError):
+    """A name that is neither a run's folder nor its id, nor the beginning of an id."""
+
+
 def find_run(name: str) -> RunFolder:
     """The folder of a run given by its path, by its id or the beginning of it, or by `last`.
 
@@ -36,7 +40,7 @@ def find_run(name: str) -> RunFolder:
 def meant(name: str, known: Collection[str], place: Path, given: str) -> str:
     """The id among those `known` in the folder `place` that a name means; `last`: see `last_run`.
 
-    given: the name as the user wrote it, for the errors. Raises ConfigError if it means none of them, or several.
+    given: the name as the user wrote it, for the errors. Raises NoSuchRun if it means none, ConfigError if several.
     """
     if name in known:
         return name
@@ -46,7 +50,7 @@ def meant(name: str, known: Collection[str], place: Path, given: str) -> str:
     if len(fitting) == 1:
         return fitting[0]
     if not fitting:
-        raise ConfigError(f"{given} does not exist in {place}{suggest(name, known)}.")
+        raise NoSuchRun(f"{given} does not exist in {place}{suggest(name, known)}.")
     others = len(fitting) - NAMED
     named = ", ".join(fitting[:NAMED]) + (f" and {others} more" if others > 0 else "")
     raise ConfigError(f"{given} fits {counted(len(fitting), 'run')}: {named}; write more of the id.")

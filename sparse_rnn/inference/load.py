@@ -4,7 +4,7 @@ import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import nn
@@ -21,7 +21,9 @@ from sparse_rnn.runs.vocabulary import load_vocabulary
 from sparse_rnn.runs.weights import load_weights
 from sparse_rnn.sparsity.method import make_topology
 from sparse_rnn.sparsity.topology import SparseTopology
-from sparse_rnn.training.trainer import Trainer
+
+if TYPE_CHECKING:
+    from sparse_rnn.training.trainer import Trainer
 
 
 def read_run(folder: RunFolder) -> tuple[dict[str, Any], Run]:
@@ -107,10 +109,12 @@ def load_best(run: Run, sizes: Sequence[int], folder: RunFolder) -> tuple[nn.Mod
 @contextmanager
 def last_weights(
     run: Run, data: Data, folder: RunFolder, weights: str, device: torch.device
-) -> Iterator[tuple[Trainer, str]]:
+) -> Iterator[tuple["Trainer", str]]:
     """A trainer at the last checkpoint with its raw or averaged weights, and which they are; raises ConfigError."""
     if not folder.has_checkpoint:
         raise ConfigError(f"{folder.path} has no checkpoint; weights={weights} needs an unfinished run or keep=last.")
+    from sparse_rnn.training.trainer import Trainer  # not for those who only read weights
+
     trainer = Trainer(run, data, folder, device, read_only=True)
     if trainer.damage:
         print(f"warning: {trainer.damage}: the checkpoint before is used", file=sys.stderr)

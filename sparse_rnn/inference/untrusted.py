@@ -6,8 +6,9 @@ from typing import Any
 
 import torch
 from safetensors import SafetensorError
-from torch import nn
+from torch import Tensor, nn
 from torch.nn.modules.module import register_module_parameter_registration_hook
+from torch.overrides import TorchFunctionMode
 
 UNREADABLE = (
     *(SafetensorError, OSError, MemoryError, RecursionError, ArithmeticError),
@@ -36,9 +37,21 @@ def skeleton_of(config: Any, sizes: Collection[int], most: int) -> nn.Module:
     Raises ValueError as soon as there are more than `most`: on the meta device a huge model costs nothing, but a huge
     number of layers would.
     """
-    with torch.device("meta"), _no_more_parameters_than(most):
+    with torch.device("meta"), _Undrawn(), _no_more_parameters_than(most):
         model: nn.Module = config.build(*sizes)
     return model
+
+
+class _Undrawn(TorchFunctionMode):
+    """Draws no normal numbers: for those of the meta device, which are none, torch imports its compiler (a second)."""
+
+    def __torch_function__(
+        self, function: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
+    ) -> Any:
+        given = kwargs or {}
+        if function in (nn.init.normal_, Tensor.normal_):
+            return args[0] if args else given["tensor"]
+        return function(*args, **given)
 
 
 @contextmanager

@@ -8,7 +8,7 @@ import pytest
 from local_mirror import ONE_EACH, TEXTS, TRAIN, WHOLE, Mirror, closed_address, contents, serving
 from refusals import refusal
 
-from sparse_rnn.data import download
+from sparse_rnn.data import transfer
 from sparse_rnn.data.language import corpora
 from sparse_rnn.data.language.corpora import PTB
 
@@ -101,7 +101,7 @@ def test_the_second_mirror_is_used_when_the_first_fails(
         elif failure == "closed":
             url = closed_address()
         elif failure == "silent":
-            monkeypatch.setattr(download, "TIMEOUT", (0.2, 0.2))
+            monkeypatch.setattr(transfer, "TIMEOUT", (0.2, 0.2))
             first.before = lambda: released.wait(10)
         elif failure == "wrong":
             first.texts = dict.fromkeys(TEXTS, b"something else")
@@ -134,8 +134,8 @@ def test_a_read_only_data_folder_is_named(folder: Path, mirror: Mirror) -> None:
 
 
 def test_a_full_disk_is_named(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def full(self: download.ResumingDownloader, *args: object) -> None:
+    def full(self: transfer.ResumingDownloader, *args: object) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(download.ResumingDownloader, "_save", full)
+    monkeypatch.setattr(transfer.ResumingDownloader, "_save", full)
     assert refusal(PTB()) == f"The data folder {folder} cannot be used: No space left on device."

@@ -129,7 +129,7 @@ def test_what_cannot_be_used_is_one_sentence(files, tmp_path):
     both = [
         ({"run": "x", "file": sound}, "run=x and file=.* are two models"),
         ({"file": str(tmp_path / "none")}, "does not exist"),
-        ({"file": str(tmp_path)}, "does not exist"),
+        ({"file": str(tmp_path)}, r"is a folder without model\.safetensors"),
         ({"file": str(tmp_path / "cut.safetensors")}, "does not hold an exported model"),
         ({"file": silent}, r"silent\.safetensors has no vocabulary: export its run again"),
     ]

@@ -26,7 +26,6 @@ from types import ModuleType
 
 import ninja
 from filelock import FileLock
-from rich.console import Console
 
 from sparse_rnn.backends.cpu.toolchain import find_compiler, flags, openmp, runs_with
 from sparse_rnn.core.errors import ConfigError
@@ -209,6 +208,8 @@ def _unusable(folder: Path, error: OSError) -> KernelsUnavailable:
 @contextmanager
 def _notice() -> Iterator[None]:
     """Say that something is being compiled: on a terminal as long as it is."""
+    from rich.console import Console  # only here: who finds the kernels compiled need not wait for it
+
     console = Console(stderr=True)
     if console.is_terminal:
         with console.status(NOTICE):
