@@ -14,7 +14,7 @@ import pytest
 from hatchling.builders.wheel import WheelBuilder
 
 from sparse_rnn.__main__ import COMMANDS
-from sparse_rnn.core.extras import IMPORTED, IMPORTED_FOR_ONNX, missing_extra
+from sparse_rnn.core.extras import IMPORTED, IMPORTED_FOR_HUB, IMPORTED_FOR_ONNX, missing_extra
 
 ROOT = Path(__file__).parent.parent
 LIGHT = {"torch", "numpy", "omegaconf"}
@@ -107,6 +107,13 @@ def test_the_extra_for_onnx_is_that_of_pyproject():
     assert (
         missing == "onnxruntime is not installed, and format=onnx needs it: pip install 'sparse-rnn[onnx]' brings it."
     )
+
+
+def test_the_extra_for_hubs_is_that_of_pyproject():
+    extras = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["optional-dependencies"]
+    assert set(extras["hub"]) <= set(extras["dev"])
+    assert requirements("\n".join(extras["hub"])) == {name.replace("_", "-") for name in IMPORTED_FOR_HUB}
+    assert "\nhuggingface_hub==" in (ROOT / "constraints.txt").read_text()
 
 
 def test_the_extra_for_digits_is_in_a_checkout_too():

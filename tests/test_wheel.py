@@ -52,6 +52,15 @@ def test_the_wheel_claims_one_name_and_offers_every_command(installed, tmp_path)
     assert "| SET" in from_wheel(installed, tmp_path, "-m", "sparse_rnn", "results", "table", "table1")
 
 
+def test_the_example_is_in_the_wheel_and_writes_from_any_folder(installed, tmp_path):
+    packed = {path.name: path.stat().st_size for path in (installed / "sparse_rnn/example").iterdir()}
+    assert set(packed) == {"README.md", "config.json", "model.safetensors", "vocabulary.json"}
+    assert sum(packed.values()) <= 2_000_000
+    text = from_wheel(installed, tmp_path, "-m", "sparse_rnn", "generate", "run=example", "prompt=the", "words=20")
+    assert text.startswith("the ")
+    assert not any(tmp_path.iterdir())
+
+
 def test_an_installed_launch_sends_runs_to_this_machine(installed, tmp_path):
     """Its worker and its jobs are modules of the installed package."""
     sweep = ["--sweep", "seed=1,2", *SMOKE]
@@ -68,4 +77,5 @@ def test_a_wheel_can_be_built_from_the_source_distribution(tmp_path):
     [wheel] = WheelBuilder(str(tmp_path / source)).build(directory=str(tmp_path), versions=["standard"])
     names = zipfile.ZipFile(wheel).namelist()
     assert {"sparse_rnn/launch/__main__.py", "sparse_rnn/results/paper/claims.csv"} <= set(names)
+    assert "sparse_rnn/example/model.safetensors" in names
     assert {name.split("/")[0] for name in names} == {"sparse_rnn", "sparse_rnn-0.1.0.dist-info"}

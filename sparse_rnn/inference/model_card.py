@@ -151,12 +151,14 @@ def _result(exported: Exported, record: Mapping[str, Any], results: Mapping[str,
 def _remark_on_data(exported: Exported, record: Mapping[str, Any]) -> Iterator[str]:
     if exported.run.dataset.name.startswith("pydoc"):
         python = record["environment"]["python"]
-        yield f"The data are the English text that comes with Python {python}. Other versions of Python\nhave other texts."
+        yield f"The data are the English text that comes with Python {python}; other versions have other texts."
 
 
 def _training(exported: Exported, record: Mapping[str, Any]) -> str:
     run, where = exported.run, record["environment"]
-    splits = " / ".join(f"{record['tokens'][split]:,}" for split in ("train", *SPLITS) if split in record["tokens"])
+    unit, counts = next(
+        (key, value) for key, value in record.items() if isinstance(value, Mapping) and "train" in value
+    )
     packages = ", ".join(f"{name} {version}" for name, version in where["packages"].items() if name == "torch")
     rows = {
         "method": _method(exported),
@@ -166,7 +168,7 @@ def _training(exported: Exported, record: Mapping[str, Any]) -> str:
         "weights": f"{exported.metadata['weights']}; stored as {exported.metadata['values']}",
         "seeds": f"seed={run.seed} init_seed={run.init_seed}",
         "optimizer": f"{run.optimizer.name}, recipe {run.recipe.name}, protocol {run.protocol.name}",
-        "tokens or texts (train / valid / test)": splits,
+        f"{unit} ({' / '.join(counts)})": " / ".join(f"{count:,}" for count in counts.values()),
         "trained with": f"Python {where['python']}, {packages}, {counted(record['threads'], 'thread')}, "
         f"device {record['device']}",
     }
