@@ -23,8 +23,10 @@ Text drawn word by word from a trained language model, by the weights of its bes
   python -m sparse_rnn.generate run=ID [prompt="..."] [words=50] [temperature=1] [seed=1] [threads=N]
   python -m sparse_rnn.generate file=FILE [prompt="..."] ...
 
-ID           the id of a run, the beginning of it, or its folder; or last: the run that was trained last
-FILE         a file that `export` wrote as csr, coo, packed or dense; its run and its data need not be here
+ID           the id of a run, the beginning of it, or its folder; or last: the run that was trained last; or example: a
+             small model that comes with sparse_rnn
+FILE         a file that `export` wrote as csr, coo, packed or dense; a folder of format=hub; or OWNER/NAME of a model
+             hub. Its run and its data need not be here
 prompt       what the text begins with: words of the data set, separated by spaces; the start of a sentence if not
              given. A word that the model does not know is read as <unk>
 words        how many follow; the end of a sentence counts as one and begins a new line, and <unk> is never drawn
@@ -33,7 +35,8 @@ seed         another seed draws another text
 
 The text goes to stdout. The number of words per second goes to stderr, with what computed them: the sparse kernels do
 on a CPU with a C++ compiler, for a run whose method has masks and whose weights are not small.
-Example:
+Examples:
+  python -m sparse_rnn.generate run=example prompt="the"
   python -m sparse_rnn.generate run=runs/rhn-ptb-selfish-s1-0a1b2c3d prompt="the company said" temperature=0.8
   python -m sparse_rnn.generate file=model.safetensors words=20
 """
