@@ -43,8 +43,8 @@ Loss and perplexity (or accuracy) of a trained run on a split of its data, or on
 ID         the id of a run, the beginning of it, or its folder; or last: the run that was trained last; or example: a
            small model that comes with sparse_rnn
 FILE       a file that `export` wrote as csr, coo, packed or dense; a folder of format=hub; or OWNER/NAME of a model
-           hub. Its run need not be here, nor its data if there is data=TEXT. On the CPU the sparse kernels compute where
-           they are faster
+           hub. Its run need not be here, nor its data if there is data=TEXT. On the CPU the sparse kernels compute
+           where they are faster
 split      train, valid or test
 data       a text with one sentence per line, its words as the run's data write them; for a classifier, labelled texts
            as for dataset=labelled_text, each with the name of a class. Words that are not in the run's vocabulary are

@@ -11,6 +11,7 @@ import pytest
 from huggingface_hub import ModelCard
 
 from sparse_rnn.config.compose import compose_run
+from sparse_rnn.config.identity import run_id
 from sparse_rnn.core.errors import ConfigError
 from sparse_rnn.evaluate import DEFAULTS as OF_EVALUATE
 from sparse_rnn.evaluate import evaluate
@@ -52,7 +53,7 @@ def test_the_example_is_small_and_is_what_its_card_says():
     assert card.data.model_name == exported.metadata["run"]
     assert json.loads((example_folder() / "vocabulary.json").read_text()) == json.loads(exported.metadata["vocabulary"])
     [command] = re.findall(r"^sparse-rnn train (.+)$", card.text, flags=re.MULTILINE)
-    assert compose_run(command.split()).model == exported.run.model
+    assert run_id(compose_run(command.split())) == exported.metadata["run"]
 
 
 @pytest.mark.parametrize("split", ["valid", "test"])
@@ -91,6 +92,17 @@ def test_a_run_of_this_name_goes_first_and_is_said_to(capsys):
         shutil.rmtree(place)
     assert find_model(EXAMPLE, "") == example_folder() / MODEL_FILE
     assert not capsys.readouterr().err
+
+
+def test_several_runs_or_a_damaged_one_of_this_name_are_not_passed_over():
+    for name in ("example-1", "example-2"):
+        (runs_root() / name).mkdir(parents=True)
+        (runs_root() / name / "record.json").write_text("{}")
+    with pytest.raises(ConfigError, match="run=example fits 2 runs"):
+        find_model(EXAMPLE, "")
+    shutil.rmtree(runs_root() / "example-2")
+    with pytest.raises(ConfigError, match=r"record\.json"):
+        find_model(EXAMPLE, "")
 
 
 def test_a_file_or_folder_of_this_name_goes_first_and_is_said_to(tmp_path, capsys):
