@@ -175,7 +175,7 @@ def test_wrong_arguments_are_refused_before_torch_is_loaded(command, wrong, tmp_
 
 def test_what_commands_accept_is_what_there_is():
     assert evaluate.SPLITS == SPLITS
-    assert (*LAYOUTS, ONNX) == export.FORMATS
+    assert (*LAYOUTS, ONNX, export.HUB) == export.FORMATS
     assert tuple(VALUES) == export.VALUES
 
 

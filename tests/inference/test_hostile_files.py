@@ -12,7 +12,7 @@ from exported_models import made, stored
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 
-from sparse_rnn.core.errors import DamagedFile
+from sparse_rnn.core.errors import ConfigError, DamagedFile
 from sparse_rnn.core.tensor_files import CHECKSUM
 from sparse_rnn.inference.exported import LAYOUTS, load_exported
 from sparse_rnn.inference.sparse_indices import pack_positions
@@ -224,8 +224,12 @@ def test_a_file_cut_short_or_with_a_header_that_lies_is_refused(tmp_path):
         path.write_bytes(content)
         refused(path)
     path.unlink()
-    refused(path)
+    with pytest.raises(ConfigError, match=r"model\.safetensors does not exist\.$"):
+        load_exported(path)
     path.mkdir()
+    with pytest.raises(ConfigError, match=r"model\.safetensors is a folder without model\.safetensors"):
+        load_exported(path)
+    (path / "model.safetensors").mkdir()
     refused(path)
 
 
