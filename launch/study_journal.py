@@ -112,7 +112,7 @@ class StudyJournal:
         return self._trial(number).last_step or 0
 
     def importance(self) -> dict[str, float]:
-        """The share of each key in how the values of the complete trials vary; empty where they do not tell."""
+        """The share of each key in what sets good trials apart (PED-ANOVA); empty where the values do not tell."""
         complete = self._study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
         values = {trial.value for trial in complete if trial.value is not None and math.isfinite(trial.value)}
         if len(values) < 2:

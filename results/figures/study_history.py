@@ -12,7 +12,9 @@ from .style import COLORS, Drawing, empty, finish, panels, styled
 
 LOOK = {COMPLETE: (COLORS[2], "o"), PRUNED: (COLORS[1], "x")}
 DECADE = 10.0  # values that span more are on a logarithmic scale
-EXPLAINED = "A pruned trial is at the value of its last epoch. Importance: the share of a key in how the values vary."
+EXPLAINED = (
+    "A pruned trial is at the value of its last epoch. Importance: the share of a key in what sets good trials apart."
+)
 
 
 def draw(study: Study) -> Drawing:

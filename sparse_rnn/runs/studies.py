@@ -58,8 +58,8 @@ class Study:
     """What a study tunes and what it found.
 
     space: the range or the choices of each key, as they were asked for. overrides: of all its runs. metric: what a run
-    is judged by, as in `valid/perplexity`. importance: the share of each key in how the values vary, in [0, 1], summing
-    to 1; empty while too few trials are complete.
+    is judged by, as in `valid/perplexity`. importance: the share of each key in what sets good trials apart (Optuna's
+    PED-ANOVA), in [0, 1], summing to 1; empty while too few trials are complete.
     """
 
     name: str
