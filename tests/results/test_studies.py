@@ -94,7 +94,7 @@ def test_the_page_has_the_studies_and_says_which_are_damaged(folder, monkeypatch
 
 
 def test_what_is_not_there_or_damaged_is_said(tmp_path, folder):
-    with pytest.raises(ConfigError, match="no study mime below .*mine"):
+    with pytest.raises(ConfigError, match=r"no study mime below .*mine"):
         commands.tuning(parse("tuning", ["mime"]))
     damaged = json.loads((folder / FILE).read_text())
     damaged["trials"][0]["state"] = "odd"
