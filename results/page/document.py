@@ -35,7 +35,7 @@ from ..tables import by_name as tables
 from ..tables.of_study import grid_of_study
 from ..tables.render import html
 from ..templates import html_templates
-from . import run_list
+from . import curves, run_list
 
 WITHOUT_RUNS = (*DECLARED_TABLES, *DECLARED_FIGURES)
 TEMPLATES = html_templates(Path(__file__).with_name("templates"))
@@ -104,6 +104,7 @@ def page(request: Request, logs: Logs, folder: Path) -> str:
         chapters=_chapters(request, logs),
         headings=run_list.HEADINGS,
         runs=run_list.lines(logs, folder),
+        curves=curves.as_json(logs),
     )
 
 
