@@ -116,8 +116,10 @@ def entries(request: Request, catalogue: Catalogue) -> list[Entry]:
         raise ConfigError("Which runs? Give tables or figures, as in `plan table2 figure5`, or all, or --sweep '...'.")
     specs = [load(name) for name in (table_names() if ALL in request.names else dict.fromkeys(request.names))]
     sweep = sweep_values(request.sweep, request.seeds)
-    refuse_runs(sum(count_runs(spec, request.seeds) for spec in specs) + (prod(map(len, sweep)) if sweep else 0))
-    found = [*_of_tables(specs, request, catalogue), *_of_sweep(sweep, request, catalogue)]
+    runs = sum(count_runs(spec, request.seeds) for spec in specs) + (prod(map(len, sweep)) if sweep else 0)
+    refuse_runs(runs)
+    with catalogue.expecting(runs):
+        found = [*_of_tables(specs, request, catalogue), *_of_sweep(sweep, request, catalogue)]
     catalogue.save()
     return found
 

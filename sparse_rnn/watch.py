@@ -41,10 +41,11 @@ def main() -> None:
 
 def watch(run: str) -> None:
     """Show a run until it is over. Raises ConfigError if there is no such run, or its files are damaged."""
+    folder = find_run(run, untrained=True)
     from rich.console import Console
     from rich.live import Live
 
-    folder, console = find_run(run, untrained=True), Console(highlight=False)
+    console = Console(highlight=False)
     if not console.is_terminal:
         console.print(picture(folder, console))
         return

@@ -165,8 +165,9 @@ ARGUMENTS = {
     "launch": ["plan", "table2"],
     "results": ["table", "table1"],
     "train": ["budget=smoke"],
+    "watch": ["run=none"],
 }
-WITHOUT = {"evaluate", "export", "extract", "generate"}  # they first look for the run, which needs no package
+WITHOUT = {"evaluate", "export", "extract", "generate", "watch"}  # they first look for the run, which needs no package
 
 
 @pytest.mark.parametrize("command", COMMANDS)

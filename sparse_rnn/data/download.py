@@ -9,7 +9,7 @@ import pooch
 import requests
 from filelock import FileLock
 from rich.console import Console
-from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TransferSpeedColumn
+from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn, TransferSpeedColumn
 
 from sparse_rnn.core.errors import ConfigError
 
@@ -116,7 +116,8 @@ class ResumingDownloader:
 
     def _save(self, response: requests.Response, have: int) -> None:
         length = response.headers.get("Content-Length")
-        columns = TextColumn("{task.description}"), BarColumn(bar_width=10), DownloadColumn(), TransferSpeedColumn()
+        shown = TextColumn("{task.description}"), BarColumn(bar_width=10), DownloadColumn()
+        columns = *shown, TransferSpeedColumn(), TimeRemainingColumn()
         console = Console(stderr=True)
         with (
             Progress(*columns, console=console, disable=not console.is_terminal) as progress,
