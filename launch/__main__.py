@@ -12,10 +12,14 @@ Runs of tables and figures, or of a sweep: which are missing, and how to get the
                           runs that were sent
   python -m {package} cancel [TABLE ...] [--yes]           cancel what is queued or running
   python -m {package} logs   RUN                           the log of a run: its id, the beginning of it, or last
+  python -m {package} tune   'KEY=RANGE ...' [trials=20] [key=value ...]
+                          search the ranges with Optuna, until the study has that many trials; ends poor runs early.
+                          If it is stopped or killed, the same command goes on with the study. study=NAME names it
 
 TABLE        {tables},
              the path of a file of your own, as in my/table.yaml, or all
 --sweep '..' instead of a table, or beside it: every combination of key=a,b,c or key=range(1,4), in Hydra's grammar
+RANGE        log(1,40), uniform(.3,.9), int(1,3) or choice(set,rigl)
 seeds=1,2    instead of those of the table
 cluster=...  local (this machine), slurm, or a file of your own in cluster/; cluster.KEY=VALUE sets one of its keys
 --config-dir DIR  also look for tables, figures, clusters and config groups in DIR, as in the folders of SPARSE_RNN_CONF
@@ -27,6 +31,7 @@ Examples:
   python -m {package} submit table2 table3 budget=reduced cluster.runs=2
   python -m {package} submit table2 cluster=slurm cluster.partition=gpu cluster.gpus=1 cluster.time=600
   python -m {package} submit --sweep 'sparsifier=set,rigl sparsifier.sparsity=0.5,0.67 seed=range(1,4)' budget=reduced
+  python -m {package} tune 'optimizer.lr=log(1,40) sparsifier.removal_rate=uniform(.3,.9)' trials=40 budget=reduced
 """
 
 

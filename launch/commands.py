@@ -1,4 +1,4 @@
-"""What `python -m launch` does: plan, submit, status, cancel, logs."""
+"""What `python -m launch` does: plan, submit, status, cancel, logs, tune."""
 
 import sys
 import time
@@ -24,11 +24,13 @@ from .estimate import Throughput, UnfinishedRun, estimate
 from .job import JobFiles
 from .plan import Plan, make_plan
 from .requests import Entry, Request, entries, sent_before
+from .search_space import parse_space
 from .states import job_log
 from .submission import cancel_runs, check_data, send, submission_lock
 
 SECONDS_BETWEEN_LOOKS = 2.0
 SECONDS_TO_SAVE = 60.0
+RESULTS = f"{(__package__ or '').removesuffix('launch')}results"
 UNFINISHED = ("missing", "queued", "running", "failed")
 
 
@@ -185,3 +187,26 @@ def logs(request: Request) -> None:
     text = lines_of(read_bytes(log).decode(errors="replace"))
     print(one_line(str(log)), file=sys.stderr)
     print(text, end="")
+
+
+def tune(request: Request) -> None:
+    """Search a space: send the runs that Optuna proposes until the study has as many trials as are asked for."""
+    if not request.space:
+        raise ConfigError("What is tuned? Give keys with their ranges, as in tune 'optimizer.lr=log(1,40)'.")
+    if request.names or request.seeds:
+        what = request.names[0] if request.names else "seeds"
+        raise ConfigError(f"tune does not take {what}: it has keys with ranges, trials, study, and overrides (seed=2).")
+    root, cluster = runs_root(), compose_cluster(request.cluster)
+    if isinstance(cluster, SlurmCluster):
+        refuse_for_slurm(root)
+    from .tuning import Tuner  # imports Optuna and torch
+
+    tuner = Tuner(request, parse_space(request.space), cluster, root)
+    try:
+        tuner.tune()
+    except KeyboardInterrupt:
+        print("Stopped; the runs that were sent go on. The same command goes on with the study.", file=sys.stderr)
+        raise
+    for line in report.of_study(tuner.study()):
+        say(line)
+    print(f"Drawn, and as a table: python -m {RESULTS} tuning {tuner.folder.name}")

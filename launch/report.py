@@ -1,11 +1,15 @@
 """What the commands print."""
 
-from collections.abc import Iterable
+import shlex
+from collections import Counter
+from collections.abc import Iterable, Iterator
 
 from rich.console import Console
 from rich.text import Text
 
+from sparse_rnn.core.metrics import metric_named
 from sparse_rnn.core.wording import counted, one_line, scientific
+from sparse_rnn.runs.studies import Study, best_trial
 
 from .plan import Plan
 from .requests import Entry
@@ -67,6 +71,20 @@ def noteworthy(plan: Plan) -> Text:
     """The runs that are queued, running, failed or stale, the number in each state, and the plan's warning."""
     warning = f"\nwarning: {one_line(plan.warning)}" if plan.warning else ""
     return Text.assemble(lines(plan, flops=False, only=NOTEWORTHY), counts(plan), warning)
+
+
+def of_study(study: Study) -> Iterator[str]:
+    """How many trials of a study ended how, and the command that trains the best one again."""
+    found = Counter(trial.state for trial in study.trials)
+    states = ", ".join(f"{number} {state}" for state, number in found.items())
+    yield f"{study.name}: {counted(len(study.trials), 'trial')}, {states}"
+    if (best := best_trial(study)) is None:
+        return
+    metric = metric_named(study.metric)
+    shown = metric.shown(best.value) if metric and best.value is not None else ""
+    yield f"Best: trial {best.number}, {study.metric.replace('/', ' ')} {shown} ({best.run_id})"
+    own = [f"{key}={value}" for key, value in best.parameters.items()]
+    yield f"  python -m sparse_rnn.train {shlex.join([*study.overrides, *own])}"
 
 
 def console() -> Console:

@@ -1,5 +1,6 @@
 """A command line of `python -m launch`, parsed, and the runs it is about: of tables, of a sweep, or sent before."""
 
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from math import prod
@@ -8,7 +9,7 @@ from typing import Any
 
 from sparse_rnn.config.differing import labels
 from sparse_rnn.config.stored import check_config
-from sparse_rnn.core.bounds import refuse_runs
+from sparse_rnn.core.bounds import MOST_RUNS, check_whole, is_whole, refuse_runs
 from sparse_rnn.core.errors import ConfigError, suggest
 from sparse_rnn.runs.folder import RunFolder, read_record
 from sparse_rnn.tables.catalogue import Catalogue
@@ -20,6 +21,7 @@ from sparse_rnn.tables.run_facts import RunFacts
 from sparse_rnn.tables.sweep import parse_sweep, points_of, sweep_values
 
 from .job import JobFiles
+from .search_space import is_searched
 
 SEEDS = "seeds"
 FLAGS = {
@@ -28,12 +30,19 @@ FLAGS = {
     "status": {"--sweep", "--watch"},
     "cancel": {"--sweep", "--yes"},
     "logs": set(),
+    "tune": set(),
 }
+TRIALS, STUDY = "trials", "study"
+DEFAULT_TRIALS = 20
+NAME = re.compile(r"[\w.-]*\w")
 
 
 @dataclass(frozen=True)
 class Request:
-    """A parsed command line: names of tables and figures, overrides of all runs and of the cluster."""
+    """A parsed command line: names of tables and figures, overrides of all runs and of the cluster.
+
+    space: what `tune` searches, of the study with this name (None: one made of what is asked for), in that many trials.
+    """
 
     command: str
     names: list[str] = field(default_factory=list)
@@ -42,6 +51,9 @@ class Request:
     seeds: list[int] | None = None
     sweep: list[str] = field(default_factory=list)
     flags: frozenset[str] = frozenset()
+    space: list[str] = field(default_factory=list)
+    trials: int = DEFAULT_TRIALS
+    study: str | None = None
 
 
 @dataclass(frozen=True)
@@ -65,6 +77,10 @@ def parse(command: str, arguments: Sequence[str]) -> Request:
             request.sweep.extend(parse_sweep(value if equals else rest.pop(0) if rest else ""))
         elif argument.startswith("--"):
             flags.add(_flag(command, argument))
+        elif command == "tune" and is_searched(argument):
+            request.space.append(argument)
+        elif command == "tune" and key in (TRIALS, STUDY):
+            request = replace(request, **_of_study(key, value))
         elif not equals:
             request.names.append(argument)
         elif key == SEEDS:
@@ -74,6 +90,17 @@ def parse(command: str, arguments: Sequence[str]) -> Request:
         else:
             request.overrides.append(argument)
     return replace(request, flags=frozenset(flags))
+
+
+def _of_study(key: str, value: str) -> dict[str, Any]:
+    if key == STUDY:
+        if not NAME.fullmatch(value):
+            raise ConfigError(f"study={value} must be a name of letters, digits, '-', '_' and '.'.")
+        return {STUDY: value}
+    if not is_whole(value):
+        raise ConfigError(f"trials={value} must be a whole number.")
+    check_whole(TRIALS, int(value), 1, MOST_RUNS)
+    return {TRIALS: int(value)}
 
 
 def _flag(command: str, argument: str) -> str:
@@ -89,8 +116,10 @@ def entries(request: Request, catalogue: Catalogue) -> list[Entry]:
         raise ConfigError("Which runs? Give tables or figures, as in `plan table2 figure5`, or all, or --sweep '...'.")
     specs = [load(name) for name in (table_names() if ALL in request.names else dict.fromkeys(request.names))]
     sweep = sweep_values(request.sweep, request.seeds)
-    refuse_runs(sum(count_runs(spec, request.seeds) for spec in specs) + (prod(map(len, sweep)) if sweep else 0))
-    found = [*_of_tables(specs, request, catalogue), *_of_sweep(sweep, request, catalogue)]
+    runs = sum(count_runs(spec, request.seeds) for spec in specs) + (prod(map(len, sweep)) if sweep else 0)
+    refuse_runs(runs)
+    with catalogue.expecting(runs):
+        found = [*_of_tables(specs, request, catalogue), *_of_sweep(sweep, request, catalogue)]
     catalogue.save()
     return found
 

@@ -11,6 +11,8 @@ Tables, figures and a page of results, made from what the runs logged.
   python -m {results} compare A B    [key=value ...]     two sets of overrides, paired over seeds, with a 95 % interval
   python -m {results} findings [NAME ...]                what our runs say about the papers' claims; a forest plot in
                            --out FOLDER
+  python -m {results} tuning [STUDY ...]                 the trials of studies of `launch tune`, below $SPARSE_RNN_RUNS;
+                           with a picture of each in --out FOLDER
   python -m {results} refresh PAGE ...                   replace what stands between <!-- python -m results ... --> and
                            <!-- end --> in Markdown files by what that command prints now
   python -m {results} site   [key=value ...]             one HTML page of everything: --out FILE (results/site.html)

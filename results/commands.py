@@ -1,4 +1,4 @@
-"""What `python -m results` does: table, figure, site, fetch, sync."""
+"""What `python -m results` does: table, figure, findings, compare, tuning, refresh, site, fetch, sync."""
 
 import shlex
 import sys
@@ -8,9 +8,10 @@ from io import StringIO
 from pathlib import Path
 
 from sparse_rnn.core.command_line import say, warn_of
-from sparse_rnn.core.errors import ConfigError, DamagedFile
+from sparse_rnn.core.errors import ConfigError, DamagedFile, suggest
 from sparse_rnn.core.wording import counted, one_line
 from sparse_rnn.runs.folder import RunFolder, load_record, runs_root
+from sparse_rnn.runs.studies import Study, read_study, studies
 from sparse_rnn.tables.declaration import DECLARED_FIGURES, DECLARED_TABLES
 
 from .comparisons import page, two_sides
@@ -22,6 +23,8 @@ from .replacing import replacing
 from .requests import Request, parse
 from .sweeps import NAME as SWEEP
 from .tables.by_name import FilledTable, make_table
+from .tables.grid import Grid
+from .tables.of_study import grid_of_study
 from .tables.render import grid_csv, html, latex, markdown
 
 INCOMPLETE = 3
@@ -177,6 +180,43 @@ def findings(request: Request) -> None:
         ):
             print(path)
     _refuse_missing(request, gathered)
+
+
+def tuning(request: Request) -> None:
+    """Print the trials of studies of `launch tune`, or write them with a picture of each into a folder."""
+    if request.out is not None and request.out.suffix and not request.out.is_dir():
+        raise ConfigError(f"--out {request.out}: a study is a table and a picture, give a folder for them.")
+    asked = _studies(request.names)
+    for study in asked:
+        grid = grid_of_study(study, request.again("tuning", study.name))
+        if request.out is None:
+            made = FilledTable(grid, grid_csv(grid))
+            print(_text(request.format or "md", made), end="\n" if len(asked) > 1 else "")
+        else:
+            _write_study(study, grid, request.out)
+
+
+def _studies(names: Sequence[str]) -> list[Study]:
+    """The studies with these names, or all; raises ConfigError."""
+    root = runs_root()
+    known = {folder.name: folder for folder in studies(root)}
+    if not known:
+        raise ConfigError(f"There is no study below {root}: `python -m {LAUNCH} tune` makes one.")
+    for name in names:
+        if name not in known:
+            raise ConfigError(f"There is no study {name} below {root}{suggest(name, known)}.")
+    return [study for name in names or known if (study := read_study(known[name]))]
+
+
+def _write_study(study: Study, grid: Grid, folder: Path) -> None:
+    from .figures import study_history, style  # import matplotlib
+
+    page = folder / f"{study.name}.md"
+    with replacing(page) as draft:
+        draft.write_text(markdown(grid), encoding="utf-8")
+    drawing = study_history.draw(study)
+    for path in (page, *style.save(drawing.figure, drawing.data, folder / study.name)):
+        print(path)
 
 
 def refresh(request: Request) -> None:

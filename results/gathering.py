@@ -156,9 +156,10 @@ def gather(
 
     source: see `sources.choice.load`. overrides, seeds: as on the command line of `launch`. Raises ConfigError.
     """
-    refuse_runs(sum(count_runs(load(name), seeds) for name in names))
+    refuse_runs(runs := sum(count_runs(load(name), seeds) for name in names))
     catalogue = Catalogue(runs_root() / ".launch")
-    found = [plan(name, catalogue, overrides=overrides, seeds=seeds) for name in names]
+    with catalogue.expecting(runs):
+        found = [plan(name, catalogue, overrides=overrides, seeds=seeds) for name in names]
     found += [plan_sweep(sweep, catalogue, figure=figure)] if sweep else []
     catalogue.save()
     logs = sources.load(source, {run.run_id for gathered in found for run in gathered.planned})

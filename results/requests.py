@@ -21,6 +21,7 @@ FLAGS = {
     "figure": {"--sweep", "--x", "--source", "--out", "--allow-missing"},
     "findings": {"--source", "--out", "--allow-missing"},
     "compare": {"--metric", "--source", "--format", "--allow-missing"},
+    "tuning": {"--format", "--out"},
     "refresh": set(),
     "site": {"--source", "--out"},
     "fetch": {"--out"},

@@ -9,6 +9,7 @@ from sparse_rnn.core.errors import ConfigError, suggest
 
 COMMANDS = {
     "train": "train a run, or resume one",
+    "watch": "draw the curves of a run while it trains",
     "evaluate": "evaluate a trained run",
     "describe": "count a configuration's parameters and FLOPs without data",
     "generate": "let a trained language model write",

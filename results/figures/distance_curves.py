@@ -10,6 +10,7 @@ from matplotlib.axes import Axes
 from matplotlib.ticker import MaxNLocator
 
 from sparse_rnn.core.command_line import warn
+from sparse_rnn.core.progress import tracked
 from sparse_rnn.runs.folder import RunFolder, runs_root
 from sparse_rnn.tables.declaration import Block
 
@@ -110,8 +111,7 @@ def _over_time(title: str, folder: Path) -> Compared:
     reference = read(folder, begin)
     lines = [
         (folder.parent.name, begin, folder.parent.name, epoch, each.weight, each.value, each.chance)
-        for epoch in stored
-        if epoch >= begin
+        for epoch in tracked([epoch for epoch in stored if epoch >= begin], "comparing snapshots")
         for each in distances(reference, read(folder, epoch))
     ]
     return Compared(title, tuple(lines), notes=(f"{title}: distance to epoch {begin}{_instead(begin)}.",))
@@ -130,7 +130,7 @@ def _pair(title: str, folders: Sequence[Path], runs: Sequence[Planned]) -> Compa
 
 def _of_pair(folders: Sequence[Path], common: Sequence[int]) -> Iterator[Line]:
     first, second = folders
-    for epoch in common:
+    for epoch in tracked(common, "comparing snapshots"):
         for each in distances(read(first, epoch), read(second, epoch)):
             yield first.parent.name, epoch, second.parent.name, epoch, each.weight, each.value, each.chance
 

@@ -22,17 +22,17 @@ ORDER = ("input", "forget", "cell", "output", "master_input", "master_forget", "
 
 def final_gates(run: LoggedRun) -> pd.DataFrame:
     """Columns weight, gate, sparsity, for the weights that a finished run kept; empty if it is not finished."""
-    lines = list(_gates(run.final or {}, BEST + KEY))
+    lines = list(gates_of(run.final or {}, BEST + KEY))
     return pd.DataFrame(lines, columns=["weight", "gate", "sparsity"])
 
 
 def gates_over_time(run: LoggedRun) -> pd.DataFrame:
     """Columns epoch, weight, gate, sparsity: after the topology update of each epoch that the run has finished."""
-    lines = [(int(row["epoch"]), *gate) for row in run.read() if "valid/loss" in row for gate in _gates(row, KEY)]
+    lines = [(int(row["epoch"]), *gate) for row in run.read() if "valid/loss" in row for gate in gates_of(row)]
     return pd.DataFrame(lines, columns=["epoch", "weight", "gate", "sparsity"])
 
 
-def _gates(row: Mapping[str, Any], prefix: str) -> Iterator[tuple[str, str, float]]:
+def gates_of(row: Mapping[str, Any], prefix: str = KEY) -> Iterator[tuple[str, str, float]]:
     """Weight, gate and sparsity of each key `<prefix><weight>/<gate>` of a row; by layer, gates in ORDER."""
     found: dict[str, dict[str, float]] = {}
     for key, value in row.items():

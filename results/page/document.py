@@ -14,25 +14,28 @@ from markupsafe import Markup
 
 from sparse_rnn.core.bounds import refuse_runs
 from sparse_rnn.core.command_line import warn_of
-from sparse_rnn.core.errors import ConfigError
+from sparse_rnn.core.errors import ConfigError, DamagedFile
 from sparse_rnn.core.wording import counted
 from sparse_rnn.runs.folder import runs_root
+from sparse_rnn.runs.studies import read_study, studies
 from sparse_rnn.tables.catalogue import Catalogue
 from sparse_rnn.tables.declaration import DECLARED_FIGURES, DECLARED_TABLES, load
 from sparse_rnn.tables.expansion import count_runs
 
 from .. import names
 from ..figures import by_name as figures
-from ..figures.style import styled
+from ..figures import study_history
+from ..figures.style import Drawing, styled
 from ..gathering import Gathered, plan
 from ..replacing import replacing
 from ..requests import Request
 from ..sources import choice as sources
 from ..sources.logs import STATES, Logs
 from ..tables import by_name as tables
+from ..tables.of_study import grid_of_study
 from ..tables.render import html
 from ..templates import html_templates
-from . import run_list
+from . import curves, run_list
 
 WITHOUT_RUNS = (*DECLARED_TABLES, *DECLARED_FIGURES)
 TEMPLATES = html_templates(Path(__file__).with_name("templates"))
@@ -50,7 +53,7 @@ class Entry:
 
 @dataclass
 class Chapter:
-    """All tables, or all figures.
+    """All tables, all figures, or all studies.
 
     without_runs: name and title of those of which no run is finished. refused: name and reason of those that cannot be
     made.
@@ -101,6 +104,7 @@ def page(request: Request, logs: Logs, folder: Path) -> str:
         chapters=_chapters(request, logs),
         headings=run_list.HEADINGS,
         runs=run_list.lines(logs, folder),
+        curves=curves.as_json(logs),
     )
 
 
@@ -127,7 +131,24 @@ def _chapters(request: Request, logs: Logs) -> list[Chapter]:
         of_figures = _chapter("figures", names.figures(), gather, _figure)
     finally:
         catalogue.save()
-    return [of_tables, of_figures]
+    of_studies = _of_studies(request)
+    return [of_tables, of_figures, *([of_studies] if of_studies.entries or of_studies.refused else [])]
+
+
+def _of_studies(request: Request) -> Chapter:
+    """What `launch tune` has tried below the folder of the runs."""
+    chapter = Chapter("studies")
+    for folder in studies(runs_root()):
+        try:
+            study = read_study(folder)
+        except DamagedFile as error:
+            chapter.refused.append((folder.name, str(error)))
+            continue
+        if study is not None:
+            picture = _drawn(study.name, study_history.draw(study))
+            table = Markup(html(grid_of_study(study, request.again("tuning", study.name))))
+            chapter.entries.append(Entry(study.name, picture.title, picture.body + table, picture.data))
+    return chapter
 
 
 def _chapter(
@@ -147,7 +168,10 @@ def _chapter(
 
 
 def _figure(name: str, gathered: Gathered | None) -> Entry:
-    drawing = figures.draw(name, gathered)
+    return _drawn(name, figures.draw(name, gathered))
+
+
+def _drawn(name: str, drawing: Drawing) -> Entry:
     title = " ".join(drawing.figure.get_suptitle().split())
     picture = StringIO()
     # Letters as outlines: a reader may lack the font, and text within <img> cannot be selected anyway.

@@ -11,6 +11,7 @@ from urllib.parse import unquote, urlsplit
 
 from sparse_rnn.core.errors import ConfigError
 from sparse_rnn.core.files import write_text
+from sparse_rnn.core.progress import tracked
 from sparse_rnn.core.reading import LARGEST_JSON, open_plain, parse_json, read_bytes
 from sparse_rnn.core.shapes import misfit
 
@@ -34,7 +35,7 @@ class Head(TypedDict):
 def load(folder: Path, wanted: Collection[str] | None = None) -> Logs:
     """The runs of a copy. wanted: the only run ids of interest."""
     runs, problems = {}, []
-    for path in sorted(folder.glob("*.jsonl")):
+    for path in tracked(sorted(folder.glob("*.jsonl")), "reading logs"):
         if wanted is None or path.stem in wanted:
             try:
                 runs[path.stem] = _run(path)

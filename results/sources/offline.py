@@ -4,6 +4,7 @@ from collections import defaultdict
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 
+from sparse_rnn.core.progress import tracked
 from sparse_rnn.runs.folder import RunFolder
 
 from .log_index import LogIndex
@@ -39,7 +40,7 @@ def find_segments(folder: Path, wanted: Collection[str] | None = None) -> tuple[
     """
     index, problems, empty = LogIndex(folder), [], {}
     segments: dict[str, list[tuple[Path, Segment]]] = defaultdict(list)
-    for path in _find(folder, wanted):
+    for path in tracked(list(_find(folder, wanted)), "reading logs"):
         try:
             segment = index.segment(path)
             check(segment.config)

@@ -10,13 +10,12 @@ from typing import Any
 
 import requests
 import wandb
-from rich.console import Console
-from rich.progress import track
 from wandb.errors import AuthenticationError, Error, UsageError
 from wandb.sdk.lib.service.service_connection import WandbApiFailedError
 
 from sparse_rnn.core.command_line import warn
 from sparse_rnn.core.errors import ConfigError
+from sparse_rnn.core.progress import tracked
 from sparse_rnn.core.wandb_environment import own_run_only
 from sparse_rnn.core.wording import counted
 
@@ -109,8 +108,7 @@ def is_missing(error: ValueError) -> bool:
 
 def with_progress(runs: Collection[Any], doing: str) -> Iterator[Any]:
     """The runs one by one, with a progress bar if stderr is a terminal."""
-    console, doing = Console(stderr=True), f"{doing} {counted(len(runs), 'run')}"
-    return iter(track(runs, doing, console=console, disable=not console.is_terminal or not runs))
+    return tracked(runs, f"{doing} {counted(len(runs), 'run')}")
 
 
 def history(run: Any) -> Iterator[Row]:

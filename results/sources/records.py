@@ -4,6 +4,7 @@ from collections.abc import Collection
 from pathlib import Path
 
 from sparse_rnn.core.errors import DamagedFile
+from sparse_rnn.core.progress import tracked
 from sparse_rnn.core.reading import read_bytes
 from sparse_rnn.runs.folder import PROVENANCE, RunFolder, load_record, metrics_are_intact
 from sparse_rnn.runs.rows import read_rows
@@ -18,7 +19,7 @@ def load(folder: Path, wanted: Collection[str] | None = None) -> Logs:
     is not read.
     """
     runs, problems = {}, []
-    for path in sorted([*folder.glob("record.json"), *folder.glob("*/record.json")]):
+    for path in tracked(sorted([*folder.glob("record.json"), *folder.glob("*/record.json")]), "reading records"):
         place = RunFolder(path.parent)
         if wanted is None or place.path.resolve().name in wanted:
             try:

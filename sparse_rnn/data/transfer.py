@@ -7,7 +7,7 @@ from pathlib import Path
 import pooch
 import requests
 from rich.console import Console
-from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TransferSpeedColumn
+from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn, TransferSpeedColumn
 
 TIMEOUT = 5.0, 30.0  # seconds to connect, and between bytes
 CHUNK = 1 << 14  # bytes
@@ -60,7 +60,8 @@ class ResumingDownloader:
 
     def _save(self, response: requests.Response, have: int) -> None:
         length = response.headers.get("Content-Length")
-        columns = TextColumn("{task.description}"), BarColumn(bar_width=10), DownloadColumn(), TransferSpeedColumn()
+        shown = TextColumn("{task.description}"), BarColumn(bar_width=10), DownloadColumn()
+        columns = *shown, TransferSpeedColumn(), TimeRemainingColumn()
         console = Console(stderr=True)
         with (
             Progress(*columns, console=console, disable=not console.is_terminal) as progress,

@@ -6,6 +6,7 @@ import torch
 
 from sparse_rnn.config.schema import Run
 from sparse_rnn.core.device import make_device, set_up_device
+from sparse_rnn.core.progress import bar
 from sparse_rnn.data.base import Data
 from sparse_rnn.inference.computing import computing_model, use_threads
 from sparse_rnn.inference.exported import dense_model, exported_tokenizer, read_exported
@@ -21,6 +22,7 @@ from sparse_rnn.inference.load import (
 from sparse_rnn.inference.own_file import SPLIT, OwnFile, fitting_batch, read_own_file
 from sparse_rnn.runs.folder import RunFolder
 from sparse_rnn.training.assembly import make_task
+from sparse_rnn.training.tasks.base import Task
 
 BATCH_OF = {"train": "batch", "valid": "valid_batch", "test": "test_batch"}  # which key of `training` sets it
 
@@ -73,7 +75,7 @@ def evaluate_exported(
         else:
             model, computed_by = dense_model(path, exported).to(made), f"dense weights on {made}"
     origin = f"{exported.metadata['weights']} weights, computed with {computed_by}"
-    return make_task(run, data, model, made).evaluate(split), origin, own
+    return _evaluated(make_task(run, data, model, made), split), origin, own
 
 
 def _set_batch_and_threads(run: Run, split: str, batch: int | None, threads: int | None) -> None:
@@ -96,7 +98,12 @@ def evaluate_run(
     """Loss and metric of a split, and which weights they are of. Raises ConfigError, DamagedFile."""
     if weights != "best":
         with last_weights(run, data, folder, weights, device) as (trainer, origin):
-            return trainer.task.evaluate(split), origin
+            return _evaluated(trainer.task, split), origin
     model, _, origin = load_best(run, data.sizes, folder)
     model.to(device)
-    return make_task(run, data, model, device).evaluate(split), origin
+    return _evaluated(make_task(run, data, model, device), split), origin
+
+
+def _evaluated(task: Task, split: str) -> dict[str, float]:
+    with bar(f"evaluating {split}", len(task.in_order(split))) as advance:
+        return task.evaluate(split, lambda: advance(1))

@@ -19,10 +19,11 @@ class NoSuchRun(ConfigError):
     """A name that is neither a run's folder nor its id, nor the beginning of an id."""
 
 
-def find_run(name: str) -> RunFolder:
+def find_run(name: str, *, untrained: bool = False) -> RunFolder:
     """The folder of a run given by its path, by its id or the beginning of it, or by `last`.
 
-    Raises ConfigError with a sentence that names the runs that are meant, or those with a similar name.
+    untrained: whether a run without weights so far can be the last one. Raises ConfigError with a sentence that names
+    the runs that are meant, or those with a similar name.
     """
     if not name:
         raise ConfigError("Which run? Give run=<id, its beginning, or folder>, as in run=rhn-ptb-selfish, or run=last.")
@@ -32,12 +33,12 @@ def find_run(name: str) -> RunFolder:
             return folder
     place = Path(name).parent if os.path.basename(name) != name else runs_root()
     known = [path.parent.name for path in place.glob("*/record.json")]
-    folder = RunFolder(place / meant(Path(name).name, known, place, f"run={name}"))
+    folder = RunFolder(place / meant(Path(name).name, known, place, f"run={name}", untrained=untrained))
     check_record(folder)
     return folder
 
 
-def meant(name: str, known: Collection[str], place: Path, given: str) -> str:
+def meant(name: str, known: Collection[str], place: Path, given: str, *, untrained: bool = False) -> str:
     """The id among those `known` in the folder `place` that a name means; `last`: see `last_run`.
 
     given: the name as the user wrote it, for the errors. Raises NoSuchRun if it means none, ConfigError if several.
@@ -45,7 +46,7 @@ def meant(name: str, known: Collection[str], place: Path, given: str) -> str:
     if name in known:
         return name
     if name == LAST:
-        return last_run(known, place)
+        return last_run(known, place, untrained=untrained)
     fitting = sorted(each for each in known if name and each.startswith(name))
     if len(fitting) == 1:
         return fitting[0]
@@ -56,16 +57,16 @@ def meant(name: str, known: Collection[str], place: Path, given: str) -> str:
     raise ConfigError(f"{given} fits {counted(len(fitting), 'run')}: {named}; write more of the id.")
 
 
-def last_run(known: Collection[str], place: Path) -> str:
-    """The run that was finished or trained last, as the records say; a run without weights so far does not count.
+def last_run(known: Collection[str], place: Path, *, untrained: bool = False) -> str:
+    """The run that was finished or trained last, as the records say.
 
-    Raises ConfigError if there is none.
+    untrained: whether a run without weights so far counts. Raises ConfigError if there is none.
     """
     times = {}
     for run_id in sorted(known):
         folder = RunFolder(place / run_id)
         record = read_record(folder)
-        if record and (record["status"] == "finished" or _has_weights(folder)):
+        if record and (untrained or record["status"] == "finished" or _has_weights(folder)):
             # Older records do not say when they were written.
             times[run_id] = max(record.get(key) or 0.0 for key in ("written", "finished", "started"))
     if not times:

@@ -3,8 +3,8 @@
 import hashlib
 import json
 import sys
-from collections.abc import Callable, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import asdict
 from functools import cached_property
 from importlib.metadata import version
@@ -14,6 +14,7 @@ from typing import Any
 from sparse_rnn.core.conf import files_of_runs
 from sparse_rnn.core.files import write_json
 from sparse_rnn.core.plugins import plugin_files
+from sparse_rnn.core.progress import bar
 from sparse_rnn.core.reading import read_cache
 from sparse_rnn.core.shapes import misfit
 from sparse_rnn.data.content import OWN
@@ -26,9 +27,18 @@ class Catalogue:
     def __init__(self, folder: Path) -> None:
         self._path = folder / "catalogue.json"
         self._changed = False
+        self._advance: Callable[[float], None] = lambda done: None
+
+    @contextmanager
+    def expecting(self, runs: int) -> Iterator[None]:
+        """Within it, a bar shows how many of these runs have been asked for: composing one takes a moment."""
+        with bar("composing runs", runs) as self._advance:
+            yield
+        self._advance = lambda done: None
 
     def facts(self, overrides: Sequence[str]) -> RunFacts:
         """The facts of the run with these overrides; raises ConfigError."""
+        self._advance(1)
         key = json.dumps(list(overrides))
         if key in self._known and not misfit(self._known[key], RunFacts):
             return RunFacts(**self._known[key])

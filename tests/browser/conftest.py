@@ -18,14 +18,19 @@ class Chromium:
         self.folder = folder
         self.log = folder / "network.json"
 
-    def run(self, page: Path, *options: str) -> subprocess.CompletedProcess[str]:
-        """Open a page and wait until it has nothing left to do."""
+    def run(self, page: Path, *options: str, query: str = "") -> subprocess.CompletedProcess[str]:
+        """Open a page, at an address with this query, and wait until it has nothing left to do."""
         done = subprocess.run(
             [
                 *("chromium", "--headless", "--no-sandbox", "--disable-gpu", "--hide-scrollbars", "--no-first-run"),
                 *("--disable-background-networking", "--disable-component-update", "--disable-sync"),
                 *("--host-resolver-rules=MAP * ~NOTFOUND", "--virtual-time-budget=10000", "--enable-logging=stderr"),
-                *(f"--user-data-dir={self.folder / 'profile'}", f"--log-net-log={self.log}", *options, page.as_uri()),
+                *(
+                    f"--user-data-dir={self.folder / 'profile'}",
+                    f"--log-net-log={self.log}",
+                    *options,
+                    page.as_uri() + query,
+                ),
             ],
             capture_output=True,
             text=True,
@@ -34,16 +39,16 @@ class Chromium:
         assert done.returncode == 0, done.stderr
         return done
 
-    def dom(self, page: Path, script: str = "") -> str:
+    def dom(self, page: Path, script: str = "", query: str = "") -> str:
         """The page as HTML after a script has run in it."""
         copy = self.folder / "copy.html"
         copy.write_text(page.read_text(encoding="utf-8") + f"<script>{script}</script>", encoding="utf-8")
-        return self.run(copy, "--dump-dom").stdout
+        return self.run(copy, "--dump-dom", query=query).stdout
 
-    def ask(self, page: Path, expression: str) -> str:
+    def ask(self, page: Path, expression: str, query: str = "") -> str:
         """What an expression of the page's own JavaScript says, as text; a promise is waited for."""
         script = f"(async () => {{ document.body.dataset.answer = String(await ({expression})); }})();"
-        found = re.search(r'<body[^>]* data-answer="([^"]*)"', self.dom(page, script))
+        found = re.search(r'<body[^>]* data-answer="([^"]*)"', self.dom(page, script, query))
         assert found, f"{expression} raised an error"
         return found[1]
 

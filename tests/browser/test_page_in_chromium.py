@@ -127,6 +127,42 @@ def test_the_filter_leaves_the_runs_that_have_every_word(chromium, many):
     assert chromium.ask(many, count) == "1000 of 1000"
 
 
+DRAWN = "document.querySelectorAll('.curves > svg polyline').length"
+
+
+def ids_of(logs: Logs) -> list[str]:
+    """The runs that have gates, as the page lists them."""
+    return [run_id for run_id in logs.runs if "dense" not in run_id]
+
+
+def test_curves_of_ticked_runs_lie_over_one_another(chromium, page, logs):
+    boxes = "[...document.querySelectorAll('#runs tbody input')]"
+    assert chromium.ask(page, f"{boxes}.length + ' ' + {DRAWN}") == f"{len(METHODS)} 0"
+    two = f"({boxes}[0].click(), {boxes}[2].click(), {DRAWN}"
+    assert chromium.ask(page, f"{two} + ' ' + document.querySelectorAll('.legend li').length)") == "2 2"
+    assert (
+        chromium.ask(page, f"{two} + ' ' + new URLSearchParams(location.search).get('runs').split(',').length)")
+        == "2 2"
+    )
+    all_of_them = f"(document.querySelector('.curves .all').click(), {DRAWN})"
+    assert chromium.ask(page, all_of_them) == str(len(METHODS))
+    points = "document.querySelector('.curves polyline').getAttribute('points').split(' ').length"
+    assert chromium.ask(page, f"({boxes}[0].click(), {points})") == "4"  # the epochs of budget=smoke
+
+
+def test_an_address_shows_what_its_sender_saw(chromium, page, logs):
+    run_id = next(each for each in ids_of(logs) if "rigl" in each)
+    query = f"?filter=rigl&runs={run_id}&curves=gates"
+    assert chromium.ask(page, CELLS.format(RUN), query).split() == [run_id]
+    ticked = "[...document.querySelectorAll('#runs input:checked')].map(box => box.closest('tr').dataset.run).join()"
+    assert chromium.ask(page, ticked, query) == run_id
+    assert chromium.ask(page, DRAWN, query) == "4"  # an LSTM's gates
+    assert chromium.ask(page, "[...new URLSearchParams(location.search)].join(' ')", query) == (
+        f"filter,rigl runs,{run_id} curves,gates"
+    )
+    assert chromium.ask(page, DRAWN, "?runs=nothing&curves=nonsense") == "0"
+
+
 @pytest.mark.parametrize("scheme", [LIGHT, DARK], ids=["light", "dark"])
 def test_a_screen_shows_the_page(chromium, page, scheme):
     ground = []

@@ -32,6 +32,19 @@ function sortRows(table, column, direction) {
   }
 }
 
+// What was chosen stays in the address, so that a link shows what its sender saw.
+function address() {
+  return new URLSearchParams(location.search);
+}
+
+function remember(key, value) {
+  const query = address();
+  if (value) query.set(key, value);
+  else query.delete(key);
+  const text = query.toString();
+  history.replaceState(null, "", `${location.pathname}${text && `?${text}`}${location.hash}`);
+}
+
 function makeSortable(table) {
   const headings = [...table.tHead.rows].at(-1).cells;
   [...table.tBodies].flatMap((body) => [...body.rows]).forEach((row, place) => { row.place = place; });
@@ -65,7 +78,9 @@ function makeFilter(line, table) {
       shown += !row.hidden;
     }
     output.textContent = `${shown} of ${rows.length}`;
+    remember("filter", input.value);
   };
+  input.value = address().get("filter") ?? "";
   input.addEventListener("input", show);
   line.hidden = false;
   show();

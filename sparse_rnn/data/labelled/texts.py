@@ -14,12 +14,14 @@ import torch
 from torch import Tensor
 
 from sparse_rnn.core.errors import ConfigError
+from sparse_rnn.core.progress import bar
 from sparse_rnn.core.random import generator
 from sparse_rnn.data.corpus import SPLITS
 
 Labelled = tuple[str, str]  # name of the class, text
 Integers = npt.NDArray[np.int64]
 FILTERED = '!"#$%&()*+,-./:;<=>?@[\\]^_`{|}~\t\n'
+TEXTS_AT_ONCE = 1000  # between two looks at the bar
 BLANKS = str.maketrans(dict.fromkeys(FILTERED, " "))
 
 
@@ -168,14 +170,20 @@ class NumberedTexts:
 
     def extend(self, stream: Iterable[Labelled]) -> Integers:
         """Add texts; returns their rows, int64 [texts]."""
-        before, number = len(self._labels), self.numbers.__getitem__
-        for label, text in stream:
-            written = text.encode("utf-8", "surrogatepass")
-            self.digest.update(f"{len(label)},{len(written)}:{label}".encode() + written)
-            self._tokens.extend(map(number, words_of(text)))
-            self._ends.append(len(self._tokens))
-            self._labels.append(self._label_numbers.setdefault(label, len(self._label_numbers)))
+        before = len(self._labels)
+        with bar("encoding texts") as advance:
+            for label, text in stream:
+                self._add(label, text)
+                if len(self._labels) % TEXTS_AT_ONCE == 0:
+                    advance(TEXTS_AT_ONCE)
         return np.arange(before, len(self._labels))
+
+    def _add(self, label: str, text: str) -> None:
+        written = text.encode("utf-8", "surrogatepass")
+        self.digest.update(f"{len(label)},{len(written)}:{label}".encode() + written)
+        self._tokens.extend(map(self.numbers.__getitem__, words_of(text)))
+        self._ends.append(len(self._tokens))
+        self._labels.append(self._label_numbers.setdefault(label, len(self._label_numbers)))
 
     def label_names(self, rows: Integers) -> set[str]:
         """Names of the labels of these texts."""

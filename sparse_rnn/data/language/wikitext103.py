@@ -15,6 +15,7 @@ from filelock import FileLock
 
 from sparse_rnn.core.errors import ConfigError
 from sparse_rnn.core.files import atomic, write_json
+from sparse_rnn.core.progress import bar
 from sparse_rnn.core.reading import read_cache
 from sparse_rnn.core.registry import register
 from sparse_rnn.core.shapes import misfit
@@ -26,6 +27,7 @@ from sparse_rnn.data.text_files import decoded, reading
 VERSION = 1  # of the file of tokens
 AT_ONCE = 1 << 20  # tokens, while they are read and numbered
 TOKEN = np.dtype("<i4")
+TOKENS = 103_690_236  # of all splits, which the bar shows
 
 WIKITEXT103_MIRRORS = (
     "https://s3.amazonaws.com/research.metamind.io/wikitext",
@@ -115,7 +117,7 @@ def encode(archive: Path, tokens: Path) -> Encoded:
     frequency = np.zeros(0, np.int64)  # in the training split, which comes first
     digest = hashlib.sha256()
     with atomic(tokens) as draft:
-        with draft.open("rb+") as stream:
+        with draft.open("rb+") as stream, bar("numbering words", TOKENS) as advance:
             for split in SPLITS:
                 digest.update(f"{split}\n".encode())
                 counts[split] = 0
@@ -124,6 +126,7 @@ def encode(archive: Path, tokens: Path) -> Encoded:
                     chunk = np.fromiter(map(numbers.__getitem__, words), TOKEN, len(words))
                     stream.write(chunk.tobytes())
                     counts[split] += len(words)
+                    advance(len(words))
                     if split == "train":
                         frequency = _sum(frequency, np.bincount(chunk, minlength=len(numbers)))
         order = np.argsort(-_sum(frequency, np.zeros(len(numbers), np.int64)), kind="stable")

@@ -59,6 +59,9 @@ class Task(Protocol):
     def backward(self, batch: Batch, hidden: Any) -> tuple[BatchTotals, Any]:
         """Accumulate the gradients of the batch's mean loss; returns its sums and the hidden state to carry on."""
 
+    def in_order(self, split: str) -> Batches:
+        """The batches that evaluation goes through."""
+
     def evaluate(self, split: str, between: Callable[[], None] = lambda: None) -> dict[str, float]:
         """Metrics of a split. `between` is called after every batch, and may raise to stop."""
 

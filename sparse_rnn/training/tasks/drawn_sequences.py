@@ -13,7 +13,7 @@ from sparse_rnn.core.registry import register
 from sparse_rnn.data.batches import Batch, Fresh, InOrder
 from sparse_rnn.data.sequences.drawn import COPIED, SYMBOLS, Copying, Drawn
 from sparse_rnn.models.base import LanguageModel, TextClassifier
-from sparse_rnn.training.tasks.base import BatchTotals, Totals, evaluation
+from sparse_rnn.training.tasks.base import Batches, BatchTotals, Totals, evaluation
 
 Model = TypeVar("Model", bound=nn.Module)
 
@@ -62,16 +62,19 @@ class DrawnSequences(Generic[Model]):
         """Metrics of training; those of evaluation may have more."""
         raise NotImplementedError
 
+    def in_order(self, split: str) -> Batches:
+        """The sequences of a split; of training, those of its first epoch."""
+        return self.batches(0) if split == "train" else InOrder(self._splits[split], self._sizes[split])
+
     @torch.no_grad()
     def evaluate(self, split: str, between: Callable[[], None] = lambda: None) -> dict[str, float]:
         """Metrics of a split; of training, of the sequences of its first epoch.
 
         `between` is called after every batch, and may raise to stop.
         """
-        batches = self.batches(0) if split == "train" else InOrder(self._splits[split], self._sizes[split])
         sums, targets = torch.zeros(2, dtype=torch.float64, device=self.device), 0
         with evaluation(self.model), autocast(self.device, self.precision):
-            for batch in batches.after(0):
+            for batch in self.in_order(split).after(0):
                 totals = self.judge(batch)
                 sums += torch.stack([totals.loss, totals.correct])
                 targets += totals.targets

@@ -90,17 +90,20 @@ class LanguageModelling:
             carried.append(detach(own))
         return BatchTotals(total, torch.zeros_like(total), batch.targets.numel(), batch.inputs.numel()), carried
 
+    def in_order(self, split: str) -> Windows:
+        """The windows of a split, one after another."""
+        return Windows(self._rows[split], self.config.bptt)
+
     @torch.no_grad()
     def evaluate(self, split: str, between: Callable[[], None] = lambda: None) -> dict[str, float]:
         """Loss (nats per token, over the exact number of predicted tokens) and perplexity of a split.
 
         `between` is called after every window, and may raise to stop.
         """
-        rows = self._rows[split]
         total, targets = torch.zeros((), dtype=torch.float64, device=self.device), 0
         with evaluation(self.model), autocast(self.device, self.precision):
-            hidden = self.model.initial_hidden(rows.shape[1])
-            for batch in Windows(rows, self.config.bptt).after(0):
+            hidden = self.model.initial_hidden(self._rows[split].shape[1])
+            for batch in self.in_order(split).after(0):
                 output, hidden = self.model(batch.inputs, hidden)
                 count = batch.targets.numel()
                 total += self.model.loss(output, batch.targets).double() * count

@@ -57,6 +57,10 @@ class TextClassification:
         correct = (logits.argmax(dim=1) == batch.targets).sum(dtype=torch.float64)
         return loss, BatchTotals(loss.detach().double() * len(logits), correct, len(logits), batch.tokens)
 
+    def in_order(self, split: str) -> Shuffled:
+        """The texts of a split, in the order of their lengths or of the files."""
+        return Shuffled(self._splits[split], self._sizes[split])
+
     @torch.no_grad()
     def evaluate(self, split: str, between: Callable[[], None] = lambda: None) -> dict[str, float]:
         """Loss (nats per text) and accuracy of a split.
@@ -65,7 +69,7 @@ class TextClassification:
         """
         sums, targets = torch.zeros(2, dtype=torch.float64, device=self.device), 0
         with evaluation(self.model):
-            for batch in Shuffled(self._splits[split], self._sizes[split]).after(0):
+            for batch in self.in_order(split).after(0):
                 totals = self._loss(batch)[1]
                 sums += torch.stack([totals.loss, totals.correct])
                 targets += totals.targets
