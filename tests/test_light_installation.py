@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 from hatchling.builders.wheel import WheelBuilder
 
+from sparse_rnn import __version__
 from sparse_rnn.__main__ import COMMANDS
 from sparse_rnn.core.extras import IMPORTED, IMPORTED_FOR_ONNX, missing_extra
 
@@ -83,7 +84,7 @@ def run(wheel: Path, folder: Path, code: str) -> subprocess.CompletedProcess:
 
 
 def test_the_wheel_requires_three_packages(wheel):
-    metadata = Parser().parsestr((wheel / "sparse_rnn-0.1.0.dist-info/METADATA").read_text())
+    metadata = Parser().parsestr((wheel / f"sparse_rnn-{__version__}.dist-info/METADATA").read_text())
     lines = metadata.get_all("Requires-Dist")
     assert requirements("\n".join(line for line in lines if "extra ==" not in line)) == LIGHT
     assert {"experiments", "dev", "notebooks"} <= set(metadata.get_all("Provides-Extra"))
