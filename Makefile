@@ -31,7 +31,7 @@ READ = $(ASKED) $(if $(SOURCE),--source $(SOURCE))
 
 .DEFAULT_GOAL := help
 .PHONY: help setup demo test test-all test-backend test-processes test-documented test-additions test-cuda test-slurm test-browser \
-  test-latex test-portability lint format data kernels status bench record gpu tables figures site evidence notebooks $(TABLES) \
+  test-latex test-portability lint lock format data kernels status bench record gpu tables figures site evidence notebooks $(TABLES) \
   $(FIGURES)
 
 help:  ## show this list
@@ -107,6 +107,16 @@ lint: setup  ## ruff, mypy, and that imports point downwards
 	$(RUN) -m ruff format --check .
 	$(RUN) -m mypy
 	$(VENV)/bin/lint-imports
+
+# CUDA's packages stay out of constraints.txt: each torch names those that it needs, TORCH=system another one's.
+UV = $(RUN) -m uv --no-config
+PYPI = --default-index https://pypi.org/simple
+lock: setup  ## pin: uv.lock for pyproject.toml, constraints.txt out of uv.lock (newer versions: ARGS=--upgrade)
+	$(UV) lock $(PYPI) $(ARGS)
+	$(UV) export --quiet --locked $(PYPI) --all-extras --no-emit-project --no-hashes --no-annotate --no-header \
+	  > $(VENV)/exported.txt
+	{ echo '# Every package of an installation, pinned, for pip and make setup. make lock writes this file.'; \
+	  sed -e 's/ ;.*//' -e '/^nvidia-/d' -e '/^cuda-/d' -e '/^triton=/d' $(VENV)/exported.txt; } > constraints.txt
 
 format: setup  ## let ruff format and fix
 	$(RUN) -m ruff format .
