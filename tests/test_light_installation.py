@@ -185,7 +185,7 @@ ARGUMENTS = {
 WITHOUT = {"evaluate", "export", "extract", "generate"}  # they first look for the run, which needs no package
 
 
-@pytest.mark.parametrize("command", COMMANDS)
+@pytest.mark.parametrize("command", [command for command in COMMANDS if command != "doctor"])
 @pytest.mark.parametrize("module", ["sparse_rnn", "own"])
 def test_a_command_names_the_extra(wheel, tmp_path, command, module):
     """Both `python -m sparse_rnn COMMAND` and `python -m sparse_rnn.COMMAND`."""
@@ -201,6 +201,14 @@ def test_a_command_names_the_extra(wheel, tmp_path, command, module):
         advice = r"and the commands need it: pip install 'sparse-rnn\[experiments\]' brings it\."
         assert re.fullmatch(rf"error: \w+ is not installed, {advice}", sentence), sentence
     assert not any(tmp_path.iterdir())
+
+
+def test_the_doctor_names_it_and_goes_on(wheel, tmp_path):
+    done = run(wheel, tmp_path, "runpy.run_module('sparse_rnn.doctor', run_name='__main__', alter_sys=True)")
+    assert (done.returncode, done.stderr) == (1, ""), done.stderr
+    [found] = re.findall(r"^FAIL commands +no command works without (.*)\n +-> (.*)", done.stdout, re.MULTILINE)
+    assert {*found[0].split(", ")} <= IMPORTED
+    assert found[1] == "pip install 'sparse-rnn[experiments]'; sparsify() works without"
 
 
 @pytest.mark.parametrize("command", [*COMMANDS, ""])

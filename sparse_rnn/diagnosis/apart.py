@@ -30,10 +30,11 @@ def examine_apart(checks: dict[str, Check] = CHECKS, seconds: float = SECONDS) -
     """What the checks find; one that ends its process, or blocks it, is a finding too, and the others go on."""
     waiting = list(checks)
     while waiting:
-        command = [sys.executable, "-c", CODE, json.dumps(sys.path), *waiting]
-        process = subprocess.Popen(
-            command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, encoding="utf-8"
-        )
+        try:
+            process = _start(waiting)
+        except OSError as error:
+            yield from (checks[name].failing(f"no process can be started ({error.strerror})") for name in waiting)
+            return
         timer = Timer(seconds, process.kill)
         timer.start()
         with process:
@@ -47,6 +48,13 @@ def examine_apart(checks: dict[str, Check] = CHECKS, seconds: float = SECONDS) -
         if waiting:
             reason = f"no answer in {seconds:.0f} s" if timed_out else _end(process.returncode)
             yield checks[waiting.pop(0)].failing(reason)
+
+
+def _start(names: list[str]) -> subprocess.Popen[str]:
+    """A process that prints the findings of these checks."""
+    command = [sys.executable, "-c", CODE, json.dumps(sys.path), *names]
+    null = subprocess.DEVNULL
+    return subprocess.Popen(command, stdin=null, stdout=subprocess.PIPE, stderr=null, encoding="utf-8")
 
 
 def _end(code: int) -> str:
