@@ -92,8 +92,10 @@ def _brought_by(extra: str) -> set[str]:
 
 
 def _wrong_versions(extras: Iterable[str]) -> list[str]:
-    """What is installed in another version than asked for, in words."""
-    from packaging.requirements import Requirement  # which hydra-core brings
+    """What is installed in another version than asked for, in words; nothing without hydra-core, which brings packaging."""
+    if find_spec("packaging") is None:
+        return []
+    from packaging.requirements import Requirement
 
     wrong = []
     for requirement in (Requirement(line) for extra in extras for line in _lines(extra)):
