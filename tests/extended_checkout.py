@@ -11,8 +11,11 @@ from worked_pages import ADDITIONS, copy_project, write_files
 FOLDERS = ("launch", "results", "notebooks", "benchmarks", "scripts", ".ci")
 FILES = (
     "CHANGELOG.md",
+    "CITATION.cff",
+    "CODE_OF_CONDUCT.md",
     "CONTRIBUTING.md",
     "LICENSE",
+    "SECURITY.md",
     "Makefile",
     "constraints.txt",
     "uv.lock",

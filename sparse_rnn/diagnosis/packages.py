@@ -92,7 +92,7 @@ def _brought_by(extra: str) -> set[str]:
 
 
 def _wrong_versions(extras: Iterable[str]) -> list[str]:
-    """What is installed in another version than asked for, in words; nothing without hydra-core, which brings packaging."""
+    """What is installed in another version than asked for, in words; nothing if the package `packaging` is missing."""
     if find_spec("packaging") is None:
         return []
     from packaging.requirements import Requirement
