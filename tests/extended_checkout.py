@@ -19,9 +19,7 @@ FILES = (
     "Makefile",
     "constraints.txt",
     "uv.lock",
-    "scripts",
     ".gitignore",
-    ".ci",
 )
 
 
