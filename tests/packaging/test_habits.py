@@ -86,3 +86,13 @@ def test_containers_copy_what_there_is():
     assert all((ROOT / name).exists() for name in copied)
     kept = (ROOT / "containers" / "Dockerfile.dockerignore").read_text().splitlines()
     assert {line[1:] for line in kept if line.startswith("!")} == copied
+
+
+def test_the_changelog_has_this_version_with_the_day_of_the_citation():
+    text = (ROOT / "CHANGELOG.md").read_text()
+    headings = re.findall(r"^## (.*)", text, re.MULTILINE)
+    assert headings[0] == "[Unreleased]"
+    assert headings[1] == f"[{__version__}] - {load(ROOT / 'CITATION.cff')['date-released']}"
+    kinds = {"Added", "Changed", "Deprecated", "Removed", "Fixed", "Security", "Changes results"}
+    assert set(re.findall(r"^### (.*)", text, re.MULTILINE)) <= kinds
+    assert max(map(len, text.splitlines())) <= 140
