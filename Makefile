@@ -1,7 +1,9 @@
 PYTHON ?= python3
 VENV := .venv
 RUN := $(VENV)/bin/python
-TORCH ?= $(if $(wildcard .venv/.installed-system),system,pinned)
+TORCH ?= $(if $(wildcard .venv/.*-system),system,pinned)
+OTHER_TORCH = $(if $(filter system,$(TORCH)),pinned,system)
+COMMA := ,
 CLUSTER ?= local
 ARGS ?=
 ENTRY ?=
@@ -24,14 +26,15 @@ NOT_ON_BOTH = $(patsubst %,--ignore=tests/training/test_%.py,two_hosts run_lock 
 # No new name reaches these: numbers of kernels, layers and optimizers; how single runs of the paper's models are saved,
 # resumed, locked, stopped and sent. (test_worked_examples.py and test_notebooks.py make copies of their own.)
 UNCHANGED = tests/backends tests/official_code tests/optim tests/models tests/damaged tests/training tests/launch \
-  tests/own_code tests/test_wheel.py tests/test_notebooks.py tests/test_worked_examples.py
+  tests/own_code tests/packaging tests/diagnosis tests/test_doctor.py tests/test_wheel.py tests/test_notebooks.py \
+  tests/test_worked_examples.py
 SIZE = $(if $(BUDGET),/$(BUDGET))$(if $(PROTOCOL),/$(PROTOCOL))
 ASKED = $(if $(BUDGET),budget=$(BUDGET)) $(if $(PROTOCOL),protocol=$(PROTOCOL)) $(ARGS)
 READ = $(ASKED) $(if $(SOURCE),--source $(SOURCE))
 
 .DEFAULT_GOAL := help
 .PHONY: help setup demo test test-all test-backend test-processes test-documented test-additions test-cuda test-slurm test-browser \
-  test-latex test-portability lint format data kernels status bench record gpu tables figures site evidence notebooks $(TABLES) \
+  test-latex test-portability lint lock format data kernels status bench record gpu tables figures site evidence notebooks $(TABLES) \
   $(FIGURES)
 
 help:  ## show this list
@@ -39,14 +42,20 @@ help:  ## show this list
 
 setup: $(VENV)/.installed-$(TORCH)  ## install into .venv (TORCH=system keeps the torch that is already there)
 
-$(VENV)/.installed-$(TORCH): pyproject.toml constraints.txt
-	@if ls $(VENV)/.installed-* > /dev/null 2>&1 && [ ! -e $@ ]; then rm -rf $(VENV); fi  # the other torch
+# $(1): extras. A virtual environment for the other torch is removed first.
+define install
+	@if ls $(VENV)/.*-$(OTHER_TORCH) > /dev/null 2>&1; then rm -rf $(VENV); fi
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
 	  { echo "error: Python 3.11 or later is needed; give one with PYTHON=/path/to/python3." >&2; exit 1; }
-	$(PYTHON) -m venv $(if $(filter system,$(TORCH)),--system-site-packages) $(VENV)
-	grep -v '^$(if $(filter system,$(TORCH)),torch,none)==' constraints.txt > $(VENV)/constraints.txt
-	$(RUN) -m pip install --quiet --disable-pip-version-check -c $(VENV)/constraints.txt -e '.[experiments,dev,notebooks]'
+	@$(PYTHON) scripts/install.py $(VENV) $(1) $(if $(filter system,$(TORCH)),--system-torch)
 	@touch $@
+endef
+
+$(VENV)/.installed-$(TORCH): pyproject.toml constraints.txt
+	$(call install,experiments$(COMMA)dev$(COMMA)notebooks)
+
+$(VENV)/.commands-$(TORCH): pyproject.toml constraints.txt
+	$(call install,experiments)
 
 # Triton's interpreter runs the kernels for GPUs in the tests; torch for CUDA brings a triton of its own.
 $(VENV)/.triton: $(VENV)/.installed-$(TORCH)
@@ -54,7 +63,8 @@ $(VENV)/.triton: $(VENV)/.installed-$(TORCH)
 	  'triton>=3.6; platform_system == "Linux"'
 	@touch $@
 
-demo: setup  ## train on the embedded corpus for about two minutes and show what came out
+# Enough for the commands, in a third of the time that all takes.
+demo: $(if $(wildcard $(VENV)/.installed-$(TORCH)),setup,$(VENV)/.commands-$(TORCH))  ## train on the embedded corpus for about two minutes and show what came out
 	$(RUN) -m sparse_rnn.demo
 
 test: setup $(VENV)/.triton  ## the tests
@@ -107,6 +117,16 @@ lint: setup  ## ruff, mypy, and that imports point downwards
 	$(RUN) -m ruff format --check .
 	$(RUN) -m mypy
 	$(VENV)/bin/lint-imports
+
+# CUDA's packages stay out of constraints.txt: each torch names those that it needs, TORCH=system another one's.
+UV = $(RUN) -m uv --no-config
+PYPI = --default-index https://pypi.org/simple
+lock: setup  ## pin: uv.lock for pyproject.toml, constraints.txt out of uv.lock (newer versions: ARGS=--upgrade)
+	$(UV) lock $(PYPI) $(ARGS)
+	$(UV) export --quiet --locked $(PYPI) --all-extras --no-emit-project --no-hashes --no-annotate --no-header \
+	  > $(VENV)/exported.txt
+	{ echo '# Every package of an installation, pinned, for pip and make setup. make lock writes this file.'; \
+	  sed -e 's/ ;.*//' -e '/^nvidia-/d' -e '/^cuda-/d' -e '/^triton=/d' $(VENV)/exported.txt; } > constraints.txt
 
 format: setup  ## let ruff format and fix
 	$(RUN) -m ruff format .

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from sparse_rnn.sparsity.sparsifier import UpdateReport as UpdateReport
     from sparse_rnn.sparsity.step_sparsifier import StepSparsifier as StepSparsifier
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
 
 _HOMES = {
     "Clock": "sparsity.sparsifier",

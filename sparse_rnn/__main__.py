@@ -16,6 +16,7 @@ COMMANDS = {
     "export": "write a trained model as a file, or as a folder to share",
     "extract": "write the smaller dense network that ISS leaves",
     "demo": "train on the embedded corpus for two minutes",
+    "doctor": "say what works on this machine, and what to do about the rest",
     "data": "fetch data sets ahead of training",
     "kernels": "compile the sparse kernels ahead of training",
     "launch": "send the runs of tables to a cluster and watch them",

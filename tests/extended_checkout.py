@@ -8,8 +8,19 @@ from pathlib import Path
 
 from worked_pages import ADDITIONS, copy_project, write_files
 
-FOLDERS = ("launch", "results", "notebooks", "benchmarks")
-FILES = ("CHANGELOG.md", "CONTRIBUTING.md", "LICENSE", "Makefile", "constraints.txt", ".gitignore", ".ci")
+FOLDERS = ("launch", "results", "notebooks", "benchmarks", "scripts", ".ci")
+FILES = (
+    "CHANGELOG.md",
+    "CITATION.cff",
+    "CODE_OF_CONDUCT.md",
+    "CONTRIBUTING.md",
+    "LICENSE",
+    "SECURITY.md",
+    "Makefile",
+    "constraints.txt",
+    "uv.lock",
+    ".gitignore",
+)
 
 
 def extend(folder: Path) -> Path:

@@ -25,7 +25,7 @@ from sparse_rnn.runs.description import describe
 from sparse_rnn.runs.folder import RunFolder, read_record, runs_root
 from sparse_rnn.training.session import train
 
-OF_THE_PACKAGE = ["train", "evaluate", "describe", "demo", "extract", "export", "generate"]
+OF_THE_PACKAGE = ["train", "evaluate", "describe", "demo", "extract", "export", "generate", "doctor"]
 SMOKE = ["dataset=pydoc", "budget=smoke", "logger=files", "threads=1"]
 
 
@@ -160,6 +160,7 @@ def test_a_command_by_its_name_does_what_its_module_does(tmp_path):
         ("extract", ["run=nowhere"]),
         ("describe", ["format=yaml"]),
         ("kernels", ["now"]),
+        ("doctor", ["now"]),
     ],
 )
 def test_wrong_arguments_are_refused_before_torch_is_loaded(command, wrong, tmp_path):

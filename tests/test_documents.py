@@ -17,7 +17,7 @@ from sparse_rnn.core.command_line import split_keys
 from sparse_rnn.runs.description import describe
 
 ROOT = Path(__file__).parent.parent
-PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").rglob("*.md"))]
+PAGES = [*sorted(ROOT.glob("[A-Z]*.md")), *sorted((ROOT / "docs").rglob("*.md"))]
 OURS = ("python -m sparse_rnn", "python -m launch", "python -m results")
 OF_A_RUN = {module.__name__: module for module in (evaluate, export, extract, generate)}
 FENCE = re.compile(r"^```(\w+)\n(.*?)^```", re.DOTALL | re.MULTILINE)

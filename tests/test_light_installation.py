@@ -13,8 +13,9 @@ from pathlib import Path
 import pytest
 from hatchling.builders.wheel import WheelBuilder
 
+from sparse_rnn import __version__
 from sparse_rnn.__main__ import COMMANDS
-from sparse_rnn.core.extras import IMPORTED, OPTIONAL, missing_extra
+from sparse_rnn.core.extras import IMPORTED, IMPORTED_FOR_KERNELS, OPTIONAL, missing_extra
 
 ROOT = Path(__file__).parent.parent
 LIGHT = {"torch", "numpy", "omegaconf"}
@@ -65,37 +66,39 @@ def with_their_own(names: set[str]) -> set[str]:
     return found
 
 
-def blocked() -> set[str]:
-    """The names to import that neither torch, numpy and omegaconf nor what these require bring."""
-    visible = with_their_own(LIGHT) | {"sparse-rnn"}
+def blocked(*also: str) -> set[str]:
+    """The names to import that neither torch, numpy, omegaconf and `also` nor what these require bring."""
+    visible = with_their_own(LIGHT | set(also)) | {"sparse-rnn"}
     homes = packages_distributions()
     return {
         module for module, owners in homes.items() if not {o.lower().replace("_", "-") for o in owners} & visible
     } - {"launch", "results", "benchmarks"}
 
 
-def run(wheel: Path, folder: Path, code: str) -> subprocess.CompletedProcess:
-    """Python code in an empty folder, with the package of the wheel and only those packages visible."""
+def run(wheel: Path, folder: Path, code: str, *also: str) -> subprocess.CompletedProcess:
+    """Python code in an empty folder, with the package of the wheel and only those packages and `also` visible."""
     environment = {**os.environ, "PYTHONPATH": str(wheel), "SPARSE_RNN_RUNS": "runs", "COLUMNS": "200"}
-    program = f"BLOCKED = {blocked()!r}\n{BLOCK}\n{code}"
+    program = f"BLOCKED = {blocked(*also)!r}\n{BLOCK}\n{code}"
     command = [sys.executable, "-P", "-c", program]
     return subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True)
 
 
 def test_the_wheel_requires_three_packages(wheel):
-    metadata = Parser().parsestr((wheel / "sparse_rnn-0.1.0.dist-info/METADATA").read_text())
+    metadata = Parser().parsestr((wheel / f"sparse_rnn-{__version__}.dist-info/METADATA").read_text())
     lines = metadata.get_all("Requires-Dist")
     assert requirements("\n".join(line for line in lines if "extra ==" not in line)) == LIGHT
     assert {"experiments", "dev", "notebooks"} <= set(metadata.get_all("Provides-Extra"))
 
 
 def test_the_names_of_the_extra_are_those_of_pyproject():
-    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
-    extra = requirements("\n".join(project["optional-dependencies"]["experiments"]))
+    extras = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["optional-dependencies"]
+    kernels, extra = (requirements("\n".join(extras[name])) for name in ("kernels", "experiments"))
+    assert "sparse-rnn[kernels]" in extras["experiments"]
     homes = packages_distributions()
-    brought = {module: {owner.lower().replace("_", "-") for owner in homes[module]} for module in IMPORTED}
-    assert all(owners & extra for owners in brought.values()), brought
-    assert extra <= set.union(*brought.values())
+    for modules, wanted in ((IMPORTED_FOR_KERNELS, kernels), (IMPORTED - IMPORTED_FOR_KERNELS, extra - {"sparse-rnn"})):
+        brought = {module: {owner.lower().replace("_", "-") for owner in homes[module]} for module in modules}
+        assert all(owners & wanted for owners in brought.values()), brought
+        assert wanted <= set.union(*brought.values())
 
 
 def test_the_extras_of_their_own_are_those_of_pyproject():
@@ -126,7 +129,7 @@ def test_the_extra_for_digits_is_in_a_checkout_too():
 
 
 def test_the_checkout_installs_all_of_it():
-    assert "-e '.[experiments,dev,notebooks]'" in (ROOT / "Makefile").read_text()
+    assert "experiments$(COMMA)dev$(COMMA)notebooks" in (ROOT / "Makefile").read_text()
 
 
 def test_sparsify_needs_no_more(wheel, tmp_path):
@@ -160,7 +163,20 @@ for name in sparse_rnn.__all__:
     done = run(wheel, tmp_path, code)
     assert done.returncode == 0, done.stderr
     assert done.stdout.count("step 20 of 20, no further update>") == 9
-    assert re.search(r"^\w+ is not installed, and the kernels need it: .* brings it\.$", done.stdout, re.MULTILINE)
+    advice = r"pip install 'sparse-rnn\[kernels\]' brings it\."
+    assert re.search(rf"^\w+ is not installed, and the kernels need it: {advice}$", done.stdout, re.MULTILINE)
+
+
+def test_the_extra_for_kernels_is_all_that_they_need(wheel, tmp_path):
+    code = """
+import torch
+from sparse_rnn import sparsify
+model = torch.nn.LSTM(4, 8)
+sparsifier = sparsify(model, torch.optim.Adam(model.parameters()), sparsity=0.5, steps=2000, backend="sparse")
+print(sparsifier.backend_reason)
+"""
+    done = run(wheel, tmp_path, code, *IMPORTED_FOR_KERNELS)
+    assert (done.returncode, done.stdout) == (0, "as requested\n"), done.stderr
 
 
 ARGUMENTS = {
@@ -180,7 +196,7 @@ ARGUMENTS = {
 WITHOUT = {"evaluate", "export", "extract", "generate", "watch"}  # they first look for the run, which needs no package
 
 
-@pytest.mark.parametrize("command", COMMANDS)
+@pytest.mark.parametrize("command", [command for command in COMMANDS if command != "doctor"])
 @pytest.mark.parametrize("module", ["sparse_rnn", "own"])
 def test_a_command_names_the_extra(wheel, tmp_path, command, module):
     """Both `python -m sparse_rnn COMMAND` and `python -m sparse_rnn.COMMAND`."""
@@ -196,6 +212,14 @@ def test_a_command_names_the_extra(wheel, tmp_path, command, module):
         advice = r"and the commands need it: pip install 'sparse-rnn\[experiments\]' brings it\."
         assert re.fullmatch(rf"error: \w+ is not installed, {advice}", sentence), sentence
     assert not any(tmp_path.iterdir())
+
+
+def test_the_doctor_names_it_and_goes_on(wheel, tmp_path):
+    done = run(wheel, tmp_path, "runpy.run_module('sparse_rnn.doctor', run_name='__main__', alter_sys=True)")
+    assert (done.returncode, done.stderr) == (1, ""), done.stderr
+    [found] = re.findall(r"^FAIL commands +no command works without (.*)\n +-> (.*)", done.stdout, re.MULTILINE)
+    assert {*found[0].split(", ")} <= IMPORTED
+    assert found[1] == "pip install 'sparse-rnn[experiments]'; sparsify() works without"
 
 
 @pytest.mark.parametrize("command", [*COMMANDS, ""])

@@ -11,9 +11,12 @@ import pytest
 from hatchling.builders.sdist import SdistBuilder
 from hatchling.builders.wheel import WheelBuilder
 
+from sparse_rnn import __version__
+
 pytestmark = pytest.mark.documented
 
 ROOT = Path(__file__).parent.parent
+DIST_INFO = f"sparse_rnn-{__version__}.dist-info"
 SMOKE = ["dataset=pydoc", "budget=smoke", "logger=files", "threads=1"]
 
 
@@ -43,8 +46,8 @@ def test_the_wheel_holds_the_configuration_and_works_from_any_folder(installed, 
 
 
 def test_the_wheel_claims_one_name_and_offers_every_command(installed, tmp_path):
-    assert sorted(path.name for path in installed.iterdir()) == ["sparse_rnn", "sparse_rnn-0.1.0.dist-info"]
-    entry_points = (installed / "sparse_rnn-0.1.0.dist-info/entry_points.txt").read_text()
+    assert sorted(path.name for path in installed.iterdir()) == ["sparse_rnn", DIST_INFO]
+    entry_points = (installed / DIST_INFO / "entry_points.txt").read_text()
     assert entry_points.split() == ["[console_scripts]", "sparse-rnn", "=", "sparse_rnn.__main__:main"]
     assert not (installed / "sparse_rnn/results/output").exists()
     plan = from_wheel(installed, tmp_path, "-m", "sparse_rnn", "launch", "plan", "table6", "budget=smoke")
@@ -78,4 +81,4 @@ def test_a_wheel_can_be_built_from_the_source_distribution(tmp_path):
     names = zipfile.ZipFile(wheel).namelist()
     assert {"sparse_rnn/launch/__main__.py", "sparse_rnn/results/paper/claims.csv"} <= set(names)
     assert "sparse_rnn/example/model.safetensors" in names
-    assert {name.split("/")[0] for name in names} == {"sparse_rnn", "sparse_rnn-0.1.0.dist-info"}
+    assert {name.split("/")[0] for name in names} == {"sparse_rnn", DIST_INFO}

@@ -10,7 +10,7 @@ from torch.optim import Optimizer
 
 from sparse_rnn.core.declarations import GateMap
 from sparse_rnn.core.errors import ConfigError
-from sparse_rnn.core.extras import missing_extra
+from sparse_rnn.core.extras import KERNELS, missing_extra
 from sparse_rnn.sparsity import arguments
 from sparse_rnn.sparsity.divergence import odd_value
 from sparse_rnn.sparsity.iss.penalty import ISSConfig
@@ -93,7 +93,7 @@ def _chosen_backend(
     try:
         from sparse_rnn.backends.own_choice import choose_for_own  # needs packages that only an extra brings
     except ModuleNotFoundError as error:
-        lacking = missing_extra(error, "the kernels")
+        lacking = missing_extra(error, "the kernels", KERNELS)
         if lacking is None:
             raise
         if config.backend == "sparse":

@@ -15,6 +15,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from sparse_rnn import __version__
 from sparse_rnn.config.identity import identity
 from sparse_rnn.core.conf import config_dir
 from sparse_rnn.core.device import device_facts
@@ -33,8 +34,8 @@ def write_record(folder: RunFolder, record: Mapping[str, Any]) -> None:
 
 def environment(device: torch.device) -> dict[str, Any]:
     """Where a run is trained: versions of packages, host, device and its drivers, commit of the checkout."""
-    names = ["torch", "numpy", "hydra-core", "wandb", *(["sparse-rnn"] if _is_installed() else [])]
-    packages = {name: version(name) for name in names}
+    packages = {name: version(name) for name in ("torch", "numpy", "hydra-core", "wandb")}
+    packages |= {"sparse-rnn": __version__} if _is_installed() else {}
     where = {"host": socket.gethostname(), **device_facts(device)}
     return {**where, "python": platform.python_version(), "packages": packages, **_commit()}
 

@@ -130,7 +130,7 @@ def test_what_is_here_goes_before_the_hub(hub, models, tmp_path):
 def test_the_extra_is_named_where_it_is_missing(monkeypatch):
     monkeypatch.setitem(sys.modules, "huggingface_hub", None)
     assert sentence() == (
-        f"{NAME} is no file or folder here. huggingface_hub is not installed, and models of a hub need it: "
+        f"{NAME} is no file or folder here. huggingface_hub is not installed, and a model of a hub needs it: "
         "pip install 'sparse-rnn[hub]' brings it."
     )
 

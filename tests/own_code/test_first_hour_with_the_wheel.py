@@ -12,6 +12,8 @@ import pytest
 from hatchling.builders.wheel import WheelBuilder
 from worked_pages import FENCE, LAB, ROOT, Shell, outside_files, write
 
+from sparse_rnn import __version__
+
 pytestmark = pytest.mark.documented
 HEADING = "## From an empty folder to a table\n"
 FROM_PAGES = {"add-a-growth-rule.md", "add-a-model.md", "add-a-dataset.md"}
@@ -74,7 +76,7 @@ def test_own_rule_model_text_and_table_end_in_a_table_and_in_sentences(programs,
     assert [(row["row"], row["seeds"]) for row in rows] == [("Largest gradient", "2"), ("Smallest gradient", "2")]
     shown = (lab / "tables/first.md").read_text()
     assert "## Growth where the gradient is smallest, minimal gated unit" in shown
-    assert "Commit: none (sparse-rnn 0.1.0, installed)" in shown
+    assert f"Commit: none (sparse-rnn {__version__}, installed)" in shown
     assert len(re.findall(r"\d ± \d", shown)) == 4
     assert r"\begin{tabular}" in (lab / "tables/first.tex").read_text()
     words = shell.run("sparse-rnn generate run=last prompt=the words=8").splitlines()[0].split()

@@ -103,7 +103,7 @@ class Library:
 
     def compile(self) -> Path:
         """Compile the library, or wait until another process has; raises KernelsUnavailable."""
-        self._check()
+        self.check()
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
             with _notice():
@@ -112,7 +112,7 @@ class Library:
             raise _unusable(self.folder, error) from None
         return self.path
 
-    def _check(self) -> None:
+    def check(self) -> None:
         """Raise KernelsUnavailable if there is no compiler or Python's headers are missing."""
         if self.compiler is None:
             named = os.environ.get("CXX")
