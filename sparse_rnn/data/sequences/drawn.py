@@ -79,7 +79,7 @@ class Drawn:
 class Problem:
     """The base of both problems.
 
-    length: T of the papers. train: sequences of an epoch, so that it has train / training.batch steps. valid, test:
+    length: T of the papers, which a network must remember over. train: sequences of an epoch, so that it has train / training.batch steps. valid, test:
     sequences of these splits.
     """
 
