@@ -49,7 +49,7 @@ class Page:
 
     def _parts(self, cell: NotebookNode) -> Iterator[str]:
         if cell.cell_type == "markdown":
-            self.section = ([self.section] + re.findall(r"^#+ (.*)", cell.source, re.MULTILINE))[-1]
+            *_, self.section = self.section, *re.findall(r"^#+ (.*)", cell.source, re.MULTILINE)
             yield relinked(cell.source)
             return
         yield code_block(cell.source)

@@ -21,7 +21,8 @@ from sparse_rnn.models.layers.lstm import LSTM
 class AWDLSTMMoSConfig:
     """LSTMs and a mixture of softmaxes over a tied embedding (Yang et al. 2018).
 
-    embedding: dimensions of the embedding. hidden, last_hidden: units of all layers but the last, and of the last. layers: how many layers.
+    embedding: dimensions of the embedding. hidden, last_hidden: units of all layers but the last, and of the last.
+    layers: how many layers.
     experts: softmaxes in the mixture. dropout_word: the share of words whose embedding is dropped. dropout_input,
     dropout_hidden, dropout_output, dropout_latent: of the embedding, between layers, of the last layer's output, and of
     what the experts read, with one mask for a whole window.

@@ -23,8 +23,8 @@ class ONLSTMConfig:
     """A language model of ordered neurons (Shen et al. 2019), with a tied embedding.
 
     embedding: dimensions of the embedding, and units of the last layer. hidden: units of the other layers. layers: how
-    many layers. dropout_word: the share of words whose embedding is dropped. dropout_input, dropout_hidden, dropout_output: of
-    the embedding, between layers and of the output, with one mask for a whole window.
+    many layers. dropout_word: the share of words whose embedding is dropped. dropout_input, dropout_hidden,
+    dropout_output: of the embedding, between layers and of the output, with one mask for a whole window.
     chunk: how many units share one value of a master gate. drop_connect: the share of recurrent weights dropped in
     training. activation_penalty, temporal_penalty: the weights of AR and TAR of Merity et al. 2017.
     """

@@ -17,8 +17,8 @@ from sparse_rnn.models.layers.recurrent import RecurrentLayer, RecurrentStack
 class RecurrentConfig:
     """Embedding, layers of one kind, and a decoder, with one dropout rate at all places.
 
-    hidden: features of each layer, and dimensions of the embedding. layers: how many layers. dropout: of what each layer reads,
-    and of the output, drawn anew at every time step.
+    hidden: features of each layer, and dimensions of the embedding. layers: how many layers. dropout: of what each
+    layer reads, and of the output, drawn anew at every time step.
     residual: whether layers are added to what they read, see RecurrentStack.
     """
 

@@ -23,8 +23,8 @@ DECODERS = ("full", "adaptive")
 class StackedLSTMConfig:
     """A language model of torch's LSTM (Zaremba et al. 2014), with one dropout rate at all places.
 
-    hidden: units of each layer, and dimensions of the embedding. layers: how many layers. dropout: of the embedding, between
-    layers and of the output, drawn anew at every time step.
+    hidden: units of each layer, and dimensions of the embedding. layers: how many layers. dropout: of the embedding,
+    between layers and of the output, drawn anew at every time step.
     init_range: all parameters start in U(+-init_range) (Zaremba et al. 2014: 0.04), instead of as described at
     StackedLSTM. decoder: full, or adaptive for a vocabulary of hundreds of thousands of words, see AdaptiveDecoder.
     """

@@ -213,9 +213,9 @@ class AdamConfig(_Adaptive):
 class AdamWConfig(_Adaptive):
     """AdamW (Loshchilov & Hutter 2019): weights shrink apart from the gradient.
 
-    The defaults are torch's, at a constant rate. weight_decay: the share of itself, times lr, that a weight loses in each step.
-    decay_vectors: whether parameters of one dimension shrink too, such as
-    biases and the scales of norms.
+    The defaults are torch's, at a constant rate. weight_decay: the share of itself, times lr, that a weight loses in
+    each step.
+    decay_vectors: whether parameters of one dimension shrink too, such as biases and the scales of norms.
     """
 
     name: str = "adamw"

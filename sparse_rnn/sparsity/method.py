@@ -34,8 +34,9 @@ class SparsifierConfig:
     conf/sparsifier holds the named ones; growth is a configuration of its own (see rules.growth).
 
     sparsity: the inactive share of the sparse weights. epsilon: of initial=er and er_gates, which gives it instead.
-    initial, removal, redistribution, schedule: the rules, by the names of sparsity.rules: how many weights of each group
-    are active at the start, which are removed, how many of those that grow each group gets, and how many move when.
+    initial, removal, redistribution, schedule: the rules, by the names of sparsity.rules: how many weights of each
+    group are active at the start, which are removed, how many of those that grow each group gets, and how many move
+    when.
     scope: tensor, cell or gate: what recurrent weights compete within, see `groups_of`.
     removal_rate, final_rate: the share of active weights that an update removes, at the start and end of training.
     update_interval: `epoch`, or a number of steps.
@@ -54,7 +55,8 @@ class SparsifierConfig:
     weights than this share of them lose them all; 0: none does.
     dense_steps, dense_epochs: how long training is dense before the first topology is drawn, by magnitude.
     groups: other sparsities and removal rates, by globs of the names of weights; the last glob that matches decides.
-    backend: auto, masked or sparse: what computes with the weights, see sparse_rnn.backends.choice; it is not part of a run's identity.
+    backend: auto, masked or sparse: what computes with the weights, see sparse_rnn.backends.choice; it is not part of a
+    run's identity.
     """
 
     name: str = MISSING

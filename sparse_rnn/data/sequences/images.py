@@ -135,7 +135,8 @@ class _SequentialImages:
 class SequentialMNIST(_SequentialImages):
     """MNIST (LeCun et al. 1998), pixel by pixel (Le et al. 2015): 55,000 / 5,000 / 10,000 images of 784 pixels.
 
-    The last 5,000 training images are held out for validation. permuted: whether pixels come in a random order, the same in all runs.
+    The last 5,000 training images are held out for validation. permuted: whether pixels come in a random order, the
+    same in all runs.
     """
 
     steps: ClassVar[int] = 784
