@@ -48,7 +48,7 @@ class TrainingConfig:
     """Length and shape of training.
 
     epochs: how often the training split is read. batch: sequences side by side. bptt: window length in tokens.
-    variable_bptt: whether windows have random lengths around it. max_bptt: the longest of these (None: no limit).
+    variable_bptt: whether windows have random lengths around it. max_bptt: the longest of the random lengths (None: no limit).
     sub_batch: sequences per forward and backward pass, each with its own dropout masks; the optimizer steps
     after the whole batch (None: the batch in one pass). clip: largest gradient norm (None: no clipping). valid_batch,
     test_batch: sequences side by side in evaluation.
@@ -102,7 +102,10 @@ class BudgetConfig:
 
 @dataclass
 class CheckpointConfig:
-    """every_minutes: between checkpoints, at least. keep: the weights left after training: best, last or none."""
+    """What is stored of a run so that it can resume, and afterwards.
+
+    every_minutes: minutes between checkpoints, at least. keep: the weights left after training: best, last or none.
+    """
 
     every_minutes: float = 10.0
     keep: str = "best"
@@ -134,7 +137,7 @@ class SnapshotsConfig:
 class LoggerConfig:
     """Where a run logs to, besides its record.
 
-    wandb: whether a W&B run is written. mode: its mode, offline or online. project, entity: where it belongs in W&B
+    wandb: whether a W&B run is written. mode: of the W&B run, offline or online. project, entity: where it belongs in W&B
     (entity None: the user's default). every: steps between rows of training loss.
     """
 
@@ -158,9 +161,9 @@ class RunConfig:
 
     model, dataset, optimizer, growth, sparsifier, recipe, protocol, budget, logger: chosen by name, as in model=rhn;
     each has keys of its own. training, checkpoint, snapshots: groups of keys.
-    init_seed: for the weights and the first topology. seed: for everything else. device: auto, cpu, cuda or cuda:N.
-    threads: of torch on the CPU (None: as many as it uses by itself). precision: of matrix products, fp32, tf32 or
-    bf16. deterministic: on a GPU, only algorithms that repeat their results bit for bit.
+    seed: of all random numbers but those of init_seed. init_seed: of the weights and of the first topology. device:
+    auto, cpu, cuda or cuda:N. threads: how many torch uses on the CPU (None: as many as it does by itself). precision:
+    fp32, tf32 or bf16, of matrix products. deterministic: on a GPU, only algorithms that repeat their results bit for bit.
     """
 
     model: Any = MISSING

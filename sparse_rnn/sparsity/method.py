@@ -44,7 +44,7 @@ class SparsifierConfig:
     cosine reach final_rate.
     initial_sparsity: the sparsity of the first topology where the schedule changes it (None: dense for initial=dense,
     otherwise `sparsity`). prune_start, prune_end: the window in which the schedule changes the sparsity, as shares of
-    training. alternations: the dense phases in that window, for schedule=alternating.
+    training. alternations: of schedule=alternating, the dense phases in that window.
     gradient_weight: lambda of removal=magnitude_gradient. temperature: T of removal=magnitude_soft at the end.
     backward_sparsity: the sparsity of those weights which have gradients, for growth=reserve, see `Reserve`.
     noise, l1: what moves active weights after every step, see `Perturbation`.
