@@ -8,7 +8,7 @@ from pathlib import Path
 
 from worked_pages import ADDITIONS, copy_project, write_files
 
-FOLDERS = ("launch", "results", "notebooks", "benchmarks")
+FOLDERS = ("launch", "results", "notebooks", "benchmarks", "website")
 FILES = ("CHANGELOG.md", "CONTRIBUTING.md", "LICENSE", "Makefile", "constraints.txt", ".gitignore", ".ci")
 
 

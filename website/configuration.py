@@ -9,9 +9,9 @@ from pathlib import Path
 from typing import Any, get_args, get_origin
 
 import yaml
-from launch.clusters import LocalCluster, SlurmCluster
 from omegaconf import MISSING
 
+from launch.clusters import LocalCluster, SlurmCluster
 from sparse_rnn.config import schema
 from sparse_rnn.core import conf
 from sparse_rnn.core.registry import choices, lookup
@@ -109,9 +109,7 @@ def keys(
     given: defaults in place of those of the fields. Raises ValueError for a field without a meaning.
     """
     by_name = {field.name: field for field in fields(kind) if field.name not in {"name", *without}}
-    said = {
-        tuple(name for name in names if name in by_name): meaning for names, meaning in meanings(kind).items()
-    }
+    said = {tuple(name for name in names if name in by_name): meaning for names, meaning in meanings(kind).items()}
     if unsaid := set(by_name) - {name for names in said for name in names}:
         raise ValueError(f"the docstring of {kind.__name__} does not say what {', '.join(sorted(unsaid))} means")
     rows = []
@@ -121,7 +119,8 @@ def keys(
             cells = [f"`{prefix}{name}`" for name in names], [_type(by_name[name].type) for name in names]
             shown = ["<br>".join(_once(cell)) for cell in (*cells, [written(value) for value in defaults])]
             rows.append([*shown, re.sub(r"\bNone\b", "null", meaning)])
-    return table(["key", "type", "default", "meaning"], rows)
+    made = table(["key", "type", "default", "meaning"], rows)
+    return f'<div class="keys" markdown>\n\n{made}\n\n</div>'
 
 
 def files(group: str) -> str:

@@ -9,7 +9,6 @@ import sparse_rnn
 from results import names
 from results.figures.by_name import DECLARED as DECLARED_FIGURES
 from results.tables.declared import DECLARED as DECLARED_TABLES
-
 from sparse_rnn.__main__ import COMMANDS
 from sparse_rnn.config import schema  # noqa: F401  (fill the registry)
 from sparse_rnn.core.registry import choices, lookup
@@ -25,6 +24,8 @@ RULES = {
     "schedule": "How many weights an update removes, and how many are active after it.",
     "structure": "Which patterns of active weights are allowed.",
 }
+STATE = ["check", "sparsity", "explored", "state_dict", "load_state_dict"]
+MEMBERS = {"SparsifierConfig": [], "StepSparsifier": ["before_backward", "before_step", "after_step", *STATE]}
 BESIDES = {
     "Models from files": ["sparse_rnn.inference.export.load_exported", "sparse_rnn.inference.extract.load_extracted"],
     "Runs": [
@@ -41,7 +42,11 @@ def rules() -> str:
     parts = ["# Rules", "A method is composed of these. [Methods](../methods.md) explains what one update does."]
     for group, what in RULES.items():
         kinds = {name: lookup(group, name) for name in choices(group)}
-        parts += [f"## {group}", what, table([f"`{group}=`", "what it does"], ([f"`{n}`", summary(k)] for n, k in kinds.items()))]
+        parts += [
+            f"## {group}",
+            what,
+            table([f"`{group}=`", "what it does"], ([f"`{n}`", summary(k)] for n, k in kinds.items())),
+        ]
     return "\n\n".join(parts)
 
 
@@ -49,8 +54,8 @@ def tables() -> str:
     """The page of the tables, figures and findings that are declared."""
     parts = [
         "# Tables, figures and findings",
-        "`python -m launch submit NAME` trains what is missing of one, `python -m results table NAME`, `figure NAME` or "
-        "`findings NAME` makes it of the logs. [Results](../results.md) says how.",
+        "`python -m launch submit NAME` trains the runs that one lacks. `python -m results table NAME`, `figure NAME` "
+        "or `findings NAME` makes it from the logs. [Results](../results.md) says how.",
     ]
     for kind, known in (("Tables", names.tables()), ("Figures", names.figures()), ("Findings", names.findings())):
         rows = ([f"`{name}`", *_declared(name)] for name in known)
@@ -71,7 +76,7 @@ def commands() -> str:
     """The page of the commands, each with its own help."""
     parts = [
         "# Commands",
-        "In a checkout `python -m sparse_rnn.train` and `sparse-rnn train` are the same command, and so for the others.",
+        "`python -m sparse_rnn.train` and `sparse-rnn train` are the same command, and so for the others.",
         table(["command", "what it does"], ([f"[`{name}`](#{name})", what] for name, what in COMMANDS.items())),
     ]
     for name in COMMANDS:
@@ -88,10 +93,15 @@ def _help(command: str) -> str:
 def api() -> str:
     """The page of the Python names, which mkdocstrings fills."""
     public = [f"sparse_rnn.{name}" for name in sparse_rnn.__all__ if not name.startswith("__")]
-    parts = ["# Python API", "## The package", *(f"::: {name}" for name in sorted(public, key=_place))]
+    parts = ["# Python API", "## The package", *map(_directive, sorted(public, key=_place))]
     for heading, others in BESIDES.items():
-        parts += [f"## {heading}", *(f"::: {name}" for name in others)]
+        parts += [f"## {heading}", *map(_directive, others)]
     return "\n\n".join(parts)
+
+
+def _directive(name: str) -> str:
+    members = MEMBERS.get(name.rpartition(".")[2])
+    return f"::: {name}" + (f"\n    options: {{members: {members}}}" if members is not None else "")
 
 
 def _place(name: str) -> tuple[bool, str]:

@@ -2,6 +2,7 @@
 
 import inspect
 import re
+from collections.abc import Iterable, Iterator
 from dataclasses import fields
 from typing import Any
 
@@ -22,30 +23,29 @@ def meanings(schema: type[Any]) -> dict[tuple[str, ...], str]:
 
 def summary(component: type[Any]) -> str:
     """What the docstring of a class says apart from its keys, on one line."""
-    text = _unwrapped(inspect.getdoc(component) or "")
-    paragraphs = (_beginnings(component).split(paragraph)[0].strip() for paragraph in text.splitlines())
-    return " ".join(filter(None, paragraphs))
+    parts = (
+        said for paragraph in paragraphs(inspect.getdoc(component) or "", names_of(component)) for said in paragraph
+    )
+    return " ".join(meaning for names, meaning in parts if not names and meaning)
 
 
 def _said(part: type[Any], schema: type[Any]) -> dict[str, str]:
     """The meanings in the docstring of one class, by field."""
-    text = _unwrapped(inspect.cleandoc(vars(part).get("__doc__") or ""))
-    starts = list(_beginnings(schema).finditer(text))
-    ends = [*(start.start() for start in starts), len(text)][1:]
-    found = {}
-    for start, end in zip(starts, ends, strict=False):
-        meaning = text[start.end() : end].partition("\n")[0].strip()
-        found |= dict.fromkeys(re.findall(r"\w+", start[0]), meaning)
-    return found
+    text = inspect.cleandoc(vars(part).get("__doc__") or "")
+    said = [each for paragraph in paragraphs(text, names_of(schema)) for each in paragraph]
+    return {name: meaning for names, meaning in said for name in names}
 
 
-def _unwrapped(text: str) -> str:
-    """The text with each paragraph on one line."""
-    return "\n".join(" ".join(paragraph.split()) for paragraph in text.split("\n\n"))
+def names_of(schema: type[Any]) -> set[str]:
+    """Its fields, and what else belongs to the class."""
+    return {name for part in schema.__mro__ for name in vars(part).get("__annotations__", {})}
 
 
-def _beginnings(schema: type[Any]) -> re.Pattern[str]:
-    """Where the meaning of keys, or of what belongs to the class, begins: with a sentence."""
-    names = {name for part in schema.__mro__ for name in vars(part).get("__annotations__", {})}
-    key = "|".join(map(re.escape, names)) or "$."
-    return re.compile(rf"(?:^|(?<=[.)] ))(?:{key})(?:, (?:{key}))*: ", re.MULTILINE)
+def paragraphs(text: str, names: Iterable[str]) -> Iterator[list[tuple[list[str], str]]]:
+    """Each paragraph of a docstring in parts: the names that a part begins with, none in the first, and the rest."""
+    name = "|".join(map(re.escape, names)) or "$."
+    beginning = re.compile(rf"(?:^|(?<=[.)] ))((?:{name})(?:, (?:{name}))*): ")
+    for paragraph in text.split("\n\n"):
+        first, *others = beginning.split(" ".join(paragraph.split()))
+        parts = zip(others[::2], others[1::2], strict=True)
+        yield [([], first.strip()), *((keys.split(", "), meaning.strip()) for keys, meaning in parts)]

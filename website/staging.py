@@ -7,8 +7,8 @@ from os.path import relpath
 from pathlib import Path
 
 import yaml
-from docs.methods import table as table_of_methods
 
+from docs.methods import table as table_of_methods
 from sparse_rnn.core.errors import ConfigError
 from website import configuration, listings
 
@@ -76,7 +76,7 @@ def adapted(text: str, source: Path, pages: Path) -> str:
         if aim.is_dir() and place(aim).startswith("files/"):
             return f"{words} (`{aim.relative_to(ROOT).as_posix()}`)"
         copy = pages / place(aim)
-        if aim.is_file() and not copy.suffix == ".md":
+        if aim.is_file() and copy.suffix != ".md":
             copy.parent.mkdir(parents=True, exist_ok=True)
             shutil.copy(aim, copy)
         here = relpath(place(aim), Path(place(source)).parent)

@@ -63,7 +63,7 @@ class Page:
             elif "text/markdown" in data:
                 yield data["text/markdown"]
             else:
-                printed += output.get("text") or data["text/plain"] + "\n"
+                printed += output.get("text") or data["text/plain"].rstrip("\n") + "\n"
         if printed:
             yield text_block(printed)
 

@@ -48,10 +48,11 @@ class TrainingConfig:
     """Length and shape of training.
 
     epochs: how often the training split is read. batch: sequences side by side. bptt: window length in tokens.
-    variable_bptt: whether windows have random lengths around it. max_bptt: the longest of the random lengths (None: no limit).
-    sub_batch: sequences per forward and backward pass, each with its own dropout masks; the optimizer steps
-    after the whole batch (None: the batch in one pass). clip: largest gradient norm (None: no clipping). valid_batch,
-    test_batch: sequences side by side in evaluation.
+    variable_bptt: whether windows have random lengths around it. max_bptt: the longest of the random lengths (None: no
+    limit).
+    sub_batch: sequences per forward and backward pass, each with its own dropout masks; the optimizer steps after the
+    whole batch (None: the batch in one pass). clip: largest gradient norm (None: no clipping). valid_batch, test_batch:
+    sequences side by side in evaluation.
     fused, graph: `on`, `off` or `auto`. On a GPU, fused computes cells, loss and optimizer by Triton kernels, and graph
     replays whole steps as CUDA graphs (see sparse_rnn.backends.gpu.choice). Neither is part of a run's identity.
     """
@@ -137,8 +138,8 @@ class SnapshotsConfig:
 class LoggerConfig:
     """Where a run logs to, besides its record.
 
-    wandb: whether a W&B run is written. mode: of the W&B run, offline or online. project, entity: where it belongs in W&B
-    (entity None: the user's default). every: steps between rows of training loss.
+    wandb: whether a W&B run is written. mode: of the W&B run, offline or online. project, entity: where it belongs in
+    W&B (entity None: the user's default). every: steps between rows of training loss.
     """
 
     name: str = MISSING
@@ -163,7 +164,8 @@ class RunConfig:
     each has keys of its own. training, checkpoint, snapshots: groups of keys.
     seed: of all random numbers but those of init_seed. init_seed: of the weights and of the first topology. device:
     auto, cpu, cuda or cuda:N. threads: how many torch uses on the CPU (None: as many as it does by itself). precision:
-    fp32, tf32 or bf16, of matrix products. deterministic: on a GPU, only algorithms that repeat their results bit for bit.
+    fp32, tf32 or bf16, of matrix products. deterministic: on a GPU, only algorithms that repeat their results bit for
+    bit.
     """
 
     model: Any = MISSING
