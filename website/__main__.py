@@ -19,7 +19,8 @@ def main() -> int:
     except (ConfigError, ValueError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
-    done = subprocess.run([sys.executable, "-m", "zensical", "build", "--strict", "--clean", "-f", work / "mkdocs.yml"])
+    words = [sys.executable, "-m", "zensical", "build", "--strict", "--clean", "-f", work / "mkdocs.yml"]
+    done = subprocess.run(words, cwd=ROOT)  # where mkdocstrings finds the packages
     if done.returncode:
         return done.returncode
     if wrong := broken(work / "docs"):

@@ -119,8 +119,7 @@ def keys(
             cells = [f"`{prefix}{name}`" for name in names], [_type(by_name[name].type) for name in names]
             shown = ["<br>".join(_once(cell)) for cell in (*cells, [written(value) for value in defaults])]
             rows.append([*shown, re.sub(r"\bNone\b", "null", meaning)])
-    made = table(["key", "type", "default", "meaning"], rows)
-    return f'<div class="keys" markdown>\n\n{made}\n\n</div>'
+    return _of_class("keys", table(["key", "type", "default", "meaning"], rows))
 
 
 def files(group: str) -> str:
@@ -133,7 +132,7 @@ def files(group: str) -> str:
         chosen = [f"`{key}={value}`" for key, value in _chosen(path)]
         found = [f"`{key if whole else f'{group}.{key}'}={_brief(value)}`" for key, value in _flat(settings(path))]
         rows.append([f"`{name}`", " ".join(comments), " ".join([*chosen, *found])])
-    return table([f"{group}=", "what it is", "sets"], rows)
+    return _of_class("options", table([f"{group}=", "what it is", "sets"], rows))
 
 
 def settings(path: Path | None) -> dict[str, Any]:
@@ -199,6 +198,11 @@ def _type(kind: Any) -> str:
     if get_origin(kind) is dict:
         return "mapping"
     return {"str": "text", "int": "whole number", "float": "number", "bool": "true or false"}[kind.__name__]
+
+
+def _of_class(name: str, part: str) -> str:
+    """A part of a page, which site.css knows by the name."""
+    return f'<div class="{name}" markdown>\n\n{part}\n\n</div>'
 
 
 def _once(cells: Sequence[str]) -> Sequence[str]:

@@ -75,11 +75,11 @@ def adapted(text: str, source: Path, pages: Path) -> str:
         aim = (source.parent / target).resolve()
         if aim.is_dir() and place(aim).startswith("files/"):
             return f"{words} (`{aim.relative_to(ROOT).as_posix()}`)"
-        copy = pages / place(aim)
-        if aim.is_file() and copy.suffix != ".md":
-            copy.parent.mkdir(parents=True, exist_ok=True)
-            shutil.copy(aim, copy)
-        here = relpath(place(aim), Path(place(source)).parent)
+        there = place(aim) if place(aim) != place(source) else f"files/{aim.relative_to(ROOT).as_posix()}"
+        if aim.is_file() and not there.endswith(".md"):
+            (pages / there).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy(aim, pages / there)
+        here = relpath(there, Path(place(source)).parent)
         return f"{picture}[{words}]({here}{anchor or ''})"
 
     parts = FENCE.split(text)

@@ -19,6 +19,10 @@ def test_links_hold_on_the_site(tmp_path):
         staging.adapted("[a](../notebooks/02_your_own_rnn.ipynb)", PAGE, tmp_path)
         == "[a](tutorials/02_your_own_rnn.md)"
     )
+    tutorial = staging.DOCS / "tutorials" / "02_your_own_rnn.md"
+    notebook = "[a](../../notebooks/02_your_own_rnn.ipynb)"
+    assert staging.adapted(notebook, tutorial, tmp_path) == "[a](../files/notebooks/02_your_own_rnn.ipynb)"
+    assert (tmp_path / "files" / "notebooks" / "02_your_own_rnn.ipynb").exists()
     diary = staging.DOCS / "notes" / "kernels-diary.md"
     assert staging.adapted("[a](../kernels.md)", diary, tmp_path) == "[a](../kernels.md)"
     assert staging.adapted("[a](docs/index.md)", staging.ROOT / "CONTRIBUTING.md", tmp_path) == "[a](index.md)"
