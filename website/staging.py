@@ -73,9 +73,11 @@ def adapted(text: str, source: Path, pages: Path) -> str:
     def link(found: re.Match[str]) -> str:
         picture, words, target, anchor = found.groups()
         aim = (source.parent / target).resolve()
-        if aim.is_dir() and place(aim).startswith("files/"):
-            return f"{words} (`{aim.relative_to(ROOT).as_posix()}`)"
-        there = place(aim) if place(aim) != place(source) else f"files/{aim.relative_to(ROOT).as_posix()}"
+        inside, there = aim.relative_to(ROOT).as_posix(), place(aim)
+        if there == place(source) or there.startswith("files/"):  # of a page: the notebook that it shows
+            if aim.is_dir():
+                return f"{words} (`{inside}`)"
+            there = f"files/{inside}"
         if aim.is_file() and not there.endswith(".md"):
             (pages / there).parent.mkdir(parents=True, exist_ok=True)
             shutil.copy(aim, pages / there)

@@ -31,6 +31,8 @@ def test_links_hold_on_the_site(tmp_path):
 
 def test_files_beside_the_pages_come_along_and_folders_are_named(tmp_path):
     linked = staging.adapted("![a](../results/bench/sparse_sweep.png)", PAGE, tmp_path)
+    index = staging.DOCS / "tutorials" / "index.md"
+    assert staging.adapted("[them](../../notebooks)", index, tmp_path) == "them (`notebooks`)"
     assert linked == "![a](files/results/bench/sparse_sweep.png)"
     copied = tmp_path / "files" / "results" / "bench" / "sparse_sweep.png"
     assert copied.read_bytes() == (staging.ROOT / "results" / "bench" / "sparse_sweep.png").read_bytes()
