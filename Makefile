@@ -34,7 +34,7 @@ READ = $(ASKED) $(if $(SOURCE),--source $(SOURCE))
 
 .DEFAULT_GOAL := help
 .PHONY: help setup demo test test-all test-backend test-processes test-documented test-additions test-cuda test-slurm test-browser \
-  test-latex test-portability lint lock format data kernels status bench record gpu tables figures site evidence notebooks $(TABLES) \
+  docs tutorials test-latex test-portability lint lock format data kernels status bench record gpu tables figures site evidence notebooks $(TABLES) \
   $(FIGURES)
 
 help:  ## show this list
@@ -61,6 +61,10 @@ $(VENV)/.commands-$(TORCH): pyproject.toml constraints.txt
 $(VENV)/.triton: $(VENV)/.installed-$(TORCH)
 	$(RUN) -c 'import triton' 2> /dev/null || $(RUN) -m pip install --quiet --disable-pip-version-check \
 	  'triton>=3.6; platform_system == "Linux"'
+	@touch $@
+
+$(VENV)/.docs: $(VENV)/.installed-$(TORCH)
+	$(RUN) -m pip install --quiet --disable-pip-version-check -c $(VENV)/constraints.txt -e '.[docs]'
 	@touch $@
 
 # Enough for the commands, in a third of the time that all takes.
@@ -97,7 +101,7 @@ test-slurm: setup  ## the tests on a SLURM cluster that this starts and stops (a
 	SPARSE_RNN_SLURM_TEST=$${SPARSE_RNN_SLURM_TEST:-1} OMP_NUM_THREADS=1 \
 	  $(RUN) -m pytest -m slurm --timeout 900 tests/cluster $(ARGS)
 
-test-browser: setup  ## the tests of the page of results in Chromium (which this installs, as root, in a container)
+test-browser: setup $(VENV)/.docs  ## the page of results and the documentation in Chromium (which this installs, as root, in a container)
 	tests/install_debian.sh chromium chromium
 	SPARSE_RNN_BROWSER_TEST=1 OMP_NUM_THREADS=1 $(RUN) -m pytest -m browser tests/browser $(ARGS)
 
@@ -174,6 +178,12 @@ evidence: setup  ## the tables, figures and findings of the committed logs
 	$(RESULTS) figure evidence_sparsity evidence_updates $(LOGS) --out results/output/figures/reduced/paper
 	$(RESULTS) findings $(LOGS) --out results/output/findings
 	$(RESULTS) refresh README.md docs/findings.md docs/results.md
+
+docs: setup $(VENV)/.docs  ## the documentation as a site, with a reference of every key and command, into build/docs
+	$(RUN) -m website
+
+tutorials: setup  ## execute the notebooks and write docs/tutorials, what they print and draw (some: ARGS=03_gates_over_time)
+	OMP_NUM_THREADS=1 $(RUN) -m website.tutorials $(ARGS)
 
 notebooks: setup  ## execute the notebooks, as the tests do
 	OMP_NUM_THREADS=1 $(RUN) -m pytest tests/test_notebooks.py

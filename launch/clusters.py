@@ -87,9 +87,10 @@ class LocalCluster:
 class SlurmCluster:
     """A SLURM cluster: what a run asks for, in sbatch's words.
 
-    time: minutes, after which a run is stopped and queued again. gpus: of one job; 0 hides those of the node from its
-    runs. runs_per_gpu: how many runs of the same resources share a job, which then has one GPU. cpus, memory_gb: of one
-    run; the job asks for as many times that as it has runs. threads: how many a run computes with; None: `cpus`.
+    partition, account: which of the cluster's (None: the user's default). time: minutes, after which a run is stopped
+    and queued again. gpus: of one job; 0 hides those of the node from its runs. runs_per_gpu: how many runs of the same
+    resources share a job, which then has one GPU. cpus, memory_gb: of one run; the job asks for as many times that as
+    it has runs. threads: how many a run computes with; None: `cpus`.
     parallel: how many tasks of an array run at a time. array: the most tasks in one array; a task is a job. warning:
     seconds between the signal to stop and the time limit. sbatch: other options, as {constraint: a100}. setup: lines of
     shell before the runs. models: other values of these keys for a model, as {rhn: {time: 600}}.

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from worked_pages import ADDITIONS, copy_project, write_files
 
-FOLDERS = ("launch", "results", "notebooks", "benchmarks", "scripts", ".ci")
+FOLDERS = ("launch", "results", "notebooks", "benchmarks", "scripts", "website", ".ci")
 FILES = (
     "CHANGELOG.md",
     "CITATION.cff",

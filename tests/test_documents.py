@@ -18,6 +18,7 @@ from sparse_rnn.runs.description import describe
 
 ROOT = Path(__file__).parent.parent
 PAGES = [*sorted(ROOT.glob("[A-Z]*.md")), *sorted((ROOT / "docs").rglob("*.md"))]
+TUTORIALS = ROOT / "docs" / "tutorials"
 OURS = ("python -m sparse_rnn", "python -m launch", "python -m results")
 OF_A_RUN = {module.__name__: module for module in (evaluate, export, extract, generate)}
 FENCE = re.compile(r"^```(\w+)\n(.*?)^```", re.DOTALL | re.MULTILINE)
@@ -26,7 +27,7 @@ FENCE = re.compile(r"^```(\w+)\n(.*?)^```", re.DOTALL | re.MULTILINE)
 def blocks(language: str) -> list[pytest.param]:
     """The fenced blocks of a language in all pages."""
     found = []
-    for page in PAGES:
+    for page in (page for page in PAGES if page.parent != TUTORIALS):  # whose cells run as notebooks
         for k, (kind, text) in enumerate(FENCE.findall(page.read_text(encoding="utf-8"))):
             if kind == language:
                 found.append(pytest.param(text, id=f"{page.name}-{k}"))

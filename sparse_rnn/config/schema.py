@@ -28,6 +28,7 @@ MOST = {"epochs": 1_000_000, "bptt": 1_000_000, "max_bptt": 1_000_000}
 class RecipeConfig:
     """The papers' settings for one model and one optimizer.
 
+    sparsity, removal_rate: what the sparsifier has unless it is given others (None: the sparsifier must be given them).
     er: the initial distribution of methods that start from Erdos-Renyi, er or er_gates. model, optimizer: the only
     ones that the settings are for, where the recipe's name does not say so. assumed: what the papers do not give, and
     where it was taken from instead.
@@ -46,10 +47,12 @@ class RecipeConfig:
 class TrainingConfig:
     """Length and shape of training.
 
-    bptt: window length in tokens. variable_bptt: whether windows have random lengths around it, up to max_bptt (None:
-    no limit). sub_batch: sequences per forward and backward pass, each with its own dropout masks; the optimizer steps
-    after the whole batch (None: the batch in one pass). clip: largest gradient norm (None: no clipping). valid_batch,
-    test_batch: sequences side by side in evaluation.
+    epochs: how often the training split is read. batch: sequences side by side. bptt: window length in tokens.
+    variable_bptt: whether windows have random lengths around it. max_bptt: the longest of the random lengths (None: no
+    limit).
+    sub_batch: sequences per forward and backward pass, each with its own dropout masks; the optimizer steps after the
+    whole batch (None: the batch in one pass). clip: largest gradient norm (None: no clipping). valid_batch, test_batch:
+    sequences side by side in evaluation.
     fused, graph: `on`, `off` or `auto`. On a GPU, fused computes cells, loss and optimizer by Triton kernels, and graph
     replays whole steps as CUDA graphs (see sparse_rnn.backends.gpu.choice). Neither is part of a run's identity.
     """
@@ -100,7 +103,10 @@ class BudgetConfig:
 
 @dataclass
 class CheckpointConfig:
-    """every_minutes: between checkpoints, at least. keep: the weights left after training: best, last or none."""
+    """What is stored of a run so that it can resume, and afterwards.
+
+    every_minutes: minutes between checkpoints, at least. keep: the weights left after training: best, last or none.
+    """
 
     every_minutes: float = 10.0
     keep: str = "best"
@@ -114,7 +120,11 @@ class CheckpointConfig:
 
 @dataclass
 class SnapshotsConfig:
-    """Whether masks, and hidden states on the first `tokens` tokens of the test split, are stored after every epoch."""
+    """What is stored of a run after every epoch, for topological distances and for looking at states.
+
+    enabled: whether masks and hidden states are; snapshots=true is short for it. tokens: of how many tokens of the test
+    split, its first, the hidden states are.
+    """
 
     enabled: bool = False
     tokens: int = 2000
@@ -126,7 +136,11 @@ class SnapshotsConfig:
 
 @dataclass
 class LoggerConfig:
-    """wandb: whether a W&B run is written, as `mode` offline or online. every: steps between rows of training loss."""
+    """Where a run logs to, besides its record.
+
+    wandb: whether a W&B run is written. mode: of the W&B run, offline or online. project, entity: where it belongs in
+    W&B (entity None: the user's default). every: steps between rows of training loss.
+    """
 
     name: str = MISSING
     wandb: bool = True
@@ -146,9 +160,12 @@ class LoggerConfig:
 class RunConfig:
     """A run's configuration as Hydra composes it.
 
-    init_seed: for the weights and the first topology. seed: for everything else. device: auto, cpu, cuda or cuda:N.
-    threads: of torch on the CPU (None: as many as it uses by itself). precision: of matrix products, fp32, tf32 or
-    bf16. deterministic: on a GPU, only algorithms that repeat their results bit for bit.
+    model, dataset, optimizer, growth, sparsifier, recipe, protocol, budget, logger: chosen by name, as in model=rhn;
+    each has keys of its own. training, checkpoint, snapshots: groups of keys.
+    seed: of all random numbers but those of init_seed. init_seed: of the weights and of the first topology. device:
+    auto, cpu, cuda or cuda:N. threads: how many torch uses on the CPU (None: as many as it does by itself). precision:
+    fp32, tf32 or bf16, of matrix products. deterministic: on a GPU, only algorithms that repeat their results bit for
+    bit.
     """
 
     model: Any = MISSING

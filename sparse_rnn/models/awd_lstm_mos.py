@@ -19,10 +19,15 @@ from sparse_rnn.models.layers.lstm import LSTM
 @register("model", "awd_lstm_mos")
 @dataclass
 class AWDLSTMMoSConfig:
-    """`layers` LSTMs of `hidden` units, the last of `last_hidden`; `experts` softmaxes over a tied embedding.
+    """LSTMs and a mixture of softmaxes over a tied embedding (Yang et al. 2018).
 
+    embedding: dimensions of the embedding. hidden, last_hidden: units of all layers but the last, and of the last.
+    layers: how many layers.
+    experts: softmaxes in the mixture. dropout_word: the share of words whose embedding is dropped. dropout_input,
+    dropout_hidden, dropout_output, dropout_latent: of the embedding, between layers, of the last layer's output, and of
+    what the experts read, with one mask for a whole window.
     drop_connect: the share of recurrent weights dropped in training.
-    activation_penalty, temporal_penalty: AR and TAR of Merity et al. 2017.
+    activation_penalty, temporal_penalty: the weights of AR and TAR of Merity et al. 2017.
     """
 
     task: ClassVar[str] = "language_modelling"

@@ -17,7 +17,10 @@ from sparse_rnn.models.layers.lstm import LSTM
 @register("model", "lstm_classifier")
 @dataclass
 class LSTMClassifierConfig:
-    """One LSTM of `hidden` units over `embedding` dimensions; dropout on the embedding and on the last state."""
+    """A text classifier of one LSTM layer, as in ST-RNN.
+
+    embedding: dimensions of the embedding. hidden: units of the layer. dropout: of the embedding and of the last state.
+    """
 
     task: ClassVar[str] = "text_classification"
 

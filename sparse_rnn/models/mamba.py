@@ -96,7 +96,7 @@ class _OfMambas:
 @register("model", "mamba")
 @dataclass
 class MambaConfig(_OfMambas, RecurrentLMConfig):
-    """A language model of Mamba's blocks. expansion: channels for each feature; states: of each channel."""
+    """A language model of Mamba's blocks. expansion: channels for each feature. states: states of each channel."""
 
     name: str = "mamba"
 
@@ -104,6 +104,6 @@ class MambaConfig(_OfMambas, RecurrentLMConfig):
 @register("model", "mamba_classifier")
 @dataclass
 class MambaClassifierConfig(_OfMambas, RecurrentClassifierConfig):
-    """A text classifier of Mamba's blocks. expansion: channels for each feature; states: of each channel."""
+    """A text classifier of Mamba's blocks. expansion: channels for each feature. states: states of each channel."""
 
     name: str = "mamba_classifier"

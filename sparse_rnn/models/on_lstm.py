@@ -20,10 +20,13 @@ from sparse_rnn.models.layers.ordered_neurons import ONLSTMLayer
 @register("model", "on_lstm")
 @dataclass
 class ONLSTMConfig:
-    """`layers` layers of `hidden` units, the last of `embedding` units, with a tied embedding.
+    """A language model of ordered neurons (Shen et al. 2019), with a tied embedding.
 
+    embedding: dimensions of the embedding, and units of the last layer. hidden: units of the other layers. layers: how
+    many layers. dropout_word: the share of words whose embedding is dropped. dropout_input, dropout_hidden,
+    dropout_output: of the embedding, between layers and of the output, with one mask for a whole window.
     chunk: how many units share one value of a master gate. drop_connect: the share of recurrent weights dropped in
-    training. activation_penalty, temporal_penalty: AR and TAR of Merity et al. 2017.
+    training. activation_penalty, temporal_penalty: the weights of AR and TAR of Merity et al. 2017.
     """
 
     task: ClassVar[str] = "language_modelling"

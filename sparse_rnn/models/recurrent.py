@@ -15,8 +15,10 @@ from sparse_rnn.models.layers.recurrent import RecurrentLayer, RecurrentStack
 
 @dataclass
 class RecurrentConfig:
-    """`layers` layers of `hidden` features, and as many in the embedding; one dropout rate at all places.
+    """Embedding, layers of one kind, and a decoder, with one dropout rate at all places.
 
+    hidden: features of each layer, and dimensions of the embedding. layers: how many layers. dropout: of what each
+    layer reads, and of the output, drawn anew at every time step.
     residual: whether layers are added to what they read, see RecurrentStack.
     """
 

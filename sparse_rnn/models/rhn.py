@@ -18,8 +18,11 @@ from sparse_rnn.models.layers.highway import HighwayRecurrence
 @register("model", "rhn")
 @dataclass
 class RHNConfig:
-    """`depth` highway layers of `hidden` units in each time step, with coupled gates and a tied embedding.
+    """A recurrent highway network (Zilly et al. 2017), with coupled gates and a tied embedding.
 
+    hidden: units of each highway layer, and dimensions of the embedding. depth: highway layers in each time step.
+    dropout_word: the share of words whose embedding is dropped. dropout_input, dropout_hidden, dropout_output: of the
+    embedding, of the state at every depth and of the output, with one mask for a whole window.
     init_range: all parameters start in U(+-init_range), instead of as described at RHN.
     transform_bias: the initial bias of the transform gates. Zilly et al. 2017 use 0.04 and -2.
     """

@@ -109,7 +109,7 @@ class _OfSLSTMs:
 @register("model", "slstm")
 @dataclass
 class SLSTMConfig(_OfSLSTMs, RecurrentLMConfig):
-    """A language model of sLSTMs. heads: into how many blocks recurrent weights divide."""
+    """A language model of sLSTMs. heads: how many blocks the recurrent weights divide into."""
 
     name: str = "slstm"
 
@@ -117,6 +117,6 @@ class SLSTMConfig(_OfSLSTMs, RecurrentLMConfig):
 @register("model", "slstm_classifier")
 @dataclass
 class SLSTMClassifierConfig(_OfSLSTMs, RecurrentClassifierConfig):
-    """A text classifier of sLSTMs. heads: into how many blocks recurrent weights divide."""
+    """A text classifier of sLSTMs. heads: how many blocks the recurrent weights divide into."""
 
     name: str = "slstm_classifier"

@@ -21,8 +21,10 @@ DECODERS = ("full", "adaptive")
 @register("model", "stacked_lstm")
 @dataclass
 class StackedLSTMConfig:
-    """`hidden` units in each of `layers` layers and in the embedding; one dropout rate at all places.
+    """A language model of torch's LSTM (Zaremba et al. 2014), with one dropout rate at all places.
 
+    hidden: units of each layer, and dimensions of the embedding. layers: how many layers. dropout: of the embedding,
+    between layers and of the output, drawn anew at every time step.
     init_range: all parameters start in U(+-init_range) (Zaremba et al. 2014: 0.04), instead of as described at
     StackedLSTM. decoder: full, or adaptive for a vocabulary of hundreds of thousands of words, see AdaptiveDecoder.
     """

@@ -71,6 +71,13 @@ class _MayAverage:
 
 @dataclass
 class _WithPlateau(_MayAverage):
+    """An optimizer of torch's whose learning rate may fall on plateaus.
+
+    lr: the learning rate. weight_decay: the share of each weight that is added to its gradient. plateau_factor: what
+    the learning rate is multiplied by on a plateau of the validation loss; 1: it stays. plateau_patience: how many
+    epochs in a row may pass without a new best loss before that.
+    """
+
     lr: float = MISSING
     weight_decay: float = 0.0
     plateau_factor: float = 1.0
@@ -101,8 +108,10 @@ def _check_shares(**shares: float) -> None:
 @register("optimizer", "sgd")
 @dataclass
 class SGDConfig(_MayAverage):
-    """Plain SGD; the learning rate is multiplied by `decay_factor` after given epochs, by default never.
+    """Plain SGD, by default at a constant rate.
 
+    lr: the learning rate. weight_decay: the share of each weight that is added to its gradient. decay_factor: what the
+    learning rate is multiplied by at each decay; 1: it stays.
     decay_after, decay_every: the shares of training before the first decay and between further ones, rounded to epochs.
     """
 
@@ -138,6 +147,7 @@ class SGDConfig(_MayAverage):
 class _Adaptive(_WithPlateau):
     """Optimizers with running means of gradients and of their squares; the defaults are torch's.
 
+    beta1, beta2: the decay of both running means. epsilon: added to the root of the second, which divides.
     warmup: the share of training in which the learning rate rises linearly from zero. cosine_factor: the share of the
     learning rate that it falls to, in a cosine from there to the end of training; 1: it does not.
     """
@@ -201,10 +211,11 @@ class AdamConfig(_Adaptive):
 @register("optimizer", "adamw")
 @dataclass
 class AdamWConfig(_Adaptive):
-    """AdamW (Loshchilov & Hutter 2019): weights shrink by lr * weight_decay per step, apart from the gradient.
+    """AdamW (Loshchilov & Hutter 2019): weights shrink apart from the gradient.
 
-    The defaults are torch's, at a constant rate. decay_vectors: whether parameters of one dimension shrink too, such as
-    biases and the scales of norms.
+    The defaults are torch's, at a constant rate. weight_decay: the share of itself, times lr, that a weight loses in
+    each step.
+    decay_vectors: whether parameters of one dimension shrink too, such as biases and the scales of norms.
     """
 
     name: str = "adamw"
@@ -223,7 +234,10 @@ class AdamWConfig(_Adaptive):
 @register("optimizer", "momentum_sgd")
 @dataclass
 class MomentumSGDConfig(_WithPlateau):
-    """SGD with momentum, by default at a constant rate; the papers' weight decay and plateau are in their recipes."""
+    """SGD with momentum, by default at a constant rate; the papers' weight decay and plateau are in their recipes.
+
+    momentum: the share of the last step that the next one repeats.
+    """
 
     name: str = "momentum_sgd"
     weight_decay: float = changed_default(0.0, formerly=1.2e-6)
@@ -246,6 +260,7 @@ class MomentumSGDConfig(_WithPlateau):
 class _Averaged:
     """SGD with averaged weights.
 
+    lr: the learning rate. weight_decay: the share of each weight that is added to its gradient.
     nonmono: epochs of the non-monotonic trigger. average_by: the share of the epochs after which averaging starts at
     the latest (1: only when triggered). restarts: epochs after which running averages start anew.
     """

@@ -14,9 +14,12 @@ class IMPConfig(SparsifierConfig):
     """A round of training whose topology are the largest weights that its parent run ended with, in the whole network.
 
     The parent is the same run with one round less, which has pruned the same share of the weights in each round; with
-    rounds=0 it is dense. Every round begins with the same weights: the initial ones, or with rewind_epoch=k those of
-    the dense run after its epoch k (Frankle et al. 2020). The number of active weights is exact in every round and
+    rounds=0 it is dense. Every round begins with the same weights: the initial ones, or later ones of the dense run
+    (Frankle et al. 2020). The number of active weights is exact in every round and
     fixed in training; memory and time are those of a static network, once for each round.
+
+    rounds: how many have pruned; 0: the dense run. rewind_epoch: the epoch of the dense run after which weights are
+    those that every round begins with; 0: the initial ones.
     """
 
     name: str = "imp"

@@ -33,25 +33,30 @@ class SparsifierConfig:
 
     conf/sparsifier holds the named ones; growth is a configuration of its own (see rules.growth).
 
-    sparsity: the inactive share of the sparse weights. epsilon: gives it instead, for initial=er and er_gates.
-    scope: what recurrent weights compete within, see `groups_of`.
+    sparsity: the inactive share of the sparse weights. epsilon: of initial=er and er_gates, which gives it instead.
+    initial, removal, redistribution, schedule: the rules, by the names of sparsity.rules: how many weights of each
+    group are active at the start, which are removed, how many of those that grow each group gets, and how many move
+    when.
+    scope: tensor, cell or gate: what recurrent weights compete within, see `groups_of`.
     removal_rate, final_rate: the share of active weights that an update removes, at the start and end of training.
     update_interval: `epoch`, or a number of steps.
     update_until: the share of training after which the topology no longer changes, and at which schedule=linear and
     cosine reach final_rate.
-    initial_sparsity: that of the first topology where the schedule changes it (None: dense for initial=dense, otherwise
-    `sparsity`). prune_start, prune_end: the window in which it does, as shares of training. alternations: the dense
-    phases in that window, for schedule=alternating.
+    initial_sparsity: the sparsity of the first topology where the schedule changes it (None: dense for initial=dense,
+    otherwise `sparsity`). prune_start, prune_end: the window in which the schedule changes the sparsity, as shares of
+    training. alternations: of schedule=alternating, the dense phases in that window.
     gradient_weight: lambda of removal=magnitude_gradient. temperature: T of removal=magnitude_soft at the end.
-    backward_sparsity: that of the weights which have gradients, for growth=reserve, see `Reserve`.
+    backward_sparsity: the sparsity of those weights which have gradients, for growth=reserve, see `Reserve`.
     noise, l1: what moves active weights after every step, see `Perturbation`.
     keep_dense: globs of the names of weights that stay dense.
-    structure: the pattern of active entries, see sparsity.structure, and what it is made from. n_m: `n` of every `m`
-    neighbours in a row, which sets the sparsity. block: rectangles of `block` [rows, columns]. fan_in: equally many in
-    every row, but none in rows that `ablation` switches off.
+    structure: the pattern of active entries, see sparsity.structure: unstructured, n_m, block or fan_in. n, m: of
+    structure=n_m, n of every m neighbours in a row, which sets the sparsity. block: of structure=block, the rows and
+    columns of a rectangle. ablation: of structure=fan_in, which has equally many in every row: rows with fewer salient
+    weights than this share of them lose them all; 0: none does.
     dense_steps, dense_epochs: how long training is dense before the first topology is drawn, by magnitude.
     groups: other sparsities and removal rates, by globs of the names of weights; the last glob that matches decides.
-    backend: what computes with the weights, see sparse_rnn.backends.choice; it is not part of a run's identity.
+    backend: auto, masked or sparse: what computes with the weights, see sparse_rnn.backends.choice; it is not part of a
+    run's identity.
     """
 
     name: str = MISSING

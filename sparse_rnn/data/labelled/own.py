@@ -25,9 +25,11 @@ WORDS = 8  # at least, in a paragraph of PyDocTopics
 class LabelledText(LabelledDataset):
     """The user's own files, compressed or not: a label and a text per row.
 
-    The classes are the labels of the training file, sorted. Without `valid`, valid_share of that file is held out.
+    The classes are the labels of the training file, sorted.
+    train, test: the files. valid: the file for validation; without it, valid_share of the training file is held out.
     label: what ids and tables call these texts. format: csv or tsv, with or without a header (`label` in its first
-    column); jsonl, an object per line with the keys label_key and text_key; or auto, the one that a file's suffix says.
+    column); jsonl, an object per line; or auto, the one that a file's suffix says. label_key, text_key: the keys of an
+    object that hold the label and the text.
     """
 
     name: str = "labelled_text"
@@ -116,8 +118,8 @@ def _collecting(examples: Iterable[Example], source: object, labels: set[str], *
 class PyDocTopics(LabelledDataset):
     """From which topic of the running CPython's reference text (`pydoc_data.topics`) a paragraph is: needs no files.
 
-    Paragraphs of at least 8 words that occur only once, from the `topics` topics that have most text of this kind. A
-    fixed seed draws their order and a fifth of them for testing. The text differs between versions of CPython.
+    Paragraphs of at least 8 words that occur only once. A fixed seed draws their order and a fifth of them for testing.
+    The text differs between versions of CPython. topics: how many classes, those that have most text of this kind.
     """
 
     test_share: ClassVar[float] = 0.2

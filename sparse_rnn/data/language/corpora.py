@@ -109,9 +109,11 @@ class WikiText2:
 class Text:
     """The user's own files, compressed or not: words separated by white space, one sentence per line.
 
-    label: what ids and tables call the corpus. vocabulary: `train`, the words that occur at least min_count times in
-    the training file (None: 3, as in WikiText-2) and `<unk>`; or `all`, every word of the three files, as in the
-    published corpora. The defaults are those of runs that could not choose; conf/dataset/text.yaml has those of a new
+    train, valid, test: the files. label: what ids and tables call the corpus. vocabulary: `train`, the words that occur
+    often enough in the training file and `<unk>`; or `all`, every word of the three files, as in the published corpora.
+    min_count: how often that is, for vocabulary=train (None: 3, as in WikiText-2).
+
+    The defaults are those of runs that could not choose; conf/dataset/text.yaml has those of a new
     run.
     """
 

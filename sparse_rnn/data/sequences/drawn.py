@@ -79,8 +79,8 @@ class Drawn:
 class Problem:
     """The base of both problems.
 
-    length: T of the papers. train: sequences of an epoch, so that it has train / training.batch steps. valid, test:
-    sequences of these splits.
+    length: T of the papers, which a network must remember over. train: sequences of an epoch, so that it has train /
+    training.batch steps. valid, test: sequences of these splits.
     """
 
     size_names: ClassVar[tuple[str, ...]]

@@ -135,7 +135,8 @@ class _SequentialImages:
 class SequentialMNIST(_SequentialImages):
     """MNIST (LeCun et al. 1998), pixel by pixel (Le et al. 2015): 55,000 / 5,000 / 10,000 images of 784 pixels.
 
-    The last 5,000 training images are held out for validation. permuted: see `make_images`.
+    The last 5,000 training images are held out for validation. permuted: whether pixels come in a random order, the
+    same in all runs.
     """
 
     steps: ClassVar[int] = 784
@@ -179,7 +180,7 @@ class SequentialDigits(_SequentialImages):
     """scikit-learn's copy of the UCI digits, pixel by pixel: 1,293 / 144 / 360 images of 64 pixels with 17 levels.
 
     Nobody has divided them: a fixed seed draws a fifth for the test, and a tenth of the others for validation.
-    permuted: see `make_images`.
+    permuted: whether pixels come in a random order, the same in all runs.
     """
 
     steps: ClassVar[int] = 64

@@ -118,7 +118,10 @@ class GradientGrowth:
 @register("growth", "momentum")
 @dataclass
 class MomentumGrowth:
-    """Largest |m| first, m <- beta m + g over dense gradients (SNFS, Dettmers & Zettlemoyer 2019); ties are drawn."""
+    """Largest |m| first, m <- beta m + g over dense gradients (SNFS, Dettmers & Zettlemoyer 2019); ties are drawn.
+
+    beta: the share of m that a step keeps.
+    """
 
     name: str = "momentum"
     beta: float = 0.9
