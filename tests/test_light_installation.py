@@ -14,7 +14,7 @@ import pytest
 from hatchling.builders.wheel import WheelBuilder
 
 from sparse_rnn.__main__ import COMMANDS
-from sparse_rnn.core.extras import IMPORTED, IMPORTED_FOR_ONNX, missing_extra
+from sparse_rnn.core.extras import IMPORTED, OPTIONAL, missing_extra
 
 ROOT = Path(__file__).parent.parent
 LIGHT = {"torch", "numpy", "omegaconf"}
@@ -98,15 +98,26 @@ def test_the_names_of_the_extra_are_those_of_pyproject():
     assert extra <= set.union(*brought.values())
 
 
-def test_the_extra_for_onnx_is_that_of_pyproject():
+def test_the_extras_of_their_own_are_those_of_pyproject():
     extras = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["optional-dependencies"]
-    assert set(extras["onnx"]) == IMPORTED_FOR_ONNX <= set(extras["dev"])
-    pinned = {line.partition("==")[0] for line in (ROOT / "constraints.txt").read_text().splitlines()}
-    assert pinned >= IMPORTED_FOR_ONNX
-    missing = missing_extra(ModuleNotFoundError("", name="onnxruntime.capi"))
-    assert (
-        missing == "onnxruntime is not installed, and format=onnx needs it: pip install 'sparse-rnn[onnx]' brings it."
-    )
+    for name, (_, imported) in OPTIONAL.items():
+        assert requirements("\n".join(extras[name])) == imported
+    brought = {name for extra in ("onnx", "tensorboard") for name in OPTIONAL[extra][1]}
+    assert brought <= requirements("\n".join(extras["dev"]))
+
+
+@pytest.mark.parametrize(
+    ("module", "user", "extra"),
+    [
+        ("onnxruntime.capi", "format=onnx", "onnx"),
+        ("tensorboard", "logger=tensorboard", "tensorboard"),
+        ("mlflow", "logger=mlflow", "mlflow"),
+    ],
+)
+def test_what_is_said_for_want_of_an_extra(module, user, extra):
+    name = module.partition(".")[0]
+    missing = missing_extra(ModuleNotFoundError("", name=module))
+    assert missing == f"{name} is not installed, and {user} needs it: pip install 'sparse-rnn[{extra}]' brings it."
 
 
 def test_the_extra_for_digits_is_in_a_checkout_too():

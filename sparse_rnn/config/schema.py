@@ -126,13 +126,22 @@ class SnapshotsConfig:
 
 @dataclass
 class LoggerConfig:
-    """wandb: whether a W&B run is written, as `mode` offline or online. every: steps between rows of training loss."""
+    """What is written of a run besides metrics.jsonl; several loggers may be on at once.
 
-    name: str = MISSING
-    wandb: bool = True
+    name: of the file that was chosen, the last one of several. wandb: a W&B run, as `mode` offline or online.
+    tensorboard: an event file. mlflow: a run in the store `uri` (None: the variable MLFLOW_TRACKING_URI, else a
+    database in the folder of all runs). project, entity: those of W&B; MLflow's experiment has the project's name.
+    every: steps between rows of training loss.
+    """
+
+    name: str = "files"
+    wandb: bool = False
+    tensorboard: bool = False
+    mlflow: bool = False
     mode: str = "offline"
     project: str = "sparse_rnn"
     entity: str | None = None
+    uri: str | None = None
     every: int = 200
 
     def __post_init__(self) -> None:

@@ -24,16 +24,20 @@ IMPORTED = frozenset(
     }
 )
 
-
-ONNX = "onnx"  # an extra of its own, for `export format=onnx` alone
-IMPORTED_FOR_ONNX = frozenset({"onnx", "onnxruntime", "onnxscript"})
+# Extras of their own, each with what needs it and the names that it brings.
+OPTIONAL = {
+    "onnx": ("format=onnx", frozenset({"onnx", "onnxruntime", "onnxscript"})),
+    "tensorboard": ("logger=tensorboard", frozenset({"tensorboard"})),
+    "mlflow": ("logger=mlflow", frozenset({"mlflow"})),
+}
 
 
 def missing_extra(error: BaseException, needed_by: str = "the commands") -> str | None:
     """What to do if an import failed for want of an extra; None for any other error."""
     name = (error.name or "").partition(".")[0] if isinstance(error, ModuleNotFoundError) else ""
-    if name in IMPORTED_FOR_ONNX:
-        return f"{name} is not installed, and format=onnx needs it: pip install 'sparse-rnn[{ONNX}]' brings it."
+    for extra, (user, imported) in OPTIONAL.items():
+        if name in imported:
+            return f"{name} is not installed, and {user} needs it: pip install 'sparse-rnn[{extra}]' brings it."
     if name not in IMPORTED:
         return None
     return f"{name} is not installed, and {needed_by} need it: pip install 'sparse-rnn[{EXTRA}]' brings it."
