@@ -49,7 +49,7 @@ def connect(uri: str) -> "MlflowClient":
     from mlflow import MlflowClient
 
     logging.getLogger("urllib3").setLevel(logging.ERROR)  # which would say that it tries again
-    if uri.startswith(("http://", "https://")):
+    if is_server(uri):
         requests.get(uri, timeout=float(os.environ["MLFLOW_HTTP_REQUEST_TIMEOUT"]))  # MLflow would try for long
     with _alone(uri):
         client = MlflowClient(tracking_uri=uri)
@@ -66,6 +66,16 @@ def check_store(uri: str) -> None:
             f"logger=mlflow cannot use {uri} ({reason_of(error)}): start that server, name another store by "
             "logger.uri=URI, or leave mlflow out."
         ) from None
+
+
+def is_server(uri: str) -> bool:
+    """Whether a store is a server."""
+    return uri.startswith(("http://", "https://"))
+
+
+def may_exist(uri: str) -> bool:
+    """False for a database whose file is not there."""
+    return not uri.startswith(SQLITE) or _database(uri).exists()
 
 
 def artifacts_of(uri: str) -> str | None:

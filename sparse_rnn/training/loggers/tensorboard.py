@@ -1,5 +1,6 @@
 """A run as an event file of TensorBoard's."""
 
+import time
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -30,7 +31,7 @@ class TensorBoard(Logger):
     def __init__(self, folder: RunFolder, config: Mapping[str, Any], before: Iterable[Row]) -> None:
         place = folder.path / "tensorboard"
         old = sorted(place.glob("events.out.tfevents.*"))
-        times = {step: time for path in old for step, time in _times(path)}
+        now, times = time.time(), {step: when for path in old for step, when in _times(path)}
         self._snapshots = folder.snapshots
         self._settings = {key: _shown(value) for key, value in flat(identity(config))}
         self._ends: list[Any] = []  # the last of the three parts of the hyperparameters, once the others are written
@@ -38,32 +39,32 @@ class TensorBoard(Logger):
             str(place), purge_step=0 if old else None
         )
         for row in before:
-            self._write(row, times.get(int(row["step"] or 0)))
+            self._write(row, times.get(int(row["step"] or 0), now))
         self._writer.flush()
         for path in old:
             path.unlink()
 
     def row(self, row: Row) -> None:
         """Write a row, to the disk."""
-        self._write(row, None)
+        self._write(row, time.time())
         self._writer.flush()
 
     def finish(self, exit_code: int) -> None:
         """Close the file."""
         self._writer.close()
 
-    def _write(self, row: Row, time: float | None) -> None:
+    def _write(self, row: Row, when: float) -> None:
         """A row as scalars; that of an epoch also as histograms of densities and, with snapshots, pictures of masks."""
         step = int(row["step"] or 0)
         for key, value in row.items():
             if key != "step" and isinstance(value, int | float):
-                self._writer.add_scalar(key, value, step, time)
+                self._writer.add_scalar(key, value, step, when)
         if f"{VALID}loss" in row:
             self._write_hyperparameters(row)
             for gate, densities in densities_of(row).items():
-                self._writer.add_histogram(f"density/{gate}", torch.tensor(densities), step, BINS, time)
+                self._writer.add_histogram(f"density/{gate}", torch.tensor(densities), step, BINS, when)
             for weight, mask in read_masks(self._snapshots, int(row["epoch"] or 0)):
-                self._writer.add_image(f"mask/{weight}", picture(mask), step, time, dataformats="HW")
+                self._writer.add_image(f"mask/{weight}", picture(mask), step, when, dataformats="HW")
         if f"{BEST}{VALID}loss" in row:
             for part in self._ends:
                 self._writer.file_writer.add_summary(part)
