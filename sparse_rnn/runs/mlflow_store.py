@@ -29,6 +29,7 @@ OURS = {
     "MLFLOW_DISABLE_TELEMETRY": "true",
     "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",
     "MLFLOW_LOGGING_LEVEL": "ERROR",
+    "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",
 }
 
 
@@ -83,9 +84,12 @@ def artifacts_of(uri: str) -> str | None:
     return str(_database(uri).parent / "artifacts") if uri.startswith(SQLITE) else None
 
 
-def reason_of(error: BaseException) -> str:
-    """Why a store does not answer: the first line of what began it, which MLflow and its layers have wrapped."""
-    while (cause := error.__cause__ or error.__context__) is not None:
+def reason_of(error: BaseException, before: BaseException | None = None) -> str:
+    """Why a store does not answer: the first line of what began it, which MLflow and its layers have wrapped.
+
+    before: what was being handled already, and has nothing to do with it.
+    """
+    while (cause := error.__cause__ or error.__context__) not in (None, before):
         error = cause
     lines = str(error).strip().splitlines()
     return lines[0].rstrip(".") if lines else type(error).__name__

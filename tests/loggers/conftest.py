@@ -30,7 +30,9 @@ class Server:
         self._process: subprocess.Popen[bytes] | None = None
 
     def start(self) -> None:
-        """Start, and wait until it answers."""
+        """Start it if it does not run, and wait until it answers."""
+        if self._process is not None:
+            return
         options = ["--backend-store-uri", self._store, "--artifacts-destination", str(self._files), "--workers", "1"]
         command = [sys.executable, "-m", "mlflow", "server", "--host", "127.0.0.1", "--port", str(self.port), *options]
         with self.log.open("ab") as stream:
@@ -73,14 +75,19 @@ def database(empty_database: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPat
     return f"sqlite:///{path}"
 
 
-@pytest.fixture
-def server(empty_database: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Server]:
-    """A server that runs are written to by default."""
-    place = tmp_path / "server"
+@pytest.fixture(scope="session")
+def one_server(empty_database: Path) -> Iterator[Server]:
+    """The server of all tests, whose start takes seconds: each test has runs of its own seed."""
+    place = empty_database.parent / "server"
     place.mkdir()
-    shutil.copy(empty_database, place / "mlflow.db")
-    started = Server(place / "mlflow.db", place / "log")
-    monkeypatch.setenv("MLFLOW_TRACKING_URI", started.uri)
-    started.start()
-    yield started
-    started.stop()
+    server = Server(Path(shutil.copy(empty_database, place / "mlflow.db")), place / "log")
+    yield server
+    server.stop()
+
+
+@pytest.fixture
+def server(one_server: Server, monkeypatch: pytest.MonkeyPatch) -> Server:
+    """A server that answers, which runs are written to by default."""
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", one_server.uri)
+    one_server.start()
+    return one_server

@@ -1,6 +1,7 @@
 """A run in a store of MLflow's."""
 
 import re
+import sys
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any, TypedDict
@@ -86,11 +87,13 @@ class MLflow(Logger):
 
     def _try(self, work: "Callable[[MlflowClient], None]") -> None:
         """Do something in the store. Whatever it raises is said once, and the store left alone for a while."""
+        before = sys.exception()  # such as that which stops the run
         try:
             work(self._opened())
             self._pause = FIRST_PAUSE
         except Exception as error:
-            warn(f"{self._store} takes no rows ({reason_of(error)}): training goes on, and they are sent when it does.")
+            reason = reason_of(error, before)
+            warn(f"{self._store} takes no rows ({reason}): training goes on, and they are sent when it does.")
             self._silent_until = time.monotonic() + self._pause
             self._pause *= 2
 
