@@ -171,7 +171,7 @@ class RunConfig:
     budget: BudgetConfig = MISSING
     checkpoint: CheckpointConfig = field(default_factory=CheckpointConfig)
     snapshots: SnapshotsConfig = field(default_factory=SnapshotsConfig)
-    logger: LoggerConfig = MISSING
+    logger: LoggerConfig = field(default_factory=LoggerConfig)
     seed: int = 1
     init_seed: int = II("seed")
     device: str = "auto"

@@ -64,8 +64,8 @@ def compose(overrides):
         ),
         pytest.param(
             ["logger=wandb,tensorboard"],
-            "Ambiguous value for argument 'logger=wandb,tensorboard' (several values need -m; several loggers of one run "
-            "are logger=[wandb,tensorboard]).",
+            "Ambiguous value for argument 'logger=wandb,tensorboard' (several values need -m; several loggers of "
+            "one run are logger=[wandb,tensorboard]).",
             id="several loggers without brackets",
         ),
         pytest.param(
