@@ -66,15 +66,7 @@ def hyperparameters(events: Any, tag: str) -> Any:
 @pytest.fixture(scope="module")
 def logged(tiny: list[str], tmp_path_factory: pytest.TempPathFactory) -> SimpleNamespace:
     """A finished run with snapshots, and what TensorBoard reads of it."""
-    overrides = [
-        *tiny,
-        LOGGED,
-        "snapshots=true",
-        "snapshots.tokens=20",
-        "model.hidden=600",
-        "training.epochs=2",
-        "training.batch=20",
-    ]
+    overrides = [*tiny, LOGGED, "snapshots=true", "snapshots.tokens=20", "training.epochs=2"]
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(tensorboard, "LARGEST_SIDE", LARGEST_SIDE)
         patch.setenv("SPARSE_RNN_RUNS", str(tmp_path_factory.mktemp("runs")))
