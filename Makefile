@@ -34,7 +34,8 @@ READ = $(ASKED) $(if $(SOURCE),--source $(SOURCE))
 
 .DEFAULT_GOAL := help
 .PHONY: help setup demo test test-all test-backend test-processes test-documented test-additions test-cuda test-slurm test-browser \
-  docs tutorials test-latex test-portability lint lock format data kernels status bench record gpu tables figures site evidence notebooks $(TABLES) \
+  docs tutorials test-latex test-loggers test-portability lint lock format data kernels status bench record gpu tables \
+  figures site evidence notebooks $(TABLES) \
   $(FIGURES)
 
 help:  ## show this list
@@ -61,6 +62,10 @@ $(VENV)/.commands-$(TORCH): pyproject.toml constraints.txt
 $(VENV)/.triton: $(VENV)/.installed-$(TORCH)
 	$(RUN) -c 'import triton' 2> /dev/null || $(RUN) -m pip install --quiet --disable-pip-version-check \
 	  'triton>=3.6; platform_system == "Linux"'
+	@touch $@
+
+$(VENV)/.mlflow: $(VENV)/.installed-$(TORCH)
+	$(RUN) -m pip install --quiet --disable-pip-version-check -c $(VENV)/constraints.txt -e '.[mlflow]'
 	@touch $@
 
 $(VENV)/.docs: $(VENV)/.installed-$(TORCH)
@@ -115,6 +120,9 @@ test-portability: setup  ## the kernels under clang and on an emulated ARM (whic
 	tests/install_debian.sh qemu-aarch64 qemu-user
 	SPARSE_RNN_PORTABILITY_TEST=1 OMP_NUM_THREADS=1 $(RUN) -m pytest -n 2 --dist worksteal --timeout 900 -m portability \
 	  tests/portability $(ARGS)
+
+test-loggers: setup $(VENV)/.mlflow  ## the tests of runs in MLflow, against a real server
+	SPARSE_RNN_LOGGERS_TEST=1 OMP_NUM_THREADS=1 $(RUN) -m pytest -m loggers tests/loggers $(ARGS)
 
 lint: setup  ## ruff, mypy, and that imports point downwards
 	$(RUN) -m ruff check .

@@ -6,7 +6,7 @@ from sparse_rnn.tables import declaration
 from sparse_rnn.tables.declaration import DECLARED_FIGURES, DECLARED_TABLES
 
 FORMATS = {"md": "md", "csv": "csv", "latex": "tex", "html": "html"}  # and the ending of their files
-RUNS, RECORDS = "runs", "records"
+RUNS, RECORDS, MLFLOW = "runs", "records", "mlflow"
 # What is bold in a block: the best mean; or with it all that cannot be told from it, and nothing if that is all.
 MEAN, SIGNIFICANT = BOLD = ("mean", "significant")
 

@@ -12,7 +12,7 @@ Train a sparse recurrent network, or resume a run that was interrupted.
 
 {groups}
 Often used: sparsifier.sparsity=0.67 sparsifier.scope=gate training.epochs=10 optimizer.lr=20 seed=1 threads=2
-device=auto checkpoint.every_minutes=10 checkpoint.keep=best snapshots=true logger=files
+device=auto checkpoint.every_minutes=10 checkpoint.keep=best snapshots=true 'logger=[wandb,tensorboard]'
 
   --cfg job          show the whole configuration and stop
   -m, --multirun     one run for every combination, as in sparsifier=set,rigl seed=1,2, one after the other;

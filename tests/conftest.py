@@ -17,7 +17,7 @@ import torch
 
 torch.set_num_threads(1)
 
-WITH_A_TARGET = ("browser", "cuda", "latex", "portability")  # each needs what not every machine has
+WITH_A_TARGET = ("browser", "cuda", "latex", "loggers", "portability")  # each needs what not every machine has
 
 
 def pytest_collection_modifyitems(items):

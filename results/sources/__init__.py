@@ -1,1 +1,1 @@
-"""Sources of logs: W&B's offline logs, its server, a copy of a project, and the runs' own records."""
+"""Sources of logs: W&B's offline logs, its server, a copy of a project, MLflow, and the runs' own records."""

@@ -19,7 +19,7 @@ from sparse_rnn.core.errors import ConfigError, DamagedFile
 from sparse_rnn.core.metrics import metric_of
 from sparse_rnn.core.shapes import is_finite, is_number, misfit
 from sparse_rnn.data.labels import dataset_name
-from sparse_rnn.runs.folder import SCHEMA, RunFolder
+from sparse_rnn.runs.folder import PROVENANCE, SCHEMA, RunFolder
 
 Row = Mapping[str, Any]
 STATES = ("finished", "failed", "unfinished")
@@ -137,6 +137,11 @@ class Logs:
         if len(frame):
             frame.insert(1, "differs", differing([run.config for run in self.runs.values()]))
         return frame
+
+
+def logged_config(record: Mapping[str, Any]) -> dict[str, Any]:
+    """The configuration as it is logged to W&B, with the provenance under `record`, from the record of a run."""
+    return {**record["config"], "record": {name: record[name] for name in PROVENANCE if name in record}}
 
 
 def logged_run(

@@ -6,10 +6,10 @@ from pathlib import Path
 from sparse_rnn.core.errors import DamagedFile
 from sparse_rnn.core.progress import tracked
 from sparse_rnn.core.reading import read_bytes
-from sparse_rnn.runs.folder import PROVENANCE, RunFolder, load_record, metrics_are_intact
+from sparse_rnn.runs.folder import RunFolder, load_record, metrics_are_intact
 from sparse_rnn.runs.rows import read_rows
 
-from .logs import LoggedRun, Logs, Row, joined, logged_run, refuse_renamed, skipped
+from .logs import LoggedRun, Logs, Row, joined, logged_config, logged_run, refuse_renamed, skipped
 
 
 def load(folder: Path, wanted: Collection[str] | None = None) -> Logs:
@@ -43,7 +43,7 @@ def _run(folder: RunFolder) -> LoggedRun:
         raise DamagedFile(f"{folder.metrics} is damaged: its rows are not those that were written.")
     run = logged_run(
         record.get("run_id", folder.path.name),
-        record["config"] | {"record": {name: record[name] for name in PROVENANCE if name in record}},
+        logged_config(record),
         rows[-1] if rows else None,
         failed=record["status"] == "failed",
         link=str(folder.path),

@@ -16,7 +16,7 @@ from sparse_rnn.core.errors import ConfigError
 from sparse_rnn.core.wandb_environment import own_run_only
 from sparse_rnn.core.wording import counted
 
-from ..names import RECORDS, RUNS
+from ..names import MLFLOW, RECORDS, RUNS
 from . import offline
 from .choice import MIRROR, ONLINE, offline_folder
 from .logs import Row, merged, place, plain, skipped
@@ -32,7 +32,7 @@ def sync(project: str, source: str = RUNS, *, unfinished: bool = False) -> None:
     If a run is online already, only the rows that are missing at its end are sent. unfinished: whether to upload runs
     that are not finished, too. Raises ConfigError.
     """
-    if source == RECORDS or source.startswith((f"{RECORDS}:", MIRROR, ONLINE)):
+    if source in (RECORDS, MLFLOW) or source.startswith((f"{RECORDS}:", f"{MLFLOW}:", MIRROR, ONLINE)):
         raise ConfigError(f"--source {source}: sync uploads W&B's offline logs, give {RUNS} or a folder of them.")
     segments, problems = offline.find_segments(offline_folder(source))
     ready = []

@@ -136,17 +136,23 @@ class SnapshotsConfig:
 
 @dataclass
 class LoggerConfig:
-    """Where a run logs to, besides its record.
+    """What is written of a run besides metrics.jsonl; several loggers may be on at once.
 
-    wandb: whether a W&B run is written. mode: of the W&B run, offline or online. project, entity: where it belongs in
-    W&B (entity None: the user's default). every: steps between rows of training loss.
+    name: the file that was chosen, the last one of several. wandb: whether a W&B run is written. tensorboard: whether
+    an event file of TensorBoard is written. mlflow: whether a run in MLflow is written. mode: of the W&B run, offline
+    or online. project, entity: where a W&B run belongs (entity None: the user's default); MLflow's experiment has the
+    project's name. uri: MLflow's store (None: the variable MLFLOW_TRACKING_URI, else a database in the folder of all
+    runs). every: steps between rows of training loss.
     """
 
-    name: str = MISSING
-    wandb: bool = True
+    name: str = "files"
+    wandb: bool = False
+    tensorboard: bool = False
+    mlflow: bool = False
     mode: str = "offline"
     project: str = "sparse_rnn"
     entity: str | None = None
+    uri: str | None = None
     every: int = 200
 
     def __post_init__(self) -> None:
@@ -179,7 +185,7 @@ class RunConfig:
     budget: BudgetConfig = MISSING
     checkpoint: CheckpointConfig = field(default_factory=CheckpointConfig)
     snapshots: SnapshotsConfig = field(default_factory=SnapshotsConfig)
-    logger: LoggerConfig = MISSING
+    logger: LoggerConfig = field(default_factory=LoggerConfig)
     seed: int = 1
     init_seed: int = II("seed")
     device: str = "auto"

@@ -25,6 +25,8 @@ OPTIONAL = {
     "onnx": ("format=onnx", frozenset({"onnx", "onnxruntime", "onnxscript"})),
     "hub": ("a model of a hub", frozenset({"huggingface_hub"})),
     "tune": ("tune", frozenset({"optuna"})),
+    "tensorboard": ("logger=tensorboard", frozenset({"tensorboard"})),
+    "mlflow": ("logger=mlflow", frozenset({"mlflow"})),
 }
 
 

@@ -59,7 +59,8 @@ def explain(error: BaseException) -> str:
         what = _with_choice(what.rstrip(".").replace("Key", "key"))
         return f"{group}={name} does not go with the other choices: {what}{_without_package(group, name)}."
     if "Ambiguous value for argument" in str(error):
-        return f"{_first_line(error)} (several values need -m)."
+        at_once = "; several loggers of one run are logger=[wandb,tensorboard]" if "'logger=" in str(error) else ""
+        return f"{_first_line(error)} (several values need -m{at_once})."
     if isinstance(error, OverrideParseException):
         return f"The override {str(error.override)!r} cannot be read: write key=value, quoted if the value is unusual."
     if isinstance(error, ValidationError) or isinstance(cause, ValidationError):

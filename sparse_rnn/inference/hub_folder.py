@@ -55,7 +55,7 @@ def _check_place(out: Path) -> None:
 def _told(config: Mapping[str, Any]) -> dict[str, Any]:
     """The configuration without what concerns nobody else: where the user's files are, and who logs what."""
     dataset, logger = dict(config["dataset"]), dict(config["logger"])
-    logger |= {key: None for key in ("entity",) if key in logger}
+    logger |= {key: None for key in ("entity", "uri") if key in logger}
     if dataset["name"] in OWN:
         dataset |= {key: os.path.basename(dataset[key]) for key in FILE_KEYS if dataset.get(key)}
     return {**config, "dataset": dataset, "logger": logger}

@@ -11,7 +11,7 @@ from typing import Any
 import torch
 
 from sparse_rnn.config.identity import as_dict, run_id
-from sparse_rnn.config.schema import LoggerConfig, Run
+from sparse_rnn.config.schema import Run
 from sparse_rnn.config.stored import differences
 from sparse_rnn.core.device import device_failure, make_device, set_up_device
 from sparse_rnn.core.errors import ConfigError, DamagedFile, DeviceLost, Diverged, RunFailed
@@ -24,7 +24,6 @@ from sparse_rnn.data.content import content, files_of
 from sparse_rnn.runs.claim import claim
 from sparse_rnn.runs.component_code import component_code, say_if_changed
 from sparse_rnn.runs.folder import (
-    PROVENANCE,
     SCHEMA,
     RunFolder,
     backend_so_far,
@@ -40,9 +39,9 @@ from sparse_rnn.runs.vocabulary import save_vocabulary
 from sparse_rnn.training.announcement import announce
 from sparse_rnn.training.asked_for import asked_for
 from sparse_rnn.training.assembly import check_method, load_data
-from sparse_rnn.training.loggers.base import Logger, Loggers
+from sparse_rnn.training.loggers.base import Loggers
+from sparse_rnn.training.loggers.opening import check_loggers, open_loggers
 from sparse_rnn.training.loggers.terminal import Terminal
-from sparse_rnn.training.loggers.wandb import WandB, check_login
 from sparse_rnn.training.parameter_counts import recorded_sizes
 from sparse_rnn.training.signals import stop_on_signals
 from sparse_rnn.training.state import RunState, Stopped
@@ -67,8 +66,8 @@ def train(run: Run, overrides: Sequence[str]) -> float:
     config, device = as_dict(run), device_of(run)
     set_up_device(device, run.precision, deterministic=run.deterministic)
     check_method(run, device)
-    check_login(run.logger)
     folder, data_sha256 = RunFolder(runs_root() / run_id(run)), content(run.dataset)
+    check_loggers(run.logger, folder)
     terminal = Terminal(run.training.epochs, device.type == "cpu", run.budget.name)
     try:
         with _usable(folder):
@@ -158,7 +157,7 @@ def _train_locked(
             sizes = recorded_sizes(trainer.model, trainer.sparsifier)
             record |= {**sizes, "device": str(device), "backend": trainer.backend.name}
             write_record(folder, record)
-            loggers = Loggers(_open_loggers(run.logger, record, trainer, terminal))
+            loggers = open_loggers(run.logger, record, folder, trainer.rows, terminal)
             results = _fit(trainer, loggers, terminal, record, hand_over)
         exit_code = 0
     except Stopped:
@@ -179,6 +178,7 @@ def _train_locked(
     record |= recorded_sizes(trainer.model, trainer.sparsifier)  # with ISS they are known only now
     record["digest"] = digest(record["config"], folder.metrics, trainer.model, trainer.topology)
     write_record(folder, record)
+    loggers.recorded()
     keep_finished(folder, run.checkpoint.keep)
     terminal.say(f"{folder.path}: {summary(record)}")
     return float(results["valid/loss"])
@@ -264,20 +264,6 @@ def speed(state: RunState) -> dict[str, float | None]:
     """What a record says of the time: seconds of training steps, summed over all processes that trained the run, and
     training tokens per second; None before the first step."""
     return {"seconds": state.seconds, "tokens_per_second": state.tokens / state.seconds if state.seconds else None}
-
-
-def _open_loggers(
-    config: LoggerConfig, record: Mapping[str, Any], trainer: Trainer, terminal: Terminal
-) -> list[Logger]:
-    """metrics.jsonl, the terminal and, if wanted, W&B, to which rows of earlier processes that it lacks are sent."""
-    loggers: list[Logger] = [trainer.rows, terminal]
-    if config.wandb:
-        provenance = {key: record[key] for key in PROVENANCE}
-        wandb = WandB(config, record["run_id"], trainer.folder.path, record["config"] | {"record": provenance})
-        for row in filter(wandb.lacks, trainer.rows.written()):
-            wandb.row(row)
-        loggers.append(wandb)
-    return loggers
 
 
 def _sentence(folder: RunFolder, error: BaseException) -> str:

@@ -3,12 +3,14 @@
 import pytest
 
 from sparse_rnn.config.compose import compose_run, expand_shorthands
+from sparse_rnn.config.composer import Composer
 from sparse_rnn.config.identity import as_dict, run_id
 from sparse_rnn.config.stored import run_from_dict
 from sparse_rnn.core.conf import OPTIONAL_GROUPS, config_dir
 from sparse_rnn.core.conf import options as files
 from sparse_rnn.core.errors import ConfigError
 from sparse_rnn.core.registry import choices, lookup
+from sparse_rnn.training.multirun import points
 
 TEXT = ["dataset.train=a", "dataset.valid=b", "dataset.test=c"]
 TABLES = ["dataset.train=a", "dataset.test=c"]
@@ -232,12 +234,31 @@ def test_default_scopes_by_protocol():
 def test_identity_counts_what_is_computed_only():
     plain = run_id(compose_run([]))
     assert plain.startswith("stacked_lstm-ptb-selfish-s1-")
-    same = ["logger=files", "device=cpu", "threads=1", "checkpoint.keep=last", "sparsifier.backend=sparse"]
+    same = [
+        "logger=[tensorboard,mlflow]",
+        "logger.uri=sqlite:///elsewhere.db",
+        "device=cpu",
+        "threads=1",
+        "checkpoint.keep=last",
+        "sparsifier.backend=sparse",
+    ]
     assert run_id(compose_run(same)) == plain
     assert run_id(compose_run(["training.bptt=35", "seed=1", "init_seed=1"])) == plain
     others = [["seed=2"], ["init_seed=2"], ["sparsifier.scope=gate"], ["snapshots=true"], ["budget=reduced"]]
     ids = {run_id(compose_run(o)) for o in others}
     assert len(ids | {plain}) == len(others) + 1
+
+
+def test_several_loggers_are_on_at_once_in_any_order():
+    for names in ("wandb,tensorboard", "mlflow,files,tensorboard", "files", ""):
+        one, other = compose_run([f"logger=[{names}]"]), Composer().compose([f"logger=[{names}]", "seed=1"])
+        assert one.logger == other.logger
+        on = {name for name in ("wandb", "tensorboard", "mlflow") if getattr(one.logger, name)}
+        assert on == set(names.split(",")) - {"files", ""}
+    assert compose_run([]).logger == compose_run(["logger=wandb"]).logger
+    assert points(["logger=[wandb,tensorboard]", "seed=1,2"]) == [
+        ["logger=[wandb,tensorboard]", f"seed={seed}"] for seed in (1, 2)
+    ]
 
 
 def test_a_recorded_configuration_reads_back():

@@ -63,6 +63,12 @@ def compose(overrides):
             ["seed=1,2"], "Ambiguous value for argument 'seed=1,2' (several values need -m).", id="a sweep without -m"
         ),
         pytest.param(
+            ["logger=wandb,tensorboard"],
+            "Ambiguous value for argument 'logger=wandb,tensorboard' (several values need -m; several loggers of "
+            "one run are logger=[wandb,tensorboard]).",
+            id="several loggers without brackets",
+        ),
+        pytest.param(
             ["seed"],
             "The override 'seed' cannot be read: write key=value, quoted if the value is unusual.",
             id="an override without a value",

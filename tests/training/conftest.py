@@ -35,12 +35,13 @@ def root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 @pytest.fixture
 def train_here(root: Path, monkeypatch: pytest.MonkeyPatch) -> Train:
-    """Train in this process, without W&B; returns the run's folder. `into`: another folder of runs."""
+    """Train in this process, by default without a logger; returns the run's folder. `into`: another folder of runs."""
 
     def trained(overrides: list[str], into: str | None = None) -> RunFolder:
         place = root.with_name(into) if into else root
         monkeypatch.setenv("SPARSE_RNN_RUNS", str(place))
-        overrides = [*overrides, "logger=files"] if "logger=wandb" not in overrides else overrides
+        if not any(override.startswith("logger=") for override in overrides):
+            overrides = [*overrides, "logger=files"]
         train(composed(overrides), overrides)
         return folder_of(overrides, place)
 

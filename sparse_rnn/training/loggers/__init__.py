@@ -1,1 +1,1 @@
-"""Where a run's rows go: metrics.jsonl, W&B, the terminal."""
+"""Where a run's rows go: metrics.jsonl, the terminal, W&B, TensorBoard, MLflow."""

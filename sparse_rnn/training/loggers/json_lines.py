@@ -12,13 +12,13 @@ from sparse_rnn.core.errors import DamagedFile
 from sparse_rnn.core.files import open_to_append
 from sparse_rnn.core.lock import confirm_lock
 from sparse_rnn.core.reading import open_plain
-from sparse_rnn.training.loggers.base import Row
+from sparse_rnn.training.loggers.base import Logger, Row
 
 EMPTY = {"bytes": 0, "sha256": hashlib.sha256().hexdigest()}
 Position = Mapping[str, Any] | int  # older checkpoints hold the length alone
 
 
-class JsonLines:
+class JsonLines(Logger):
     """A file with one JSON object per row. A resumed run truncates it to `cut_at`, where the last checkpoint was.
 
     Raises DamagedFile if the file does not hold what it held then, and OSError.

@@ -11,7 +11,7 @@ from rich.table import Table
 from rich.text import Text
 
 from sparse_rnn.core.wording import DAYS_WORTH_NAMING, duration, shown_metric
-from sparse_rnn.training.loggers.base import Row
+from sparse_rnn.training.loggers.base import Logger, Row
 
 STEPS_BEFORE_ESTIMATE = 20
 SILENCE_SECONDS = 60.0
@@ -54,7 +54,7 @@ def fitting(texts: Sequence[str], width: int) -> str:
     return GAP.join(shown)
 
 
-class Terminal:
+class Terminal(Logger):
     """A progress bar on a terminal, plain lines elsewhere."""
 
     def __init__(self, epochs: int, on_cpu: bool, budget: str) -> None:

@@ -2,8 +2,7 @@
 
 import logging
 import sys
-from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager, suppress
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -11,12 +10,12 @@ from sparse_rnn.config.schema import LoggerConfig
 from sparse_rnn.core.errors import ConfigError
 from sparse_rnn.core.wandb_environment import own_run_only
 from sparse_rnn.data.labels import dataset_name
-from sparse_rnn.training.loggers.base import Row
+from sparse_rnn.training.loggers.base import Logger, Row
 
 
 def check_login(config: LoggerConfig) -> None:
-    """Raise ConfigError if the run is to be sent to W&B, and there is no key to do so."""
-    if not config.wandb or config.mode != "online":
+    """Raise ConfigError if runs are to be sent to W&B, and there is no key to do so."""
+    if config.mode != "online":
         return
     import wandb
 
@@ -34,13 +33,15 @@ def _no_login(error: Exception) -> ConfigError:
     return ConfigError(f"logger.mode=online failed ({reason}): log in, or use logger.mode=offline.")
 
 
-class WandB:
+class WandB(Logger):
     """A W&B run under the run's id. `step` and `epoch` are columns of their own: W&B's step restarts on resume.
 
-    If W&B's own process fails, because it was killed or the disk is full, training continues without it.
+    before: the rows of earlier processes, of which W&B may lack the last ones.
     """
 
-    def __init__(self, config: LoggerConfig, run_id: str, folder: Path, settings: Mapping[str, Any]) -> None:
+    def __init__(
+        self, config: LoggerConfig, run_id: str, folder: Path, settings: Mapping[str, Any], before: Iterable[Row]
+    ) -> None:
         import wandb
 
         tags = {key: settings[key]["name"] for key in ("model", "dataset", "sparsifier", "optimizer", "budget")}
@@ -52,7 +53,6 @@ class WandB:
             x_transaction_log_flush_interval=1,
             sagemaker_disable=True,  # which would give the run the id of its job
         )
-        self._failed = False
         logging.raiseExceptions = False  # else W&B's own log prints tracebacks once the disk is full
         try:
             with own_run_only(folder / "wandb" / "cache") as ignored:
@@ -75,36 +75,24 @@ class WandB:
         except wandb.errors.Error as error:
             raise _no_login(error) from None
         _report(name for name, value in ignored.items() if (name, value) != ("WANDB_MODE", config.mode))
-        self._last_step = int(self._run.summary.get("step", 0))
-
-    def lacks(self, row: Row) -> bool:
-        """Whether an earlier process may have been killed before W&B got this row."""
-        return int(row["step"] or 0) >= self._last_step
+        last_step = int(self._run.summary.get("step", 0))
+        for row in before:
+            if int(row["step"] or 0) >= last_step:
+                self.row(row)
 
     def row(self, row: Row) -> None:
         """Log a row."""
-        with self._dispensable():
-            self._run.log(dict(row))
+        self._run.log(dict(row))
 
     def finish(self, exit_code: int) -> None:
         """Close the run, so that every row is on disk."""
-        with self._dispensable():
-            self._run.finish(exit_code=exit_code)
+        self._run.finish(exit_code=exit_code)
 
-    @contextmanager
-    def _dispensable(self) -> Iterator[None]:
-        """Turn the first failure of W&B into a warning, and ignore the later ones."""
+    def give_up(self) -> None:
+        """End W&B's own process, so that W&B does not try again when this one exits."""
         import wandb
 
-        try:
-            yield
-        except Exception as error:
-            if self._failed:
-                return
-            self._failed = True
-            with suppress(Exception):  # so that W&B does not try again when this process exits
-                wandb.teardown()
-            print(f"warning: W&B has failed ({error}); metrics.jsonl has every row.", file=sys.stderr)
+        wandb.teardown()
 
 
 def _report(ignored: Iterable[str]) -> None:
