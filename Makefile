@@ -138,7 +138,7 @@ lock: setup  ## pin: uv.lock for pyproject.toml, constraints.txt out of uv.lock 
 	$(UV) export --quiet --locked $(PYPI) --all-extras --no-emit-project --no-hashes --no-annotate --no-header \
 	  > $(VENV)/exported.txt
 	{ echo '# Every package of an installation, pinned, for pip and make setup. make lock writes this file.'; \
-	  sed -e 's/ ;.*//' -e '/^nvidia-/d' -e '/^cuda-/d' -e '/^triton=/d' $(VENV)/exported.txt; } > constraints.txt
+	  sed -e "/'3[.]11/!s/ ;.*//" -e '/^nvidia-/d' -e '/^cuda-/d' -e '/^triton=/d' $(VENV)/exported.txt; } > constraints.txt
 
 format: setup  ## let ruff format and fix
 	$(RUN) -m ruff format .
