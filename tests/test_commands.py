@@ -25,7 +25,7 @@ from sparse_rnn.runs.description import describe
 from sparse_rnn.runs.folder import RunFolder, read_record, runs_root
 from sparse_rnn.training.session import train
 
-OF_THE_PACKAGE = ["train", "evaluate", "describe", "demo", "extract", "export", "generate", "doctor"]
+OF_THE_PACKAGE = ["train", "evaluate", "describe", "demo", "extract", "export", "generate", "doctor", "watch"]
 SMOKE = ["dataset=pydoc", "budget=smoke", "logger=files", "threads=1"]
 
 

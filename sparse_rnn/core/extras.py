@@ -36,9 +36,9 @@ def missing_extra(error: BaseException, needed_by: str = "the commands", extra: 
     extra: the one that brings what `needed_by` need.
     """
     name = (error.name or "").partition(".")[0] if isinstance(error, ModuleNotFoundError) else ""
-    for extra, (user, imported) in OPTIONAL.items():
+    for own, (user, imported) in OPTIONAL.items():
         if name in imported:
-            return f"{name} is not installed, and {user} needs it: pip install 'sparse-rnn[{extra}]' brings it."
+            return f"{name} is not installed, and {user} needs it: pip install 'sparse-rnn[{own}]' brings it."
     if name not in IMPORTED:
         return None
     return f"{name} is not installed, and {needed_by} need it: pip install 'sparse-rnn[{extra}]' brings it."

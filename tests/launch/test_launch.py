@@ -61,6 +61,7 @@ def test_from_plan_to_result_on_this_machine(root):
     assert "device minutes on" in plan
 
 
+@pytest.mark.processes
 def test_a_failed_run_is_sent_again_only_when_asked_to(root):
     wrong = ["--sweep", "optimizer.lr=1e30", *SMALL, "training.clip=null"]
     launch("submit", *wrong)

@@ -264,6 +264,7 @@ def test_imports_nothing_heavy() -> None:
     assert not {"torch", "numpy", "hydra", "omegaconf", "pandas", "wandb"} & set(json.loads(done.stdout))
 
 
+@pytest.mark.processes
 def test_real_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("OMP_NUM_THREADS", "1")
     queue = LocalQueue(tmp_path / "runs")

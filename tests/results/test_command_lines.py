@@ -21,6 +21,7 @@ from sparse_rnn.tables.declaration import DECLARED_TABLES
 
 ROOT = Path(__file__).parent.parent.parent
 SMALL = ("dataset=pydoc", "budget=smoke", "seeds=1")
+pytestmark = pytest.mark.documented
 
 
 def python(root: Path, *arguments: str) -> "subprocess.CompletedProcess[str]":

@@ -10,6 +10,7 @@ import pytest
 from results import commands
 from results.requests import parse
 
+pytestmark = pytest.mark.documented
 ROOT = Path(__file__).parents[2]
 PICTURES = (".png",)  # whose bytes depend on the libraries that compress them
 

@@ -107,6 +107,7 @@ def fill(folder: Path, leave: int) -> Path:
     return filler
 
 
+@pytest.mark.processes
 @pytest.mark.parametrize(
     ("logger", "leave"),
     [("files", 0), ("files", 40_000), ("files", 100_000), ("files", 150_000), ("wandb", 0), ("wandb", 150_000)],

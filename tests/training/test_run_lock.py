@@ -179,6 +179,7 @@ def test_who_comes_too_late_to_take_over_finds_its_draft_gone(tmp_path: Path, mo
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.processes
 def test_threads_that_race_for_a_stale_lock(tmp_path: Path) -> None:
     gone = dead_pid()
     for turn in range(10):
@@ -203,6 +204,7 @@ def test_threads_that_race_for_a_stale_lock(tmp_path: Path) -> None:
         assert list(path.parent.iterdir()) == []
 
 
+@pytest.mark.processes
 def test_processes_that_race_for_a_stale_lock(tmp_path: Path) -> None:
     turns, gone = 10, dead_pid()
     for turn in range(turns):
@@ -242,6 +244,7 @@ def test_needs_no_flock(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None
     assert taken_over(tmp_path / "run.lock")
 
 
+@pytest.mark.processes
 def test_second_process_is_refused_and_the_first_goes_on(tiny: list[str], commands: Commands) -> None:
     overrides = [*tiny, "training.epochs=100", "logger=files"]
     folder = folder_of(overrides, commands.root)

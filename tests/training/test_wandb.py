@@ -46,6 +46,7 @@ def test_digest_is_the_same_with_and_without(
     assert plain["digest"] == logged["digest"]
 
 
+@pytest.mark.processes
 def test_segments_of_a_killed_run_join_to_its_metrics(tiny: list[str], commands: Commands) -> None:
     overrides = [*tiny, "training.epochs=24", "logger=wandb", "checkpoint.every_minutes=0.0002"]
     folder = folder_of(overrides, commands.root)
