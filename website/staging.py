@@ -20,6 +20,7 @@ ELSEWHERE = {  # where the site has what does not lie in docs/
     "README.md": "index.md",
     "CONTRIBUTING.md": "contributing.md",
     "CHANGELOG.md": "changelog.md",
+    "SECURITY.md": "security.md",
     "notebooks": "tutorials/index.md",
 }
 MADE: dict[str, Callable[[], str]] = {
@@ -56,7 +57,8 @@ def stage(folder: Path) -> None:
 
 def pages_of_docs() -> list[Path]:
     """Every page that is not made."""
-    return [*sorted(DOCS.rglob("*.md")), ROOT / "CONTRIBUTING.md", ROOT / "CHANGELOG.md"]
+    others = ("CONTRIBUTING.md", "CHANGELOG.md", "SECURITY.md")
+    return [*sorted(DOCS.rglob("*.md")), *(ROOT / name for name in others)]
 
 
 def place(source: Path) -> str:
@@ -77,7 +79,7 @@ def adapted(text: str, source: Path, pages: Path) -> str:
         if there == place(source) or there.startswith("files/"):  # of a page: the notebook that it shows
             if aim.is_dir():
                 return f"{words} (`{inside}`)"
-            there = f"files/{inside}"
+            there = f"files/{inside}{'.txt' if aim.suffix == '.md' else ''}"  # Markdown would be a page
         if aim.is_file() and not there.endswith(".md"):
             (pages / there).parent.mkdir(parents=True, exist_ok=True)
             shutil.copy(aim, pages / there)
