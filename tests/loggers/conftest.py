@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 import requests
 
+from sparse_rnn.core import command_line
 from sparse_rnn.runs.mlflow_store import connect
 
 SECONDS = 90
@@ -55,6 +56,12 @@ class Server:
             return requests.get(f"{self.uri}/health", timeout=5).ok
         except requests.RequestException:
             return False
+
+
+@pytest.fixture(autouse=True)
+def _as_in_a_new_command(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A command warns of the same thing once; each test is one."""
+    monkeypatch.setattr(command_line, "_warned", set())
 
 
 @pytest.fixture(scope="session")

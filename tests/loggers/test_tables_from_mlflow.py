@@ -44,8 +44,8 @@ def test_the_same_tables_from_every_source(
     finished = [train(BOTH, "seed=11"), train(BOTH, "seed=11", "sparsifier=dense")]
     stop(monkeypatch, BOTH, "seed=12", after=2)
     offline, recorded, stored = load("runs"), load("records"), load(f"mlflow:{server.uri}")
-    assert not stored.problems
     assert len(recorded.runs) == 3
+    assert not [each for each in stored.problems if any(run_id in each for run_id in recorded.runs)]
     for run_id, run in recorded.runs.items():
         other = stored.runs[run_id]
         assert facts(other) == facts(run)
