@@ -185,7 +185,7 @@ evidence: setup  ## the tables, figures and findings of the committed logs
 	$(RESULTS) figure figure10 st_figure2 st_figure3 seeds=1,2,3 $(REDUCED) --out results/output/figures/reduced/paper
 	$(RESULTS) figure evidence_sparsity evidence_updates $(LOGS) --out results/output/figures/reduced/paper
 	$(RESULTS) findings $(LOGS) --out results/output/findings
-	$(RESULTS) refresh README.md docs/findings.md docs/results.md
+	$(RESULTS) refresh README.md docs/findings.md docs/results.md docs/real-runs.md
 
 docs: setup $(VENV)/.docs  ## the documentation as a site, with a reference of every key and command, into build/docs
 	$(RUN) -m website
