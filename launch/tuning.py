@@ -4,6 +4,7 @@ A tuner that was killed is started again by the same command. It goes on with th
 machine's queue have gone on in the meantime, and so have SLURM's jobs.
 """
 
+import sys
 import time
 from collections import Counter
 from collections.abc import Sequence
@@ -123,6 +124,7 @@ class Tuner:
         metric = metric_named(self._metric)
         shown = metric.shown(result) if metric and result is not None else ""
         say("  ".join(filter(None, [f"trial {number:<3}", f"{state:<8}", f"{shown:>8}", words, why])))
+        sys.stdout.flush()  # into a file as well: a study takes hours
 
     def _curve(self, folder: RunFolder) -> dict[int, float]:
         """What the run is judged by, by epoch."""

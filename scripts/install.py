@@ -67,7 +67,8 @@ def main() -> None:
     parser.add_argument("--system-torch", action="store_true", help="keep the torch of this Python")
     asked = parser.parse_args()
     progress = Progress(sys.stderr, steps=3)
-    progress.step(f"making {asked.folder} with {sys.executable}")
+    making = "adding to" if asked.folder.exists() else "making"
+    progress.step(f"{making} {asked.folder} with {sys.executable}")
     site = ["--system-site-packages"] if asked.system_torch else []
     subprocess.run([sys.executable, "-m", "venv", *site, str(asked.folder)], check=True)
     progress.step("choosing and downloading packages (torch is the largest)")

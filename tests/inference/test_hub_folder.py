@@ -169,6 +169,19 @@ def test_a_diverged_result_is_left_out(shared, tmp_path):
     assert card_of(tmp_path / "model").data.eval_results is None
 
 
+def test_the_card_of_a_run_that_was_stopped_says_so(shared, tmp_path):
+    assert "not finished" not in card_of(shared["language model"][1]).text
+    copy = RunFolder(tmp_path / "copy")
+    shutil.copytree(shared["language model"][0], copy.path)
+    record = read_record(copy)
+    copy.record.write_text(json.dumps({**record, "status": "stopped"}))
+    export_run(str(copy.path), "hub", str(tmp_path / "model"), "best")
+    assert (
+        "**Training was not finished** when this was written: it was to last 1 epoch."
+        in card_of(tmp_path / "model").text
+    )
+
+
 def test_where_the_users_files_are_is_not_told(tmp_path, monkeypatch):
     secret = tmp_path / "secret"
     secret.mkdir()
