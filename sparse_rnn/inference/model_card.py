@@ -174,7 +174,8 @@ def _training(exported: Exported, record: Mapping[str, Any]) -> str:
     }
     table = "\n".join(f"| {name} | {value} |" for name, value in rows.items())
     if record["status"] != "finished":
-        table += f"\n\n**Training was not finished** when this was written: it was to last {counted(run.training.epochs, 'epoch')}."
+        planned = counted(run.training.epochs, "epoch")
+        table += f"\n\n**Training was not finished** when this was written: it was to last {planned}."
     return f"## Training\n\n```bash\n{_command(exported, record)}\n```\n\n| | |\n|---|---|\n{table}"
 
 
