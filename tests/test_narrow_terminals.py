@@ -18,6 +18,8 @@ from launch.states import RunStatus
 from sparse_rnn import demo
 from sparse_rnn.data.content import data_root
 
+pytestmark = pytest.mark.processes
+
 COLUMNS = 60
 DESCRIBE = [sys.executable, "-m", "sparse_rnn.describe", "model=stacked_lstm", "sparsifier=selfish"]
 

@@ -15,6 +15,8 @@ from sparse_rnn.config.compose import compose_run
 from sparse_rnn.config.identity import as_dict
 from sparse_rnn.core.errors import ConfigError, RunFailed
 
+pytestmark = pytest.mark.documented
+
 SMOKE = ["dataset=pydoc", "budget=smoke", "sparsifier=set", "sparsifier.backend=masked", "threads=1"]
 CONFIG = {
     "dataset": {"name": "ptb"},

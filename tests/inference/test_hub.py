@@ -16,6 +16,8 @@ from sparse_rnn.core.errors import ConfigError, DamagedFile
 from sparse_rnn.inference.exported import load_exported
 from sparse_rnn.inference.find_model import MODEL_FILE, example_folder, exported_file
 
+pytestmark = pytest.mark.documented
+
 NAME = "tester/small"
 
 

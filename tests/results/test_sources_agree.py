@@ -16,6 +16,8 @@ from results.sources.online import fetch
 from results.sources.sync import sync
 from sparse_rnn.runs.folder import SCHEMA, RunFolder, runs_root
 
+pytestmark = pytest.mark.processes
+
 PROJECT = f"{ENTITY}/papers"
 ONLINE = ("logger.mode=online", f"logger.entity={ENTITY}", "logger.project=papers")
 

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+pytestmark = pytest.mark.documented
 APPLICATION = """
 import os
 from dataclasses import dataclass

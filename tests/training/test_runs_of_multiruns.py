@@ -2,7 +2,10 @@
 
 from pathlib import Path
 
+import pytest
 from run_helpers import Commands, folder_of
+
+pytestmark = pytest.mark.processes
 
 
 def said_by(commands: Commands, *arguments: str) -> tuple[int | None, list[str]]:
