@@ -48,6 +48,7 @@ class Tuner:
         self._request, self._space, self._cluster, self._root = request, space, cluster, root
         self._catalogue = Catalogue(root / ".launch")
         self._sent: Counter[str] = Counter()
+        self._written: list[Trial] = []
         example = self._check()
         run = run_from_dict(example.config)
         metric = judged_by(run)
@@ -97,7 +98,7 @@ class Tuner:
         wanted = self._request.trials - len(self._journal)
         asked = [self._entry(self._journal.ask()) for _ in range(max(0, min(free, wanted)))]
         self._send([*filter(None, lost), *asked])
-        write_study(self.study(), self.folder)
+        self._write()
         return bool(self._journal.running())
 
     def _report(self, number: int, entry: Entry, status: RunStatus) -> Entry | None:
@@ -147,10 +148,19 @@ class Tuner:
                 send(missing, self._cluster, self._root)
         self._sent.update(entry.run_id for entry in missing)
 
+    def _write(self) -> None:
+        """Write the study if it has changed: to compute importance every two seconds is a waste."""
+        if (trials := self._trials()) != self._written:
+            write_study(self._study_of(trials), self.folder)
+            self._written = trials
+
     def study(self) -> Study:
         """The study as it stands."""
+        return self._study_of(self._trials())
+
+    def _trials(self) -> list[Trial]:
         journal = self._journal
-        trials = [
+        return [
             Trial(
                 number,
                 journal.state(number),
@@ -161,8 +171,11 @@ class Tuner:
             )
             for number in range(len(journal))
         ]
+
+    def _study_of(self, trials: list[Trial]) -> Study:
         space = {parameter.key: str(parameter) for parameter in self._space}
-        return Study(self.folder.name, space, list(self._request.overrides), self._metric, trials, journal.importance())
+        importance = self._journal.importance()
+        return Study(self.folder.name, space, list(self._request.overrides), self._metric, trials, importance)
 
 
 def judged_by(run: Run) -> Metric:

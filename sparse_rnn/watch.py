@@ -11,7 +11,7 @@ from sparse_rnn.core.metrics import metric_of
 from sparse_rnn.core.wording import one_line, shown_metric
 from sparse_rnn.inference.find_run import LAST, find_run
 from sparse_rnn.runs.folder import RunFolder, load_record
-from sparse_rnn.runs.rows import Row, read_rows
+from sparse_rnn.runs.rows import Row, gate_densities, read_rows
 
 if TYPE_CHECKING:
     from rich.console import Console, Group
@@ -98,19 +98,9 @@ def _densities(epochs: list[Row]) -> dict[str, list[tuple[float, float]]]:
     """The density of each gate by epoch, as the mean over the weights that have it."""
     found: dict[str, list[tuple[float, float]]] = {}
     for row in epochs:
-        for gate, values in _gates(row).items():
-            found.setdefault(gate, []).append((row["epoch"], 1 - sum(values) / len(values)))
+        for gate, values in gate_densities(row).items():
+            found.setdefault(gate, []).append((row["epoch"], sum(values) / len(values)))
     return found
-
-
-def _gates(row: Row) -> dict[str, list[float]]:
-    gates: dict[str, list[float]] = {}
-    for key, value in row.items():
-        kind, _, rest = key.partition("/")
-        weight, _, gate = rest.rpartition("/")
-        if kind == "sparsity" and weight:
-            gates.setdefault(gate, []).append(value)
-    return gates
 
 
 if __name__ == "__main__":

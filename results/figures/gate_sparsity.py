@@ -8,13 +8,14 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.ticker import MaxNLocator
 
+from sparse_rnn.runs.rows import SPARSITY, gates_of
+
 from ..gathering import Gathered
 from ..sources.logs import BEST, LoggedRun
 from .panels import by_block, drawing
 from .style import Drawing, bar, empty, finish, line, panels
 from .weight_names import in_order, short_names
 
-KEY = "sparsity/"
 MODEL = "sparsity/model"
 COLUMNS = 4  # panels side by side
 ORDER = ("input", "forget", "cell", "output", "master_input", "master_forget", "hidden", "transform")
@@ -22,29 +23,26 @@ ORDER = ("input", "forget", "cell", "output", "master_input", "master_forget", "
 
 def final_gates(run: LoggedRun) -> pd.DataFrame:
     """Columns weight, gate, sparsity, for the weights that a finished run kept; empty if it is not finished."""
-    lines = list(gates_of(run.final or {}, BEST + KEY))
+    lines = list(_gates(run.final or {}, BEST + SPARSITY))
     return pd.DataFrame(lines, columns=["weight", "gate", "sparsity"])
 
 
 def gates_over_time(run: LoggedRun) -> pd.DataFrame:
     """Columns epoch, weight, gate, sparsity: after the topology update of each epoch that the run has finished."""
-    lines = [(int(row["epoch"]), *gate) for row in run.read() if "valid/loss" in row for gate in gates_of(row)]
+    lines = [(int(row["epoch"]), *gate) for row in run.read() if "valid/loss" in row for gate in _gates(row, SPARSITY)]
     return pd.DataFrame(lines, columns=["epoch", "weight", "gate", "sparsity"])
 
 
-def gates_of(row: Mapping[str, Any], prefix: str = KEY) -> Iterator[tuple[str, str, float]]:
+def _gates(row: Mapping[str, Any], prefix: str) -> Iterator[tuple[str, str, float]]:
     """Weight, gate and sparsity of each key `<prefix><weight>/<gate>` of a row; by layer, gates in ORDER."""
-    found: dict[str, dict[str, float]] = {}
-    for key, value in row.items():
-        weight, _, gate = key.removeprefix(prefix).rpartition("/")
-        if key.startswith(prefix) and weight:
-            found.setdefault(weight, {})[gate] = float(value)
+    found = gates_of(row, prefix)
     for weight in in_order(found):
-        for gate in sorted(found[weight], key=_place):
+        for gate in sorted(found[weight], key=place_of):
             yield weight, gate, found[weight][gate]
 
 
-def _place(gate: str) -> tuple[int, str]:
+def place_of(gate: str) -> tuple[int, str]:
+    """What gates are sorted by."""
     return (ORDER.index(gate) if gate in ORDER else len(ORDER)), gate
 
 
@@ -126,4 +124,4 @@ def draw_gates_over_time(run: LoggedRun) -> Drawing:
 
 def _numbers(gates: "pd.Series[str]") -> dict[str, int]:
     """The number of each gate's style."""
-    return {gate: number for number, gate in enumerate(sorted((gate for gate in set(gates) if gate), key=_place))}
+    return {gate: number for number, gate in enumerate(sorted((gate for gate in set(gates) if gate), key=place_of))}

@@ -2,7 +2,8 @@
 
 import json
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
+from statistics import fmean as mean
 from typing import Any
 
 from markupsafe import Markup
@@ -10,9 +11,11 @@ from markupsafe import Markup
 from sparse_rnn.core.command_line import warn_of
 from sparse_rnn.core.errors import ConfigError
 from sparse_rnn.core.metrics import metric_of
+from sparse_rnn.core.progress import tracked
+from sparse_rnn.runs.rows import gate_densities
 
-from ..figures.gate_sparsity import gates_of
-from ..sources.logs import BEST, LoggedRun, Logs, Row
+from ..figures.gate_sparsity import place_of
+from ..sources.logs import BEST, LoggedRun, Logs
 
 DIGITS = 5  # significant ones: a page may have a thousand runs
 
@@ -20,7 +23,7 @@ DIGITS = 5  # significant ones: a page may have a thousand runs
 def as_json(logs: Logs) -> Markup:
     """The curves of every run that has an epoch, by id, for a script element of the page."""
     curves, problems = {}, []
-    for run in logs.runs.values():
+    for run in tracked(logs.runs.values(), "reading curves"):
         try:
             if found := _curves(run):
                 curves[run.run_id] = found
@@ -37,23 +40,15 @@ def _curves(run: LoggedRun) -> dict[str, Any]:
     if not rows:
         return {}
     metric = metric_of(rows[-1], "valid/")
-    densities = [_densities(row) for row in rows]
+    densities = [{gate: mean(values) for gate, values in gate_densities(row).items()} for row in rows]
     return {
         "metric": metric.words,
         "share": metric.is_share,
         "epochs": [int(row["epoch"]) for row in rows],
         "valid": _values(row.get(f"valid/{metric.name}") for row in rows),
         "train": _values(row.get(f"train/{metric.name}") for row in rows),
-        "gates": {gate: _values(each.get(gate) for each in densities) for gate in densities[-1]},
+        "gates": {gate: _values(each.get(gate) for each in densities) for gate in sorted(densities[-1], key=place_of)},
     }
-
-
-def _densities(row: Row) -> Mapping[str, float]:
-    """The density of each gate, as the mean over the weights that have it."""
-    found: dict[str, list[float]] = {}
-    for _, gate, sparsity in gates_of(row):
-        found.setdefault(gate, []).append(1 - sparsity)
-    return {gate: sum(values) / len(values) for gate, values in found.items()}
 
 
 def _values(values: Iterable[Any]) -> Sequence[float | None]:

@@ -1,10 +1,8 @@
 """The trials of a study of `launch tune` as a table, the best first."""
 
-import math
-
 from sparse_rnn.config.differing import short_names
-from sparse_rnn.core.metrics import is_share, metric_named
-from sparse_rnn.runs.studies import Study, Trial, best_trial
+from sparse_rnn.core.metrics import metric_named
+from sparse_rnn.runs.studies import Study, Trial, best_trial, ranked
 
 from .grid import Field, Grid, Heading, Section
 
@@ -14,7 +12,7 @@ def grid_of_study(study: Study, command: str) -> Grid:
     names = short_names(study.space)
     best = best_trial(study)
     headings = ("trial", *(names[key] for key in study.space), study.metric.replace("/", " "), "epochs", "state", "run")
-    rows = tuple(_row(trial, study, is_best=trial == best) for trial in _ordered(study))
+    rows = tuple(_row(trial, study, is_best=trial == best) for trial in ranked(study))
     space = " ".join(f"{key}={text}" for key, text in study.space.items())
     return Grid(
         study.name,
@@ -24,19 +22,6 @@ def grid_of_study(study: Study, command: str) -> Grid:
         (Section("", rows),),
         (f"Tuned: {space}", *([f"All with: {' '.join(study.overrides)}"] if study.overrides else [])),
         (f"Made by: {command}",),
-    )
-
-
-def _ordered(study: Study) -> list[Trial]:
-    sign = -1 if is_share(study.metric) else 1
-    worst = math.inf
-    return sorted(
-        study.trials,
-        key=lambda trial: (
-            trial.state != "complete",
-            sign * trial.value if trial.state == "complete" and trial.value is not None else worst,
-            trial.number,
-        ),
     )
 
 

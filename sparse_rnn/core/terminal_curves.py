@@ -4,8 +4,9 @@ plotext would do it as well, but what is called how changes with its versions.
 """
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import cycle
 
 from rich.text import Text
 
@@ -87,20 +88,15 @@ def _draw(canvas: Canvas, scaled: Mapping[str, Curve]) -> None:
             round((max(ys) - y) / ((max(ys) - min(ys)) or 1) * (down - 1)),
         )
 
-    for style, curve in zip(_styles(), scaled.values(), strict=False):
+    for style, curve in zip(cycle(STYLES), scaled.values(), strict=False):
         places = [dot(*point) for point in curve]
         for begin, end in zip(places, places[1:] or places, strict=False):
             canvas.line(begin, end, style)
 
 
-def _styles() -> Iterator[str]:
-    while True:
-        yield from STYLES
-
-
 def _legend(named: Mapping[str, Curve]) -> Text:
     text = Text(" " * MARGIN)
-    for style, (name, curve) in zip(_styles(), named.items(), strict=False):
+    for style, (name, curve) in zip(cycle(STYLES), named.items(), strict=False):
         last = f" {curve[-1][1]:.4g}" if curve else ""
         text.append(f"{name}{last}  ", style)
     return text

@@ -1,5 +1,6 @@
 """The rows of a run's log, metrics.jsonl, read back. Imports nothing heavy."""
 
+from collections.abc import Mapping
 from pathlib import Path
 from types import NoneType
 from typing import Any
@@ -9,6 +10,7 @@ from sparse_rnn.core.reading import parse_json, read_bytes
 from sparse_rnn.core.shapes import misfit
 
 Row = dict[str, Any]
+SPARSITY = "sparsity/"
 
 
 def parse_row(line: bytes) -> Row:
@@ -46,3 +48,22 @@ def read_rows(metrics: Path) -> list[Row]:
     except ValueError as error:
         raise DamagedFile(f"{metrics} is damaged in line {len(rows) + 1} ({error}).") from None
     return rows
+
+
+def gates_of(row: Mapping[str, Any], prefix: str = SPARSITY) -> dict[str, dict[str, float]]:
+    """The sparsity of each gate by weight: the values of the keys `<prefix><weight>/<gate>` of a row, in its order."""
+    found: dict[str, dict[str, float]] = {}
+    for key, value in row.items():
+        weight, _, gate = key.removeprefix(prefix).rpartition("/")
+        if key.startswith(prefix) and weight:
+            found.setdefault(weight, {})[gate] = float(value)
+    return found
+
+
+def gate_densities(row: Mapping[str, Any]) -> dict[str, list[float]]:
+    """The densities of each gate in a row, one for every weight that has it."""
+    found: dict[str, list[float]] = {}
+    for gates in gates_of(row).values():
+        for gate, sparsity in gates.items():
+            found.setdefault(gate, []).append(1 - sparsity)
+    return found

@@ -1,6 +1,7 @@
 """A study: the runs that `launch tune` tried, as a file that anything can read. Imports nothing heavy."""
 
 import json
+import math
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, TypedDict
@@ -70,11 +71,21 @@ class Study:
     importance: dict[str, float] = field(default_factory=dict)
 
 
+def ranked(study: Study) -> list[Trial]:
+    """All trials: the complete ones from the best value on, then the others by number."""
+    sign = -1 if is_share(study.metric) else 1
+
+    def place(trial: Trial) -> tuple[bool, float, int]:
+        judged = trial.state == COMPLETE and trial.value is not None
+        return trial.state != COMPLETE, sign * (trial.value or 0.0) if judged else math.inf, trial.number
+
+    return sorted(study.trials, key=place)
+
+
 def best_trial(study: Study) -> Trial | None:
     """The complete trial with the best value; None if there is none."""
-    known = [trial for trial in study.trials if trial.state == COMPLETE and trial.value is not None]
-    sign = -1 if is_share(study.metric) else 1
-    return min(known, key=lambda trial: sign * (trial.value or 0.0), default=None)
+    first = next(iter(ranked(study)), None)
+    return first if first and first.state == COMPLETE and first.value is not None else None
 
 
 def studies(root: Path) -> list[Path]:

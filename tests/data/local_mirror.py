@@ -1,10 +1,11 @@
 """A server on this machine with a small Penn Treebank, and what a folder holds of it."""
 
-import threading
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
+from contextlib import AbstractContextManager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+
+from loopback import served
 
 TEXTS = {
     f"ptb.{split}.txt": "".join(f" {split} word{i * i % 97} in line {i} \n" for i in range(4000)).encode()
@@ -70,17 +71,8 @@ class Answer(BaseHTTPRequestHandler):
         """Keep the output of the tests clean."""
 
 
-@contextmanager
-def serving() -> Iterator[Mirror]:
-    mirror = Mirror()
-    thread = threading.Thread(target=mirror.serve_forever, kwargs={"poll_interval": 0.01})
-    thread.start()
-    try:
-        yield mirror
-    finally:
-        mirror.shutdown()
-        mirror.server_close()
-        thread.join()
+def serving() -> AbstractContextManager[Mirror]:
+    return served(Mirror())
 
 
 def closed_address() -> str:

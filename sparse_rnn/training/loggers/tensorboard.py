@@ -13,12 +13,13 @@ from torch.utils.tensorboard import SummaryWriter, summary
 from sparse_rnn.config.identity import identity
 from sparse_rnn.config.stored import flat
 from sparse_rnn.runs.folder import RunFolder
+from sparse_rnn.runs.rows import gate_densities
 from sparse_rnn.training.loggers.base import Logger, Row
 from sparse_rnn.training.snapshots import read_masks
 
 BINS = [each / 50 for each in range(51)]  # of densities
 LARGEST_SIDE = 512  # of a picture, in pixels
-VALID, BEST, GATE = "valid/", "best/", "sparsity/"
+VALID, BEST = "valid/", "best/"
 
 
 class TensorBoard(Logger):
@@ -84,12 +85,8 @@ class TensorBoard(Logger):
 
 def densities_of(row: Row) -> dict[str, list[float]]:
     """The density of each gate, of all weights that have it, by the gate's name; as `gates` those of all gates."""
-    found: dict[str, list[float]] = {}
-    for key, value in row.items():
-        if key.startswith(GATE) and key.count("/") == 2 and isinstance(value, int | float):
-            for name in (key.rpartition("/")[2], "gates"):
-                found.setdefault(name, []).append(1 - value)
-    return found
+    found = gate_densities(row)
+    return {**found, "gates": [density for each in found.values() for density in each]} if found else {}
 
 
 def picture(mask: Tensor) -> Tensor:
